@@ -1,0 +1,2 @@
+//! The binary `heddle`.
+fn main() {}

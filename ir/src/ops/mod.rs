@@ -1,0 +1,151 @@
+//! The operators. One file each; one line each below.
+mod binary;
+mod fused;
+
+use crate::expr::Body;
+use crate::{Symbols, Tensor, TensorType};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What every operator must say about itself.
+pub trait OpDef: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned {
+    /// The name in text form.
+    const NAME: &'static str;
+    /// How passes may treat it, whatever its name.
+    const CLASS: Class;
+    /// Types out from types in. Also the operator's verifier.
+    fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError>;
+    /// What it computes at one point of the output, in the closed language of `expr`, for inputs that
+    /// `infer` takes. `None` if that cannot be said; every backend then needs a kernel.
+    fn body(&self, inputs: &[TensorType]) -> Option<Body>;
+    /// What it means: naive and independent of `body`. Every backend is held to it.
+    /// Inputs are of types that `infer` takes; what only values can break (an index outside) is an error.
+    /// `symbols` are for attributes that mention dimensions.
+    fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError>;
+    /// Instances and input types for the conformance suite.
+    fn samples() -> Vec<(Self, Vec<TensorType>)>;
+}
+
+/// How passes may treat an operator, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Has no inputs: its value is given from outside, or a constant.
+    Source,
+    /// One point of the output needs one point of each input.
+    Pointwise,
+    /// One point of the output needs a row of an input.
+    Reduction,
+    /// Sums products over an axis that two inputs share.
+    Contraction,
+    /// Moves elements without computing.
+    Movement,
+    /// Needs a kernel on every backend.
+    Opaque,
+}
+
+/// Why an operator refuses its inputs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpError {
+    /// Another number of inputs than it takes.
+    #[error("expects {expected} inputs, got {found}")]
+    Arity {
+        /// How many it takes.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// An input of another type than it must have.
+    #[error("input {index} has type {found}, expected {expected}")]
+    Type {
+        /// Which input.
+        index: usize,
+        /// Its type.
+        found: TensorType,
+        /// What it must be.
+        expected: TensorType,
+    },
+    /// Anything else, in words.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<String> for OpError {
+    fn from(message: String) -> OpError {
+        OpError::Invalid(message)
+    }
+}
+
+macro_rules! ops {
+    ($($file:ident::$Name:ident,)*) => {
+        $(mod $file; pub use $file::$Name;)*
+
+        /// Any operator.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Op { Fused(Box<Fused>), $($Name($Name),)* }
+
+        $(impl From<$Name> for Op { fn from(op: $Name) -> Op { Op::$Name(op) } })*
+        impl From<Fused> for Op { fn from(op: Fused) -> Op { Op::Fused(Box::new(op)) } }
+
+        impl Op {
+            /// The name in text form.
+            pub fn name(&self) -> &'static str {
+                match self { Op::Fused(_) => Fused::NAME, $(Op::$Name(_) => $Name::NAME,)* }
+            }
+            /// How passes may treat it.
+            pub fn class(&self) -> Class {
+                match self { Op::Fused(op) => op.class(), $(Op::$Name(_) => $Name::CLASS,)* }
+            }
+            /// Types out from types in.
+            pub fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
+                match self { Op::Fused(op) => op.infer(inputs), $(Op::$Name(op) => op.infer(inputs),)* }
+            }
+            /// What it computes at one point.
+            pub fn body(&self, inputs: &[TensorType]) -> Option<Body> {
+                match self { Op::Fused(op) => op.body(inputs), $(Op::$Name(op) => op.body(inputs),)* }
+            }
+            /// What it means.
+            pub fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError> {
+                match self { Op::Fused(op) => op.eval(inputs, symbols), $(Op::$Name(op) => op.eval(inputs, symbols),)* }
+            }
+            /// The attributes in RON, without the outer parentheses; empty where there are none.
+            pub fn attributes(&self) -> String {
+                let text = match self {
+                    Op::Fused(op) => ron::to_string(op), $(Op::$Name(op) => ron::to_string(op),)*
+                };
+                let text = text.expect("attributes are plain data");
+                text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).unwrap_or("").to_owned()
+            }
+            /// Reads an operator from its name and its attributes as `attributes` writes them.
+            pub fn parse(name: &str, attributes: &str) -> Result<Op, String> {
+                let text = format!("({attributes})");
+                match name {
+                    Fused::NAME => ron::from_str::<Fused>(&text).map(Op::from).map_err(|e| e.to_string()),
+                    $($Name::NAME => ron::from_str::<$Name>(&text).map(Op::from).map_err(|e| e.to_string()),)*
+                    _ => Err(format!("unknown operator {name:?}")),
+                }
+            }
+        }
+
+        /// Every operator's samples, for the conformance suite.
+        pub fn samples() -> Vec<(Op, Vec<TensorType>)> {
+            let mut all: Vec<(Op, Vec<TensorType>)> = vec![];
+            all.extend(Fused::samples().into_iter().map(|(op, types)| (Op::from(op), types)));
+            $(all.extend($Name::samples().into_iter().map(|(op, types)| (Op::from(op), types)));)*
+            all
+        }
+    };
+}
+
+pub use fused::{Anchor, Fused, evaluate_body};
+
+ops! {
+    add::Add,
+    input::Input,
+    rms_norm::RmsNorm,
+    weight::Weight,
+}
+
+/// Checks the number of inputs and hands them back as an array.
+pub(crate) fn arity<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N], OpError> {
+    inputs.try_into().map_err(|_| OpError::Arity { expected: N, found: inputs.len() })
+}

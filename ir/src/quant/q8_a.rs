@@ -1,0 +1,36 @@
+//! `q8_a`: activations for integer products, blocks of 32 codes of 8 bits with one scale and one sum.
+//!
+//! 40 bytes: f32 scale; f32 sum, which is the scale times the sum of the codes, so that a product with weights
+//! that have a min needs no second pass over the codes; 32 i8 codes.
+//!
+//! Kernels make these blocks too, so quantising is exact to the bit: with `a` the largest magnitude, the scale is
+//! `a / 127` and a code is `x * (127 / a)`, rounded with ties to even; a block of zeros has scale zero.
+use super::{Layout, Parts, fit};
+
+pub(super) struct Q8A;
+
+impl Layout for Q8A {
+    const LEN: usize = 32;
+    const BYTES: usize = 40;
+    const GROUP: usize = 32;
+
+    fn unpack(block: &[u8], parts: &mut Parts) {
+        parts.scales[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+        for (code, &byte) in parts.codes.iter_mut().zip(&block[8..Self::BYTES]) {
+            *code = byte as i8;
+        }
+    }
+
+    fn quantise(values: &[f32], block: &mut [u8]) {
+        let most = fit::extreme(values).abs();
+        let (scale, inverse) = if most == 0.0 { (0.0, 0.0) } else { (most / 127.0, 127.0 / most) };
+        let mut sum = 0;
+        for (byte, v) in block[8..].iter_mut().zip(values) {
+            let code = (v * inverse).round_ties_even() as i8;
+            sum += i32::from(code);
+            *byte = code as u8;
+        }
+        block[..4].copy_from_slice(&scale.to_le_bytes());
+        block[4..8].copy_from_slice(&(scale * sum as f32).to_le_bytes());
+    }
+}

@@ -1,6 +1,7 @@
 //! The intermediate representation: graphs, types, operators and their bodies, quantised formats, plans.
 //!
 //! - [`graph`]: typed dataflow graphs. [`ty`]: dtypes and shapes. [`ops`]: the operators.
+//! - [`plan`]: what every device thread does.
 //! - [`expr`]: what operators compute at a point. [`quant`]: block-quantised formats. [`tensor`]: host values.
 //!
 //! This crate does no I/O, starts no thread and knows no device.
@@ -9,6 +10,7 @@
 pub mod expr;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod quant;
 pub mod tensor;
 pub mod ty;

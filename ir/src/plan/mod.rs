@@ -1,0 +1,326 @@
+//! The plan: what every device thread does, over which buffers, joined by which edges.
+//!
+//! A plan is data: it holds no weights and no code. Its text form ([`Plan::to_text`]) is canonical,
+//! one item a line, and its hash is the hash of that text. The runtime adds no decision of its own.
+mod memory;
+mod text;
+mod verify;
+
+pub use memory::{MemoryProof, Phase};
+pub use text::{PlanError, Section, line_of};
+pub use verify::{Fault, Where};
+
+use crate::{DType, TensorType};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version of the plan's form that this code writes; it reads no other.
+pub const VERSION: u32 = 1;
+
+/// Buffers, weights and states begin at multiples of this many bytes.
+pub const ALIGNMENT: u64 = 64;
+
+/// Everything the runtime needs to know, but for weights and code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The form's version.
+    pub version: u32,
+    /// What was compiled.
+    pub model: Model,
+    /// Under which options.
+    pub options: Options,
+    /// The symbols of the step graph, in the order in which kernels are given their values.
+    pub symbols: Vec<Symbol>,
+    /// Where things run.
+    pub devices: Vec<Device>,
+    /// The proof of memory: bytes by device and phase.
+    pub memory: Vec<MemoryProof>,
+    /// Message edges between device threads and the host.
+    pub edges: Vec<Edge>,
+    /// Packed weights, in the order of the weights file.
+    pub weights: Vec<Weight>,
+    /// What outlives a step: the KV cache.
+    pub states: Vec<State>,
+    /// Values within a step, at offsets of their device's arena.
+    pub buffers: Vec<Buffer>,
+    /// What steps run.
+    pub kernels: Vec<Kernel>,
+    /// One thread a device.
+    pub threads: Vec<Thread>,
+}
+
+/// The model file that a plan was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name, as the file gives it.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The file or folder.
+    pub file: String,
+    /// SHA-256 of the file, or of its files' hashes in order of name.
+    pub sha256: String,
+    /// Bytes of the packed weights file.
+    pub packed_bytes: u64,
+}
+
+/// What the user decided, directly or by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Tokens that one sequence can hold.
+    pub context: u32,
+    /// Sequences held at once.
+    pub max_batch: u32,
+    /// Tokens in one step at most: a longer prompt is prefilled in chunks.
+    pub chunk: u32,
+    /// Rows of logits in one step at most.
+    pub rows: u32,
+    /// Tokens in one page of the KV cache.
+    pub page: u32,
+    /// The KV cache's dtype.
+    pub kv: DType,
+    /// How activations enter products with quantised weights.
+    pub activations: Activations,
+    /// Bytes that the whole plan may take on each device; none: what the device has.
+    pub memory: Option<u64>,
+}
+
+/// How activations enter products with quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activations {
+    /// As f32: exact.
+    #[serde(rename = "f32")]
+    F32,
+    /// Quantised to int8 in blocks of 32.
+    #[serde(rename = "int8")]
+    Int8,
+}
+
+/// A symbol of the step graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Symbol {
+    /// Its name.
+    pub name: String,
+    /// Its greatest value, for which buffers are sized.
+    pub max: i64,
+    /// Its greatest value in a decode step.
+    pub decode: i64,
+}
+
+/// Something that runs steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its number.
+    pub id: DeviceId,
+    /// `cpu:0`.
+    pub name: String,
+    /// How many threads its team has.
+    pub threads: u32,
+}
+
+/// A packed weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weight {
+    /// Its number.
+    pub id: WeightId,
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// On which device.
+    pub device: DeviceId,
+    /// Its type there.
+    pub ty: TensorType,
+    /// How its elements lie in the packed file.
+    pub layout: String,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// What outlives a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Its number.
+    pub id: StateId,
+    /// The step graph's name for it.
+    pub name: String,
+    /// On which device.
+    pub device: DeviceId,
+    /// Its type.
+    pub ty: TensorType,
+    /// Where in the device's state memory, in bytes.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// A value within a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Its number.
+    pub id: BufferId,
+    /// On which device.
+    pub device: DeviceId,
+    /// Its type.
+    pub ty: TensorType,
+    /// Where in the device's arena, in bytes.
+    pub offset: u64,
+    /// Bytes with every symbol at its greatest.
+    pub bytes: u64,
+}
+
+/// One kernel: an operator on types. Steps of equal operator, types and layouts share it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Its number.
+    pub id: KernelId,
+    /// What it is called in traces and profiles: the operator and the layouts of its weights.
+    pub name: String,
+    /// The operator.
+    pub op: OpText,
+    /// Types of its inputs.
+    pub inputs: Vec<TensorType>,
+    /// How each input lies: a packed layout, or `plain`.
+    pub layouts: Vec<String>,
+    /// The type of its result.
+    pub output: TensorType,
+    /// Bytes of scratch that each worker needs.
+    pub scratch: u64,
+}
+
+/// An operator by name and attributes, as in a graph's text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OpText(pub String, pub String);
+
+/// A bounded queue between two ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Its number.
+    pub id: EdgeId,
+    /// What it carries: the step graph's name for the value.
+    pub name: String,
+    /// The writer.
+    pub from: End,
+    /// The reader.
+    pub to: End,
+    /// The type of a message.
+    pub ty: TensorType,
+    /// Bytes of a message with every symbol at its greatest.
+    pub bytes: u64,
+    /// Messages that it holds at most.
+    pub capacity: u32,
+}
+
+/// One end of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum End {
+    /// The session's thread, which feeds steps and collects results.
+    Host,
+    /// A device's thread.
+    Device(DeviceId),
+}
+
+/// What one device does in a step, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The device.
+    pub device: DeviceId,
+    /// Bytes of its arena.
+    pub arena_bytes: u64,
+    /// Bytes of its states.
+    pub state_bytes: u64,
+    /// Bytes of scratch for each worker of its team.
+    pub scratch_bytes: u64,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a device thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Receives a message into a buffer.
+    Recv {
+        /// From which edge.
+        edge: EdgeId,
+        /// Into which buffer.
+        to: BufferId,
+    },
+    /// Runs a kernel.
+    Run {
+        /// Which.
+        kernel: KernelId,
+        /// Its inputs in order, then its output.
+        args: Vec<Arg>,
+        /// The path of the node in the graph.
+        node: String,
+    },
+    /// Sends a buffer.
+    Send {
+        /// Over which edge.
+        edge: EdgeId,
+        /// From which buffer.
+        from: BufferId,
+    },
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Arg {
+    /// A packed weight.
+    W(WeightId),
+    /// A state.
+    S(StateId),
+    /// A buffer.
+    B(BufferId),
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $Name:ident $letter:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $Name(pub u32);
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($letter, "{}"), self.0)
+            }
+        }
+    )*};
+}
+ids! {
+    /// A device of a plan.
+    DeviceId "device ";
+    /// A weight of a plan.
+    WeightId "weight ";
+    /// A state of a plan.
+    StateId "state ";
+    /// A buffer of a plan.
+    BufferId "buffer ";
+    /// A kernel of a plan.
+    KernelId "kernel ";
+    /// An edge of a plan.
+    EdgeId "edge ";
+}
+
+impl Plan {
+    /// The greatest values of the symbols.
+    pub fn max_symbols(&self) -> crate::Symbols {
+        self.symbols.iter().fold(crate::Symbols::new(), |all, s| all.with(&s.name, s.max))
+    }
+
+    /// The greatest values of the symbols in a decode step.
+    pub fn decode_symbols(&self) -> crate::Symbols {
+        self.symbols.iter().fold(crate::Symbols::new(), |all, s| all.with(&s.name, s.decode))
+    }
+
+    /// Pages of the KV cache that one sequence can fill.
+    pub fn pages_per_sequence(&self) -> u32 {
+        self.options.context.div_ceil(self.options.page)
+    }
+}
+
+/// `bytes` rounded up to where the next thing may begin.
+pub fn aligned(bytes: u64) -> u64 {
+    bytes.next_multiple_of(ALIGNMENT)
+}

@@ -1,0 +1,107 @@
+//! The part of the verifier that follows messages: both ends exist, and no circle of waiting.
+use super::Faults;
+use crate::plan::{EdgeId, End, Plan, Section, Step};
+use std::collections::BTreeMap;
+
+impl Plan {
+    pub(super) fn verify_edges(&self, faults: &mut Faults) {
+        let symbols = self.max_symbols();
+        let mut sends: BTreeMap<EdgeId, Vec<(End, usize, usize)>> = BTreeMap::new();
+        let mut receives = sends.clone();
+        for (at, thread) in self.threads.iter().enumerate() {
+            for (index, step) in thread.steps.iter().enumerate() {
+                let end = End::Device(thread.device);
+                match step {
+                    Step::Send { edge, .. } => sends.entry(*edge).or_default().push((end, at, index)),
+                    Step::Recv { edge, .. } => receives.entry(*edge).or_default().push((end, at, index)),
+                    Step::Run { .. } => {}
+                }
+            }
+        }
+        for (index, edge) in self.edges.iter().enumerate() {
+            if edge.capacity == 0 {
+                faults.add(Section::Edges, index, "holds no message: its capacity is 0");
+            }
+            if edge.from == edge.to {
+                faults.add(Section::Edges, index, format!("goes from {:?} to itself", edge.from));
+            }
+            match edge.ty.bytes(|s| symbols.get(s)) {
+                Some(bytes) if bytes == edge.bytes => {}
+                other => faults.add(
+                    Section::Edges,
+                    index,
+                    format!("states {} bytes a message, {} takes {other:?}", edge.bytes, edge.ty),
+                ),
+            }
+            self.verify_end(index, "send", edge.from, sends.get(&edge.id), faults);
+            self.verify_end(index, "receive", edge.to, receives.get(&edge.id), faults);
+        }
+        if sends.values().chain(receives.values()).all(|ends| ends.len() == 1) {
+            self.verify_progress(faults);
+        }
+    }
+
+    /// An edge has one step at each device end, and none where the host is.
+    fn verify_end(
+        &self,
+        edge: usize,
+        deed: &str,
+        stated: End,
+        found: Option<&Vec<(End, usize, usize)>>,
+        faults: &mut Faults,
+    ) {
+        let found = found.map(Vec::as_slice).unwrap_or_default();
+        match (stated, found) {
+            (End::Host, []) => {}
+            (End::Device(_), [(end, ..)]) if *end == stated => {}
+            (End::Device(device), []) => {
+                faults.add(Section::Edges, edge, format!("no step of {device} does {deed} over it"))
+            }
+            (_, [.., (end, at, index)]) => {
+                let message = format!(
+                    "edge {edge} has {} steps that {deed}, this one on {end:?}; expected one at {stated:?}",
+                    found.len()
+                );
+                faults.add(Section::Thread(*at), *index, message);
+            }
+        }
+    }
+
+    /// Runs the threads' sends and receives against queues of the stated capacities: the host feeds
+    /// every edge it writes, then takes from every edge it reads.
+    fn verify_progress(&self, faults: &mut Faults) {
+        let mut queued: Vec<u32> = self.edges.iter().map(|e| u32::from(e.from == End::Host)).collect();
+        let mut next = vec![0; self.threads.len()];
+        loop {
+            let mut moved = false;
+            for (thread, next) in self.threads.iter().zip(&mut next) {
+                while let Some(step) = thread.steps.get(*next) {
+                    match step {
+                        Step::Run { .. } => {}
+                        Step::Recv { edge, .. } if queued[edge.0 as usize] > 0 => {
+                            queued[edge.0 as usize] -= 1
+                        }
+                        Step::Send { edge, .. }
+                            if queued[edge.0 as usize] < self.edges[edge.0 as usize].capacity =>
+                        {
+                            queued[edge.0 as usize] += 1;
+                        }
+                        Step::Recv { .. } | Step::Send { .. } => break,
+                    }
+                    *next += 1;
+                    moved = true;
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        for (at, (thread, next)) in self.threads.iter().zip(next).enumerate() {
+            if let Some(Step::Recv { edge, .. } | Step::Send { edge, .. }) = thread.steps.get(next) {
+                let message =
+                    format!("{} waits here for ever at {edge}: the threads wait in a circle", thread.device);
+                faults.add(Section::Thread(at), next, message);
+            }
+        }
+    }
+}

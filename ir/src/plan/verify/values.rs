@@ -1,0 +1,262 @@
+//! The part of the verifier that follows values: where they lie, when they live, who reads them.
+use super::Faults;
+use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread};
+use crate::{Symbols, TensorType};
+
+/// A stretch of bytes with the item it belongs to.
+struct Stretch {
+    index: usize,
+    begin: u64,
+    end: u64,
+}
+
+impl Plan {
+    pub(super) fn verify_storage(&self, faults: &mut Faults) {
+        let symbols = self.max_symbols();
+        let mut weights = vec![];
+        for (index, w) in self.weights.iter().enumerate() {
+            if !self.has_device(w.device) {
+                faults.add(Section::Weights, index, format!("lies on {}, which there is not", w.device));
+            }
+            weights.extend(stretch(
+                Section::Weights,
+                index,
+                w.offset,
+                w.bytes,
+                self.model.packed_bytes,
+                faults,
+            ));
+        }
+        disjoint(Section::Weights, weights, faults);
+        for thread in &self.threads {
+            let mut states = vec![];
+            for (index, s) in self.states.iter().enumerate().filter(|(_, s)| s.device == thread.device) {
+                sized(Section::States, index, &s.ty, s.bytes, &symbols, faults);
+                states.extend(stretch(Section::States, index, s.offset, s.bytes, thread.state_bytes, faults));
+            }
+            disjoint(Section::States, states, faults);
+            for (index, b) in self.buffers.iter().enumerate().filter(|(_, b)| b.device == thread.device) {
+                sized(Section::Buffers, index, &b.ty, b.bytes, &symbols, faults);
+                stretch(Section::Buffers, index, b.offset, b.bytes, thread.arena_bytes, faults);
+            }
+        }
+        let homeless = |device| !self.threads.iter().any(|t| t.device == device);
+        for (index, b) in self.buffers.iter().enumerate().filter(|(_, b)| homeless(b.device)) {
+            faults.add(Section::Buffers, index, format!("lies on {}, which has no thread", b.device));
+        }
+        for (index, s) in self.states.iter().enumerate().filter(|(_, s)| homeless(s.device)) {
+            faults.add(Section::States, index, format!("lies on {}, which has no thread", s.device));
+        }
+    }
+
+    pub(super) fn verify_steps(&self, faults: &mut Faults) {
+        for (at, thread) in self.threads.iter().enumerate() {
+            for (index, step) in thread.steps.iter().enumerate() {
+                self.verify_step(Section::Thread(at), index, thread, step, faults);
+            }
+            self.verify_lives(at, thread, faults);
+        }
+    }
+
+    fn verify_step(&self, section: Section, index: usize, thread: &Thread, step: &Step, faults: &mut Faults) {
+        match step {
+            Step::Recv { edge, to: buffer } | Step::Send { edge, from: buffer } => {
+                let Some(edge) = self.edges.get(edge.0 as usize) else {
+                    return faults.add(section, index, format!("there is no {edge}"));
+                };
+                match self.buffers.get(buffer.0 as usize) {
+                    None => faults.add(section, index, format!("there is no {buffer}")),
+                    Some(b) if b.device != thread.device => {
+                        faults.add(section, index, format!("{buffer} lies on {}", b.device))
+                    }
+                    Some(b) if b.ty != edge.ty => {
+                        faults.add(
+                            section,
+                            index,
+                            format!("{buffer} is {}, {} carries {}", b.ty, edge.id, edge.ty),
+                        );
+                    }
+                    Some(_) => {}
+                }
+            }
+            Step::Run { kernel, args, .. } => match self.kernels.get(kernel.0 as usize) {
+                None => faults.add(section, index, format!("there is no {kernel}")),
+                Some(kernel) => self.verify_args(section, index, thread, kernel, args, faults),
+            },
+        }
+    }
+
+    fn verify_args(
+        &self,
+        section: Section,
+        index: usize,
+        thread: &Thread,
+        kernel: &Kernel,
+        args: &[Arg],
+        faults: &mut Faults,
+    ) {
+        if args.len() != kernel.inputs.len() + 1 {
+            let message = format!(
+                "{} takes {} inputs and an output, got {} arguments",
+                kernel.id,
+                kernel.inputs.len(),
+                args.len()
+            );
+            return faults.add(section, index, message);
+        }
+        if kernel.scratch > thread.scratch_bytes {
+            let message = format!(
+                "{} needs {} bytes of scratch, the thread has {}",
+                kernel.id, kernel.scratch, thread.scratch_bytes
+            );
+            faults.add(section, index, message);
+        }
+        let types = kernel.inputs.iter().chain([&kernel.output]);
+        let layouts = kernel.layouts.iter().map(String::as_str).chain(["plain"]);
+        for (slot, ((arg, expected), layout)) in args.iter().zip(types).zip(layouts).enumerate() {
+            let (device, found, lies) = match arg {
+                Arg::W(id) => match self.weights.get(id.0 as usize) {
+                    Some(w) => (w.device, &w.ty, w.layout.as_str()),
+                    None => return faults.add(section, index, format!("there is no {id}")),
+                },
+                Arg::S(id) => match self.states.get(id.0 as usize) {
+                    Some(s) => (s.device, &s.ty, "plain"),
+                    None => return faults.add(section, index, format!("there is no {id}")),
+                },
+                Arg::B(id) => match self.buffers.get(id.0 as usize) {
+                    Some(b) => (b.device, &b.ty, "plain"),
+                    None => return faults.add(section, index, format!("there is no {id}")),
+                },
+            };
+            if device != thread.device {
+                faults.add(
+                    section,
+                    index,
+                    format!("argument {slot} lies on {device}, the step runs on {}", thread.device),
+                );
+            }
+            if found != expected || lies != layout {
+                faults.add(
+                    section,
+                    index,
+                    format!(
+                        "argument {slot} is {found} in {lies}, {} takes {expected} in {layout}",
+                        kernel.id
+                    ),
+                );
+            }
+            if slot == args.len() - 1 && matches!(arg, Arg::W(_)) {
+                faults.add(section, index, "the output is a weight");
+            }
+        }
+    }
+
+    /// Buffers live from the step that writes them to the last that reads them; two that live at once
+    /// may not share a byte, unless one is the other's alias of the same bytes.
+    fn verify_lives(&self, at: usize, thread: &Thread, faults: &mut Faults) {
+        let section = Section::Thread(at);
+        let lives = self.lives(thread);
+        for (index, step) in thread.steps.iter().enumerate() {
+            for read in reads(step) {
+                if lives.get(read.0 as usize).is_none_or(|l| l.is_none_or(|l| l.0 >= index)) {
+                    faults.add(section, index, format!("{read} is read before it is written"));
+                }
+            }
+        }
+        let mut live: Vec<(usize, usize, &Buffer)> = vec![];
+        for (id, (from, to)) in lives.iter().enumerate().filter_map(|(id, l)| l.map(|l| (id, l))) {
+            live.push((from, to, &self.buffers[id]));
+        }
+        live.sort_by_key(|l| (l.0, l.2.id));
+        for (i, a) in live.iter().enumerate() {
+            for b in live[i + 1..].iter().take_while(|b| b.0 <= a.1) {
+                if a.2.offset < b.2.offset + b.2.bytes && b.2.offset < a.2.offset + a.2.bytes {
+                    let message =
+                        format!("{} and {} overlap, and both are alive at step {}", a.2.id, b.2.id, b.0);
+                    faults.add(Section::Buffers, b.2.id.0 as usize, message);
+                }
+            }
+        }
+    }
+
+    /// For each buffer the steps of first write and last use, if the thread writes it.
+    fn lives(&self, thread: &Thread) -> Vec<Option<(usize, usize)>> {
+        let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
+        for (index, step) in thread.steps.iter().enumerate() {
+            if let Some(written) = writes(step) {
+                let life = lives[written.0 as usize].get_or_insert((index, index));
+                life.1 = index;
+            }
+            for read in reads(step) {
+                if let Some(life) = &mut lives[read.0 as usize] {
+                    life.1 = index;
+                }
+            }
+        }
+        lives
+    }
+}
+
+fn writes(step: &Step) -> Option<BufferId> {
+    match step {
+        Step::Recv { to, .. } => Some(*to),
+        Step::Send { .. } => None,
+        Step::Run { args, .. } => match args.last() {
+            Some(Arg::B(id)) => Some(*id),
+            _ => None,
+        },
+    }
+}
+
+fn reads(step: &Step) -> Vec<BufferId> {
+    match step {
+        Step::Recv { .. } => vec![],
+        Step::Send { from, .. } => vec![*from],
+        Step::Run { args, .. } => args[..args.len().saturating_sub(1)]
+            .iter()
+            .filter_map(|a| if let Arg::B(id) = a { Some(*id) } else { None })
+            .collect(),
+    }
+}
+
+fn sized(
+    section: Section,
+    index: usize,
+    ty: &TensorType,
+    bytes: u64,
+    symbols: &Symbols,
+    faults: &mut Faults,
+) {
+    match ty.bytes(|s| symbols.get(s)) {
+        Some(expected) if expected == bytes => {}
+        Some(expected) => faults.add(section, index, format!("states {bytes} bytes, {ty} takes {expected}")),
+        None => faults.add(section, index, format!("the size of {ty} cannot be known")),
+    }
+}
+
+fn stretch(
+    section: Section,
+    index: usize,
+    begin: u64,
+    bytes: u64,
+    limit: u64,
+    faults: &mut Faults,
+) -> Option<Stretch> {
+    if !begin.is_multiple_of(ALIGNMENT) {
+        faults.add(section, index, format!("begins at {begin}, which is no multiple of {ALIGNMENT}"));
+    }
+    match begin.checked_add(bytes) {
+        Some(end) if end <= limit => Some(Stretch { index, begin, end }),
+        _ => {
+            faults.add(section, index, format!("{bytes} bytes from {begin} reach past the end at {limit}"));
+            None
+        }
+    }
+}
+
+fn disjoint(section: Section, mut stretches: Vec<Stretch>, faults: &mut Faults) {
+    stretches.sort_by_key(|s| (s.begin, s.end));
+    for pair in stretches.windows(2).filter(|p| p[1].begin < p[0].end) {
+        faults.add(section, pair[1].index, format!("overlaps item {}", pair[0].index));
+    }
+}

@@ -1,0 +1,44 @@
+//! Messages across an edge: one at a time there and back, and many in a row.
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use runtime::{EdgeSpec, edge};
+
+fn spec(message_bytes: usize) -> EdgeSpec {
+    let ty = format!("u8[{message_bytes}]").into();
+    EdgeSpec { id: 0, from: 0, to: 1, ty, capacity: 4, message_bytes, deadline: None }
+}
+
+fn edges(c: &mut Criterion) {
+    // 2,304 bytes are one f32 row of a model of width 576.
+    for bytes in [8, 2304, 1 << 20] {
+        let (mut there, mut inbox) = edge(spec(bytes));
+        let (mut reply, mut back) = edge(spec(bytes));
+        let echo = std::thread::spawn(move || {
+            while let Ok(Ok(_)) = inbox.recv(|m| {
+                reply.send(|slot| {
+                    slot.copy_from_slice(m);
+                    m.len()
+                })
+            }) {}
+        });
+        c.bench_function(&format!("there_and_back/{bytes}"), |b| {
+            b.iter(|| {
+                there.send(|slot| slot.len()).unwrap();
+                back.recv(|m| m.len()).unwrap()
+            })
+        });
+        drop(there);
+        echo.join().unwrap();
+    }
+
+    let (mut tx, mut rx) = edge(spec(64));
+    let drain = std::thread::spawn(move || while rx.recv(|_| ()).is_ok() {});
+    let mut group = c.benchmark_group("in_a_row");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("64", |b| b.iter(|| tx.send(|slot| slot.len()).unwrap()));
+    group.finish();
+    drop(tx);
+    drain.join().unwrap();
+}
+
+criterion_group!(benches, edges);
+criterion_main!(benches);

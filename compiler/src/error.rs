@@ -1,0 +1,45 @@
+//! What can be wrong with a model as it is found on disk.
+use std::path::PathBuf;
+
+/// Why a checkpoint was refused: the file, the key or tensor, what was found and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{} is no model: found {found}, expected a GGUF file or a folder with config.json and safetensors",
+        path.display()
+    )]
+    NotAModel { path: PathBuf, found: String },
+    #[error("{}: GGUF version {found}, expected 2 or 3", path.display())]
+    Version { path: PathBuf, found: u32 },
+    #[error(
+        "{}: the file ends inside {what}: {needed} bytes wanted at offset {offset}, the file has {size}",
+        path.display()
+    )]
+    Truncated { path: PathBuf, what: String, needed: u64, offset: u64, size: u64 },
+    #[error("{}: found {found} {what}, expected at most {limit}", path.display())]
+    TooMany { path: PathBuf, what: &'static str, found: u64, limit: u64 },
+    #[error("{}: {what} is not UTF-8", path.display())]
+    NotUtf8 { path: PathBuf, what: String },
+    #[error("{}: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}: {reason}", path.display())]
+    Safetensors { path: PathBuf, reason: String },
+    #[error("{}: key `{key}` is missing", path.display())]
+    MissingKey { path: PathBuf, key: String },
+    #[error("{}: key `{key}` stands twice", path.display())]
+    DuplicateKey { path: PathBuf, key: String },
+    #[error("{}: key `{key}` is {found}, expected {expected}", path.display())]
+    Key { path: PathBuf, key: String, found: String, expected: String },
+    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    MissingTensor { path: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` stands twice", path.display())]
+    DuplicateTensor { path: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` has {found}, expected {expected}", path.display())]
+    Tensor { path: PathBuf, tensor: String, found: String, expected: String },
+    #[error("{}: architecture `{found}` is unknown; known are {known}", path.display())]
+    UnknownArchitecture { path: PathBuf, found: String, known: String },
+    #[error("{}: {source}", path.display())]
+    Tokenizer { path: PathBuf, source: crate::tokenizer::TokenizerError },
+}

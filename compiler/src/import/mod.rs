@@ -1,0 +1,2 @@
+//! Model files: what they say of themselves, and their tensors.
+pub mod gguf;

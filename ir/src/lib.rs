@@ -1,6 +1,8 @@
 //! The intermediate representation: graphs, types, operators and their bodies, quantised formats, plans.
 //!
 //! - [`graph`]: typed dataflow graphs. [`ty`]: dtypes and shapes. [`ops`]: the operators.
+//! - [`text`]: the text form of a graph, and its reader.
+//! - [`verify`]: what must hold of a graph. [`interpret`]: what it means.
 //! - [`plan`]: what every device thread does.
 //! - [`expr`]: what operators compute at a point. [`quant`]: block-quantised formats. [`tensor`]: host values.
 //!
@@ -9,11 +11,14 @@
 
 pub mod expr;
 pub mod graph;
+pub mod interpret;
 pub mod ops;
 pub mod plan;
 pub mod quant;
 pub mod tensor;
+pub mod text;
 pub mod ty;
+pub mod verify;
 
 pub use graph::{Graph, Node, NodeId};
 pub use ops::{Class, Op, OpError};

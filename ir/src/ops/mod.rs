@@ -145,6 +145,17 @@ ops! {
     weight::Weight,
 }
 
+impl Op {
+    /// The name by which the value is given from outside: that of an input, a state or a weight.
+    pub fn given_name(&self) -> Option<&str> {
+        match self {
+            Op::Input(input) => Some(&input.name),
+            Op::Weight(weight) => Some(&weight.name),
+            _ => None,
+        }
+    }
+}
+
 /// Checks the number of inputs and hands them back as an array.
 pub(crate) fn arity<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N], OpError> {
     inputs.try_into().map_err(|_| OpError::Arity { expected: N, found: inputs.len() })

@@ -43,6 +43,8 @@ impl Symbols {
             if let (Some((name, 1)), 0, 1) = (dim.terms().next(), dim.constant(), dim.terms().count()) {
                 self.0.entry(name.to_owned()).or_insert(extent as i64);
             }
+        }
+        for (dim, &extent) in ty.shape.iter().zip(extents) {
             match self.eval(dim) {
                 Some(value) if value == extent as i64 => {}
                 Some(value) => return Err(format!("dimension {dim} of {ty} is {extent}, expected {value}")),

@@ -2,7 +2,7 @@
 mod binary;
 mod fused;
 
-use crate::expr::Body;
+use crate::expr::{Body, FIRST_BOUND_AXIS};
 use crate::{Symbols, Tensor, TensorType};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -97,7 +97,10 @@ macro_rules! ops {
             }
             /// Types out from types in.
             pub fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
-                match self { Op::Fused(op) => op.infer(inputs), $(Op::$Name(op) => op.infer(inputs),)* }
+                inputs.iter().try_for_each(check_rank)?;
+                let ty = match self { Op::Fused(op) => op.infer(inputs), $(Op::$Name(op) => op.infer(inputs),)* }?;
+                check_rank(&ty)?;
+                Ok(ty)
             }
             /// What it computes at one point.
             pub fn body(&self, inputs: &[TensorType]) -> Option<Body> {
@@ -153,6 +156,17 @@ impl Op {
             Op::Weight(weight) => Some(&weight.name),
             _ => None,
         }
+    }
+}
+
+/// Bodies can name no more axes.
+fn check_rank(ty: &TensorType) -> Result<(), OpError> {
+    let most = FIRST_BOUND_AXIS as usize;
+    match ty.rank() {
+        rank if rank > most => {
+            Err(OpError::Invalid(format!("a value has {rank} axes, expected at most {most}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,1 +1,101 @@
-//! Heddle.
+//! Passes over graphs: one file, one function, one line in [`pipeline`].
+//!
+//! A pass preserves what the graph means, and the driver checks the graph after each.
+pub mod pipeline;
+mod simplify;
+pub mod trace;
+
+pub use pipeline::{PASSES, Pass, run_all, run_one};
+pub use trace::Stage;
+
+use ir::plan::Activations;
+use ir::{Op, OpError, TensorType};
+
+/// What passes may know beside the graph.
+pub struct Cx {
+    /// How activations enter products with quantised weights.
+    pub activations: Activations,
+    /// What the backend says of itself.
+    pub target: Target,
+}
+
+impl Default for Cx {
+    /// Exact activations, and a backend that takes every weight as the file has it.
+    fn default() -> Cx {
+        Cx { activations: Activations::F32, target: Target::default() }
+    }
+}
+
+/// What a backend tells the passes.
+pub struct Target {
+    /// The layout into which it packs a weight that these operators use, and its bytes there; or why it can't.
+    pub layout: fn(&TensorType, &[&Op]) -> Result<(String, u64), String>,
+}
+
+impl Default for Target {
+    fn default() -> Target {
+        let plain = |ty: &TensorType, _: &[&Op]| {
+            let bytes = ty.bytes(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))?;
+            Ok(("plain".to_owned(), bytes))
+        };
+        Target { layout: plain }
+    }
+}
+
+/// Whether a pass did anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The graph is as it was.
+    None,
+    /// The graph is another one.
+    Some,
+}
+
+impl Change {
+    /// `Some` where `changed`.
+    pub fn when(changed: bool) -> Change {
+        if changed { Change::Some } else { Change::None }
+    }
+}
+
+/// Why a pass could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A pass made a graph that does not verify: a bug of ours.
+    #[error("the pass {pass} broke the graph:\n{graph}")]
+    Broke {
+        /// Which.
+        pass: &'static str,
+        /// The graph with its faults beneath their lines.
+        graph: String,
+    },
+    /// There is no such pass.
+    #[error("there is no pass {found:?}, expected one of {}", .expected.join(", "))]
+    Unknown {
+        /// The name that was asked for.
+        found: String,
+        /// The names there are.
+        expected: Vec<&'static str>,
+    },
+    /// An operator refused what a pass gave it: a bug of ours.
+    #[error("an operator refused what a pass built: {0}")]
+    Refused(#[from] OpError),
+    /// A graph that cannot be made into steps.
+    #[error("{node} cannot be scheduled: {reason}")]
+    Unschedulable {
+        /// Which value.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Runs one pass on a graph's text and compares the text after.
+#[cfg(test)]
+fn check(pass: &str, before: &str, after: expect_test::Expect) {
+    let mut g = ir::text::read(before).expect("the text is one of a graph").graph;
+    let problems = ir::verify::verify(&g);
+    assert!(problems.is_empty(), "the graph before is broken:\n{}", ir::verify::explain(&g, &problems));
+    run_one(&Cx::default(), pass, &mut g).unwrap_or_else(|e| panic!("{e}"));
+    after.assert_eq(&g.to_string());
+}

@@ -1,0 +1,236 @@
+//! The layouts of packed weights: the list, and how many bytes each takes.
+//!
+//! A weight of `rows` outputs by `cols` inputs lies in tiles of 16 rows, one after the other, the last filled up
+//! with zeros. Inside a tile everything lies in the order in which a product along k reads it:
+//!
+//! - dense: the 16 rows' values at k = 0, then at k = 1, …
+//! - coded, a scale each 32: per 32 of k, 16 f16 scales, 16 f16 mins where there are mins, a block of codes;
+//! - coded, `super`: per 256 of k, 16 f16 units of scales, 16 f16 units of mins; then per 32 of k, 16 i8 scales
+//!   for each 16 or 32 values, as many i8 mins, a block of codes.
+//!
+//! A value is `scale × code + min`, or `scale × (code − zero)` in layouts without mins; in `super` layouts the
+//! scale is unit × i8, which f32 holds exactly, and so the values are those of the format the weights came in.
+use super::codes::{BLOCK, Bits, Bytes, Codes, Levels, TILE};
+use super::simd::Simd;
+use ir::DType;
+use ir::quant::Format;
+use std::marker::PhantomData;
+
+/// A coded layout, as a type that kernels are compiled for.
+pub(super) trait Coded {
+    type Codes: Codes;
+    /// How many values share a scale: 16 or 32.
+    const SHARE: usize;
+    /// Whether scales are small integers, in units that 256 values share.
+    const SUPER: bool;
+    const MIN: bool;
+
+    /// Values in k from one header to the next.
+    const SPAN: usize = if Self::SUPER { 256 } else { BLOCK };
+    const HEADER_BYTES: usize = if Self::MIN { 4 * TILE } else { 2 * TILE };
+    /// Bytes of one of a block's two groups of i8, scales or mins.
+    const GROUP_BYTES: usize = if Self::SUPER { BLOCK / Self::SHARE * TILE } else { 0 };
+    const CODES_AT: usize = if Self::MIN { 2 * Self::GROUP_BYTES } else { Self::GROUP_BYTES };
+    const BLOCK_BYTES: usize = Self::CODES_AT + Self::Codes::BYTES;
+    const SPAN_BYTES: usize = Self::HEADER_BYTES + Self::SPAN / BLOCK * Self::BLOCK_BYTES;
+
+    /// The f16 of the header at `p`, which [`Coded::scales`] takes.
+    #[inline(always)]
+    unsafe fn header<S: Simd>(p: *const u8) -> (S::F, S::F) {
+        unsafe {
+            let unit = S::load_f16(p);
+            (unit, if Self::MIN { S::load_f16(p.add(2 * TILE)) } else { unit })
+        }
+    }
+
+    /// Scales and mins of part `part` of the block at `p`, such that the values are scale × code + min.
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(header: (S::F, S::F), p: *const u8, part: usize) -> (S::F, S::F) {
+        unsafe {
+            let (mut scale, mut min) = header;
+            if Self::SUPER {
+                scale = S::mul(scale, S::load_i8(p.add(part * TILE)));
+                min = S::mul(min, S::load_i8(p.add(Self::CODES_AT - Self::GROUP_BYTES + part * TILE)));
+            }
+            if !Self::MIN {
+                min = S::mul(scale, S::splat(-f32::from(Self::Codes::ZERO)));
+            }
+            (scale, min)
+        }
+    }
+}
+
+pub(super) struct Blocks<C, const SHARE: usize, const SUPER: bool, const MIN: bool>(PhantomData<C>);
+
+impl<C: Codes, const SHARE: usize, const SUPER: bool, const MIN: bool> Coded
+    for Blocks<C, SHARE, SUPER, MIN>
+{
+    type Codes = C;
+    const SHARE: usize = SHARE;
+    const SUPER: bool = SUPER;
+    const MIN: bool = MIN;
+}
+
+/// A dense layout, as a type that kernels are compiled for.
+pub(super) trait Dense {
+    /// Bytes of a value.
+    const BYTES: usize;
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F;
+    fn get(bytes: &[u8]) -> f32;
+}
+
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
+
+impl Dense for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F {
+        unsafe { S::load(p.cast()) }
+    }
+    fn get(bytes: &[u8]) -> f32 {
+        f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+}
+
+impl Dense for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F {
+        unsafe { S::load_f16(p) }
+    }
+    fn get(bytes: &[u8]) -> f32 {
+        half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+    }
+}
+
+impl Dense for Bf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F {
+        unsafe { S::load_bf16(p) }
+    }
+    fn get(bytes: &[u8]) -> f32 {
+        half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+    }
+}
+
+/// What is to be done with the type of a layout.
+pub(super) trait Visit {
+    type Out;
+    fn coded<L: Coded>(self) -> Self::Out;
+    fn dense<L: Dense>(self) -> Self::Out;
+}
+
+macro_rules! layouts {
+    ($($layout:ident = $name:literal $kind:ident::<$ty:ty>,)*) => {
+        /// How a packed weight lies in memory.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Layout {
+            $(#[doc = concat!("`", $name, "`")] $layout,)*
+        }
+
+        impl Layout {
+            /// Every layout.
+            pub const ALL: &'static [Layout] = &[$(Layout::$layout,)*];
+
+            /// The name that stands in plans.
+            pub fn name(self) -> &'static str {
+                match self { $(Layout::$layout => $name,)* }
+            }
+
+            pub(super) fn visit<V: Visit>(self, visit: V) -> V::Out {
+                match self { $(Layout::$layout => visit.$kind::<$ty>(),)* }
+            }
+        }
+    };
+}
+
+layouts! {
+    F32 = "t16.f32" dense::<F32>,
+    F16 = "t16.f16" dense::<F16>,
+    Bf16 = "t16.bf16" dense::<Bf16>,
+    Q4 = "t16.q4" coded::<Blocks<Bits<0>, 32, false, false>>,
+    Q4Min = "t16.q4.min" coded::<Blocks<Bits<0>, 32, false, true>>,
+    Q5 = "t16.q5" coded::<Blocks<Bits<1>, 32, false, false>>,
+    Q5Min = "t16.q5.min" coded::<Blocks<Bits<1>, 32, false, true>>,
+    Q8 = "t16.q8" coded::<Blocks<Bytes, 32, false, false>>,
+    Levels4 = "t16.levels4" coded::<Blocks<Levels, 32, false, false>>,
+    Q4Super16 = "t16.q4.super16" coded::<Blocks<Bits<0>, 16, true, false>>,
+    Q4Super16Min = "t16.q4.super16.min" coded::<Blocks<Bits<0>, 16, true, true>>,
+    Q4Super32Min = "t16.q4.super32.min" coded::<Blocks<Bits<0>, 32, true, true>>,
+    Q5Super32Min = "t16.q5.super32.min" coded::<Blocks<Bits<1>, 32, true, true>>,
+    Q6Super16 = "t16.q6.super16" coded::<Blocks<Bits<2>, 16, true, false>>,
+}
+
+impl Layout {
+    /// The layout of this name, if there is one.
+    pub fn parse(name: &str) -> Option<Layout> {
+        Layout::ALL.iter().copied().find(|layout| layout.name() == name)
+    }
+
+    /// The layout that holds every value of a dtype exactly; none for dtypes that weights do not have.
+    pub fn of(dtype: DType) -> Option<Layout> {
+        Some(match dtype {
+            DType::F32 => Layout::F32,
+            DType::F16 => Layout::F16,
+            DType::BF16 => Layout::Bf16,
+            DType::Quant(format) => match format {
+                Format::Q4_0 => Layout::Q4,
+                Format::Q4_1 => Layout::Q4Min,
+                Format::Q5_0 => Layout::Q5,
+                Format::Q5_1 => Layout::Q5Min,
+                Format::Q8_0 => Layout::Q8,
+                Format::Q2K => Layout::Q4Super16Min,
+                Format::Q3K => Layout::Q4Super16,
+                Format::Q4K => Layout::Q4Super32Min,
+                Format::Q5K => Layout::Q5Super32Min,
+                Format::Q6K => Layout::Q6Super16,
+                Format::Iq4Nl => Layout::Levels4,
+                Format::Q8A => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    /// Whether products with int8 activations are possible.
+    pub fn is_coded(self) -> bool {
+        !matches!(self, Layout::F32 | Layout::F16 | Layout::Bf16)
+    }
+
+    /// How many values share a scale in a coded layout; 0 in a dense one.
+    pub(super) fn share(self) -> usize {
+        struct Share;
+        impl Visit for Share {
+            type Out = usize;
+            fn coded<L: Coded>(self) -> usize {
+                L::SHARE
+            }
+            fn dense<L: Dense>(self) -> usize {
+                0
+            }
+        }
+        self.visit(Share)
+    }
+
+    /// Bytes of one tile of 16 rows.
+    pub fn tile_bytes(self, cols: usize) -> usize {
+        struct TileBytes(usize);
+        impl Visit for TileBytes {
+            type Out = usize;
+            fn coded<L: Coded>(self) -> usize {
+                self.0 / L::SPAN * L::SPAN_BYTES
+            }
+            fn dense<L: Dense>(self) -> usize {
+                self.0 * TILE * L::BYTES
+            }
+        }
+        self.visit(TileBytes(cols))
+    }
+
+    /// Bytes of a whole weight.
+    pub fn packed_bytes(self, rows: usize, cols: usize) -> usize {
+        rows.div_ceil(TILE) * self.tile_bytes(cols)
+    }
+}

@@ -1,0 +1,494 @@
+//! `linear`: rows of x times packed weights, with one weight's outputs after the other's in y's columns.
+//!
+//! A row's result has the same bits whatever rows stand beside it and however the work is split.
+use super::Executable;
+use super::codes::{BLOCK, TILE};
+use super::layout::{Coded, Dense, Layout, Visit};
+use super::product::{CodedF32, CodedInt8, DenseF32, Q8A_BYTES, Run};
+use super::simd::{Isa, Work};
+use super::{Count, Epilogue};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// How rows of x come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activations {
+    /// `q8_a` blocks; weights are coded. Products are summed as integers within a block.
+    Int8,
+    /// f32; weights are used at their exact values.
+    F32,
+}
+
+/// A packed weight's shape: `rows` outputs in `layout`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weight {
+    pub layout: Layout,
+    pub rows: usize,
+}
+
+/// Arguments: x, each weight packed, what the epilogue wants, the output.
+pub struct Linear {
+    pub isa: Isa,
+    pub activations: Activations,
+    /// How many rows of x.
+    pub n: Count,
+    /// Length of a row of x.
+    pub k: usize,
+    /// One or more.
+    pub weights: Vec<Weight>,
+    /// Whether the same columns of all weights, which then have equally many rows, are finished together for the
+    /// epilogue. A row of its tile then holds the columns of one weight after those of the other.
+    pub together: bool,
+    /// What happens to a finished tile; without one it is stored, f32, in argument 1 + weights.
+    pub epilogue: Option<Box<dyn Epilogue>>,
+}
+
+/// Tiles in a unit of work: 32 columns, so that an epilogue can make whole `q8_a` blocks.
+const UNIT: usize = 2;
+/// Most tiles that are finished before their epilogue runs.
+const GROUP: usize = 8;
+/// Most rows of x that are laid out in panels at a time.
+const CHUNK: usize = 96;
+/// Heights of panels, tallest first.
+const HEIGHTS: [usize; 3] = [12, 4, 1];
+
+impl Executable for Linear {
+    fn units(&self, _: &[i64]) -> usize {
+        let weights = if self.together { &self.weights[..1] } else { &self.weights };
+        weights.iter().map(|weight| weight.rows.div_ceil(TILE * UNIT)).sum()
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.tile_at() + if self.epilogue.is_some() { self.tile_stride() * HEIGHTS[0] * 4 } else { 0 }
+    }
+
+    unsafe fn run(&self, args: &[*mut u8], syms: &[i64], units: Range<usize>, scratch: *mut u8) {
+        let n = self.n.of(syms);
+        for first in (0..n).step_by(CHUNK) {
+            let rows = first..n.min(first + CHUNK);
+            unsafe {
+                self.lay_out(args[0], &rows, scratch);
+                let (mut units, mut base) = (units.clone(), 0);
+                for (index, weight) in self.weights.iter().enumerate() {
+                    let all = weight.rows.div_ceil(TILE);
+                    let tiles = (units.start * UNIT).min(all)..(units.end * UNIT).min(all);
+                    for start in tiles.clone().step_by(GROUP) {
+                        let tiles = start..tiles.end.min(start + GROUP);
+                        self.finish(
+                            args,
+                            syms,
+                            Part { rows: rows.clone(), weight: index, base, tiles },
+                            scratch,
+                        );
+                    }
+                    if self.together {
+                        break;
+                    }
+                    let passed = all.div_ceil(UNIT);
+                    units = units.start.saturating_sub(passed)..units.end.saturating_sub(passed);
+                    base += weight.rows;
+                }
+            }
+        }
+    }
+}
+
+/// Some outputs of one weight, or of all where they are finished together, for some rows of x.
+struct Part {
+    rows: Range<usize>,
+    weight: usize,
+    /// The column where the weight's outputs begin.
+    base: usize,
+    tiles: Range<usize>,
+}
+
+/// Cuts `rows` rows into panels, given by first row and height, both the same for the same `rows`.
+fn panels(rows: usize, tallest: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let height = HEIGHTS.into_iter().find(|&height| height <= tallest && height <= rows - first)?;
+        first += height;
+        Some((first - height, height))
+    })
+}
+
+impl Linear {
+    fn row_bytes(&self) -> usize {
+        match self.activations {
+            Activations::Int8 => self.k / BLOCK * Q8A_BYTES,
+            Activations::F32 => self.k * 4,
+        }
+    }
+
+    /// Whether x's codes need sums over half blocks too.
+    fn has_halves(&self) -> bool {
+        self.activations == Activations::Int8
+            && self.weights.iter().any(|weight| weight.layout.share() < BLOCK)
+    }
+
+    // Scratch holds panels, then halves, then the tile that an epilogue is to read.
+    fn halves_at(&self) -> usize {
+        CHUNK * self.row_bytes()
+    }
+
+    fn tile_at(&self) -> usize {
+        self.halves_at() + if self.has_halves() { CHUNK * self.halves_bytes() } else { 0 }
+    }
+
+    /// Bytes of a row's sums over half blocks.
+    fn halves_bytes(&self) -> usize {
+        self.k / BLOCK * 8
+    }
+
+    /// From one row of the epilogue's tile to the next, in f32.
+    fn tile_stride(&self) -> usize {
+        GROUP * TILE * if self.together { self.weights.len() } else { 1 }
+    }
+
+    /// Lays rows of x out in panels, except those of one row, which are read where they are.
+    unsafe fn lay_out(&self, x: *const u8, rows: &Range<usize>, scratch: *mut u8) {
+        for (first, height) in panels(rows.len(), self.isa.rows()) {
+            unsafe {
+                let x = x.add((rows.start + first) * self.row_bytes());
+                if self.has_halves() {
+                    let halves = scratch.add(self.halves_at() + first * self.halves_bytes());
+                    sum_halves(x, self.k, height, halves.cast());
+                }
+                let panel = scratch.add(first * self.row_bytes());
+                match (self.activations, height) {
+                    (_, 1) => {}
+                    (Activations::Int8, _) => interleave::<Q8A_BYTES>(x, self.row_bytes(), height, panel),
+                    (Activations::F32, _) => interleave::<4>(x, self.row_bytes(), height, panel),
+                }
+            }
+        }
+    }
+
+    unsafe fn finish(&self, args: &[*mut u8], syms: &[i64], part: Part, scratch: *mut u8) {
+        let end = self.weights[part.weight].rows.min(part.tiles.end * TILE);
+        let cols = part.base + part.tiles.start * TILE..part.base + end;
+        for (first, height) in panels(part.rows.len(), self.isa.rows()) {
+            let row = part.rows.start + first;
+            unsafe {
+                let x = match height {
+                    1 => args[0].add(row * self.row_bytes()),
+                    _ => scratch.add(first * self.row_bytes()),
+                };
+                let (out, stride) = if self.epilogue.is_some() {
+                    (scratch.add(self.tile_at()).cast::<f32>(), self.tile_stride())
+                } else {
+                    let stride = self.weights.iter().map(|weight| weight.rows).sum::<usize>();
+                    (args[1 + self.weights.len()].cast::<f32>().add(row * stride + cols.start), stride)
+                };
+                let weights =
+                    if self.together { 0..self.weights.len() } else { part.weight..part.weight + 1 };
+                for weight in weights.clone() {
+                    let layout = self.weights[weight].layout;
+                    let run = Run {
+                        k: self.k,
+                        tiles: args[1 + weight].add(part.tiles.start * layout.tile_bytes(self.k)),
+                        count: part.tiles.len(),
+                        x,
+                        halves: scratch.add(self.halves_at() + first * self.halves_bytes()).cast(),
+                        out: out.add((weight - weights.start) * GROUP * TILE),
+                        stride,
+                        cols: cols.len(),
+                    };
+                    layout.visit(Product { run, height, isa: self.isa, activations: self.activations });
+                }
+                if let Some(epilogue) = &self.epilogue {
+                    epilogue.apply(out, stride, row..row + height, cols.clone(), args, syms);
+                }
+            }
+        }
+    }
+}
+
+/// From `height` rows of pieces of `PIECE` bytes to all rows' first pieces, all rows' second, …
+unsafe fn interleave<const PIECE: usize>(x: *const u8, row_bytes: usize, height: usize, panel: *mut u8) {
+    for piece in 0..row_bytes / PIECE {
+        for row in 0..height {
+            unsafe {
+                let to = panel.add((piece * height + row) * PIECE).cast::<[u8; PIECE]>();
+                to.write(x.add(row * row_bytes + piece * PIECE).cast::<[u8; PIECE]>().read());
+            }
+        }
+    }
+}
+
+/// The scale times the sum of the codes, for each half of each block, in the order of panels.
+unsafe fn sum_halves(x: *const u8, k: usize, height: usize, halves: *mut f32) {
+    let blocks = k / BLOCK;
+    for row in 0..height {
+        for block in 0..blocks {
+            unsafe {
+                let x = x.add((row * blocks + block) * Q8A_BYTES);
+                let scale = x.cast::<f32>().read_unaligned();
+                for half in 0..2 {
+                    let codes = x.add(8 + half * BLOCK / 2).cast::<[i8; BLOCK / 2]>().read();
+                    let sum: i32 = codes.into_iter().map(i32::from).sum();
+                    halves.add((block * height + row) * 2 + half).write(scale * sum as f32);
+                }
+            }
+        }
+    }
+}
+
+struct Product {
+    run: Run,
+    height: usize,
+    isa: Isa,
+    activations: Activations,
+}
+
+impl Product {
+    unsafe fn run(self, one: impl Work, four: impl Work, twelve: impl Work) {
+        unsafe {
+            match self.height {
+                1 => self.isa.run(one),
+                4 => self.isa.run(four),
+                _ => self.isa.run(twelve),
+            }
+        }
+    }
+}
+
+impl Visit for Product {
+    type Out = ();
+
+    fn coded<L: Coded>(self) {
+        let (run, ty) = (self.run, PhantomData::<L>);
+        unsafe {
+            match self.activations {
+                Activations::Int8 => self.run(
+                    CodedInt8::<L, 1>(run, ty),
+                    CodedInt8::<L, 4>(run, ty),
+                    CodedInt8::<L, 12>(run, ty),
+                ),
+                Activations::F32 => {
+                    self.run(CodedF32::<L, 1>(run, ty), CodedF32::<L, 4>(run, ty), CodedF32::<L, 12>(run, ty))
+                }
+            }
+        }
+    }
+
+    fn dense<L: Dense>(self) {
+        let (run, ty) = (self.run, PhantomData::<L>);
+        unsafe {
+            self.run(DenseF32::<L, 1>(run, ty), DenseF32::<L, 4>(run, ty), DenseF32::<L, 12>(run, ty));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::pack_tile;
+    use super::super::random::{Random, weight_dtypes};
+    use super::*;
+    use ir::DType;
+    use ir::quant::Format;
+
+    /// Weights that take the same x, their exact values, and x.
+    struct Case {
+        linear: Linear,
+        packed: Vec<Vec<u8>>,
+        values: Vec<f32>,
+        x_bytes: Vec<u8>,
+        x: Vec<f32>,
+    }
+
+    impl Case {
+        fn new(
+            random: &mut Random,
+            activations: Activations,
+            n: usize,
+            k: usize,
+            weights: &[(DType, usize)],
+        ) -> Case {
+            let (mut packed, mut values) = (Vec::new(), Vec::new());
+            for &(dtype, rows) in weights {
+                let (src, exact) = random.weight(dtype, rows * k);
+                let layout = Layout::of(dtype).unwrap();
+                let mut dst = vec![0; layout.packed_bytes(rows, k)];
+                for (tile, dst) in dst.chunks_exact_mut(layout.tile_bytes(k)).enumerate() {
+                    pack_tile(dtype, &src, rows, k, tile, dst);
+                }
+                packed.push(dst);
+                values.extend(exact);
+            }
+            let mut x = random.reals(n * k);
+            let mut x_bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+            if activations == Activations::Int8 {
+                x_bytes = vec![0; n * k / BLOCK * Q8A_BYTES];
+                Format::Q8A.quantise(&x, &mut x_bytes);
+                Format::Q8A.dequantise(&x_bytes, &mut x);
+            }
+            let weights = weights
+                .iter()
+                .map(|&(dtype, rows)| Weight { layout: Layout::of(dtype).unwrap(), rows })
+                .collect();
+            let (isa, n) = (Isa::detect(), Count::Symbol(0));
+            let linear = Linear { isa, activations, n, k, weights, together: false, epilogue: None };
+            Case { linear, packed, values, x_bytes, x }
+        }
+
+        fn n(&self) -> usize {
+            self.x.len() / self.linear.k
+        }
+
+        /// The product of rows `rows` of x, in `parts` runs.
+        fn run(&mut self, isa: Isa, rows: Range<usize>, parts: usize) -> Vec<f32> {
+            self.linear.isa = isa;
+            let linear = &self.linear;
+            let cols: usize = linear.weights.iter().map(|weight| weight.rows).sum();
+            let mut y = vec![f32::NAN; rows.len() * cols];
+            let x = self.x_bytes[rows.start * linear.row_bytes()..rows.end * linear.row_bytes()].as_mut_ptr();
+            let mut args = vec![x];
+            args.extend(self.packed.iter_mut().map(|packed| packed.as_mut_ptr()));
+            args.push(y.as_mut_ptr().cast());
+            let mut scratch = vec![0xffu8; linear.scratch_bytes()];
+            let syms = [rows.len() as i64];
+            let units = linear.units(&syms);
+            for part in 0..parts {
+                let units = units * part / parts..units * (part + 1) / parts;
+                unsafe { linear.run(&args, &syms, units, scratch.as_mut_ptr()) };
+            }
+            y
+        }
+
+        fn expect_close(&self, y: &[f32]) {
+            let k = self.linear.k;
+            let cols = self.values.len() / k;
+            for (row, x) in self.x.chunks_exact(k).enumerate() {
+                for (col, w) in self.values.chunks_exact(k).enumerate() {
+                    let products = || x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
+                    let (exact, size) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
+                    let y = f64::from(y[row * cols + col]);
+                    assert!(
+                        (y - exact).abs() <= 1e-5 * size,
+                        "row {row}, column {col}: {y}, expected {exact}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn modes(dtype: DType) -> &'static [Activations] {
+        match dtype {
+            DType::Quant(_) => &[Activations::Int8, Activations::F32],
+            _ => &[Activations::F32],
+        }
+    }
+
+    #[test]
+    fn every_weight_dtype_gives_the_exact_product() {
+        let mut random = Random(3);
+        for dtype in weight_dtypes() {
+            for &mode in modes(dtype) {
+                for (n, k, rows) in [(1, 256, 16), (33, 512, 37)] {
+                    let mut case = Case::new(&mut random, mode, n, k, &[(dtype, rows)]);
+                    let y = case.run(Isa::detect(), 0..n, 1);
+                    case.expect_close(&y);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_and_long_rows_are_right() {
+        let mut random = Random(4);
+        let q4_1 = DType::Quant(Format::Q4_1);
+        for k in [32, 64, 96, 576, 1536] {
+            for mode in [Activations::Int8, Activations::F32] {
+                let mut case = Case::new(&mut random, mode, 7, k, &[(q4_1, 50)]);
+                let y = case.run(Isa::detect(), 0..7, 1);
+                case.expect_close(&y);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let mut random = Random(5);
+        for dtype in weight_dtypes() {
+            for &mode in modes(dtype) {
+                let mut case = Case::new(&mut random, mode, 17, 256, &[(dtype, 20)]);
+                let expected = case.run(Isa::Portable, 0..17, 1);
+                for isa in Isa::available() {
+                    assert_eq!(case.run(isa, 0..17, 1), expected, "{dtype} on {}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_any_company_and_split() {
+        let mut random = Random(6);
+        let weights = [
+            (DType::Quant(Format::Q4K), 48),
+            (DType::Quant(Format::Q6K), 16),
+            (DType::Quant(Format::Q8_0), 75),
+        ];
+        for mode in [Activations::Int8, Activations::F32] {
+            let mut case = Case::new(&mut random, mode, 130, 256, &weights);
+            let (n, cols) = (case.n(), 139);
+            let isa = Isa::detect();
+            let whole = case.run(isa, 0..n, 1);
+            for parts in [2, 3, 9] {
+                assert_eq!(case.run(isa, 0..n, parts), whole, "in {parts} parts");
+            }
+            for rows in [0..1, 5..7, 1..4, 9..16, 40..73, 95..97] {
+                let expected = &whole[rows.start * cols..rows.end * cols];
+                assert_eq!(case.run(isa, rows.clone(), 2), expected, "rows {rows:?}");
+            }
+        }
+    }
+
+    /// Stores the product of two weights' outputs.
+    struct Times;
+
+    impl Epilogue for Times {
+        unsafe fn apply(
+            &self,
+            tile: *const f32,
+            stride: usize,
+            rows: Range<usize>,
+            cols: Range<usize>,
+            args: &[*mut u8],
+            syms: &[i64],
+        ) {
+            let width = 70;
+            assert!(rows.end <= syms[0] as usize && cols.end <= width);
+            for (i, row) in rows.enumerate() {
+                for (j, col) in cols.clone().enumerate() {
+                    unsafe {
+                        let at = tile.add(i * stride + j);
+                        args[3]
+                            .cast::<f32>()
+                            .add(row * width + col)
+                            .write(at.read() * at.add(stride / 2).read());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_epilogue_gets_each_column_of_both_weights() {
+        let mut random = Random(7);
+        let (q4_1, q8_0) = (DType::Quant(Format::Q4_1), DType::Quant(Format::Q8_0));
+        let mut case = Case::new(&mut random, Activations::Int8, 19, 64, &[(q4_1, 70), (q8_0, 70)]);
+        let apart = case.run(Isa::detect(), 0..19, 1);
+        case.linear.together = true;
+        case.linear.epilogue = Some(Box::new(Times));
+        for parts in [1, 3] {
+            let both = case.run(Isa::detect(), 0..19, parts);
+            for row in 0..19 {
+                for col in 0..70 {
+                    let expected = apart[row * 140 + col] * apart[row * 140 + 70 + col];
+                    assert_eq!(both[row * 70 + col], expected);
+                }
+            }
+        }
+    }
+}

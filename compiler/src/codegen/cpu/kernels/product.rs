@@ -1,0 +1,210 @@
+//! The inner parts of a matrix product: a run of weight tiles times a panel of a few rows of x.
+//!
+//! Each output is one chain of sums along k, whatever the panel's height, so its bits are the same in every
+//! panel.
+//! A panel of `N` rows holds block after block of x, within a block row after row; with one row that is x itself.
+use super::codes::{BLOCK, Codes, TILE};
+use super::layout::{Coded, Dense};
+use super::simd::{Simd, Work, prefetch};
+use std::marker::PhantomData;
+
+/// Bytes of a block of `q8_a`: f32 scale, f32 sum, 32 i8.
+pub(super) const Q8A_BYTES: usize = 40;
+/// How far ahead of its use a weight is asked for.
+const AHEAD_BYTES: usize = 2048;
+
+/// What a run needs besides its types.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    /// The length of a dot product.
+    pub k: usize,
+    /// The first tile, and how many follow each other.
+    pub tiles: *const u8,
+    pub count: usize,
+    /// The panel.
+    pub x: *const u8,
+    /// In coded layouts with scales for 16: per block, row and half, f32 scale times the sum of x's codes.
+    pub halves: *const f32,
+    /// Where the first row's first output goes, how far the next row's lies, and how many columns there are.
+    pub out: *mut f32,
+    pub stride: usize,
+    pub cols: usize,
+}
+
+impl Run {
+    #[inline(always)]
+    unsafe fn store<S: Simd, const N: usize>(&self, tile: usize, y: [S::F; N]) {
+        let cols = self.cols - tile * TILE;
+        for (row, y) in y.into_iter().enumerate() {
+            unsafe {
+                let out = self.out.add(row * self.stride + tile * TILE);
+                if cols >= TILE {
+                    S::store(out, y);
+                } else {
+                    out.copy_from_nonoverlapping(S::lanes(y).as_ptr(), cols);
+                }
+            }
+        }
+    }
+}
+
+/// Coded weights times int8 activations, summed in i32 over each scale's values and in f32 from there.
+pub(super) struct CodedInt8<L, const N: usize>(pub Run, pub PhantomData<L>);
+
+impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
+    const ROWS: usize = N;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let run = self.0;
+        let mut w = run.tiles;
+        for tile in 0..run.count {
+            let mut x = run.x;
+            let mut halves = run.halves;
+            unsafe {
+                let mut y = [S::splat(0.0); N];
+                for _ in 0..run.k / L::SPAN {
+                    let header = L::header::<S>(w);
+                    w = w.add(L::HEADER_BYTES);
+                    for _ in 0..L::SPAN / BLOCK {
+                        if N == 1 {
+                            ask_for(w, L::BLOCK_BYTES);
+                        }
+                        for part in 0..BLOCK / L::SHARE {
+                            let (scale, min) = L::scales::<S>(header, w, part);
+                            let sums = Self::dots::<S>(w.add(L::CODES_AT), x, part);
+                            for row in 0..N {
+                                let x = x.add(row * Q8A_BYTES).cast::<f32>();
+                                let x_sum =
+                                    if L::SHARE == BLOCK { x.add(1) } else { halves.add(2 * row + part) };
+                                let sum = S::mul(S::to_f32(sums[row]), S::splat(x.read_unaligned()));
+                                y[row] = S::fma(scale, sum, y[row]);
+                                y[row] = S::fma(min, S::splat(x_sum.read_unaligned()), y[row]);
+                            }
+                        }
+                        w = w.add(L::BLOCK_BYTES);
+                        x = x.add(N * Q8A_BYTES);
+                        if L::SHARE != BLOCK {
+                            halves = halves.add(2 * N);
+                        }
+                    }
+                }
+                run.store::<S, N>(tile, y);
+            }
+        }
+    }
+}
+
+impl<L: Coded, const N: usize> CodedInt8<L, N> {
+    /// The sums of products over part `part` of a block.
+    #[inline(always)]
+    unsafe fn dots<S: Simd>(codes: *const u8, x: *const u8, part: usize) -> [S::I; N] {
+        let pairs = L::SHARE / 8;
+        unsafe {
+            let mut sums = [S::zero_i(); N];
+            for j in part * pairs..(part + 1) * pairs {
+                let (even, odd) = L::Codes::pair::<S>(codes, j);
+                for row in 0..N {
+                    let x = x.add(row * Q8A_BYTES + 8 + 8 * j);
+                    if L::Codes::FULL {
+                        sums[row] = S::dot::<true>(sums[row], even, x);
+                        sums[row] = S::dot::<true>(sums[row], odd, x.add(4));
+                    } else {
+                        sums[row] = S::dot::<false>(sums[row], even, x);
+                        sums[row] = S::dot::<false>(sums[row], odd, x.add(4));
+                    }
+                }
+            }
+            sums
+        }
+    }
+}
+
+/// Coded weights times f32 activations: each weight becomes f32 and is used `N` times.
+pub(super) struct CodedF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+
+impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
+    const ROWS: usize = N;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let run = self.0;
+        let mut w = run.tiles;
+        for tile in 0..run.count {
+            let mut x = run.x.cast::<f32>();
+            unsafe {
+                let mut y = [S::splat(0.0); N];
+                for _ in 0..run.k / L::SPAN {
+                    let header = L::header::<S>(w);
+                    w = w.add(L::HEADER_BYTES);
+                    for _ in 0..L::SPAN / BLOCK {
+                        if N == 1 {
+                            ask_for(w, L::BLOCK_BYTES);
+                        }
+                        for j in 0..BLOCK / 8 {
+                            let scales = L::scales::<S>(header, w, 8 * j / L::SHARE);
+                            let (even, odd) = L::Codes::pair::<S>(w.add(L::CODES_AT), j);
+                            for codes in [even, odd] {
+                                let w = S::split(codes).map(|code| S::fma(code, scales.0, scales.1));
+                                y = accumulate::<S, N, 4>(w, x, y);
+                                x = x.add(4 * N);
+                            }
+                        }
+                        w = w.add(L::BLOCK_BYTES);
+                    }
+                }
+                run.store::<S, N>(tile, y);
+            }
+        }
+    }
+}
+
+/// Dense weights times f32 activations.
+pub(super) struct DenseF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+
+impl<L: Dense, const N: usize> Work for DenseF32<L, N> {
+    const ROWS: usize = N;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let run = self.0;
+        let mut w = run.tiles;
+        for tile in 0..run.count {
+            let mut x = run.x.cast::<f32>();
+            unsafe {
+                let mut y = [S::splat(0.0); N];
+                for _ in 0..run.k {
+                    if N == 1 {
+                        ask_for(w, TILE * L::BYTES);
+                    }
+                    y = accumulate::<S, N, 1>([L::load::<S>(w)], x, y);
+                    w = w.add(TILE * L::BYTES);
+                    x = x.add(N);
+                }
+                run.store::<S, N>(tile, y);
+            }
+        }
+    }
+}
+
+/// Adds to each row of `y` its x at `K` neighbouring k times `w`.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
+    w: [S::F; K],
+    x: *const f32,
+    mut y: [S::F; N],
+) -> [S::F; N] {
+    for k in 0..K {
+        for row in 0..N {
+            unsafe { y[row] = S::fma(w[k], S::splat(x.add(k * N + row).read()), y[row]) };
+        }
+    }
+    y
+}
+
+#[inline(always)]
+fn ask_for(w: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(64) {
+        prefetch(w.wrapping_add(AHEAD_BYTES + 64 * line));
+    }
+}

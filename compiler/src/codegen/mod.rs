@@ -1,0 +1,2 @@
+//! Machine code for kernels, backend by backend.
+pub mod cpu;

@@ -5,71 +5,13 @@
 
 use ir::expr::{Body, inline};
 use ir::ops::{evaluate_body, samples};
-use ir::{DType, Dim, Op, OpError, Symbols, Tensor, TensorType};
+use ir::{DType, Dim, Op, OpError, Tensor, TensorType};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tests::compare::{difference, tolerance};
+use tests::draw::{inputs, symbols};
 
 /// Larger than this many elements, a value is typed but not computed.
 const ELEMENTS_MAX: u64 = 1 << 16;
-
-// ---- values ------------------------------------------------------------------------------------
-
-/// Values for every symbol that the types mention.
-fn symbols<'a>(types: impl IntoIterator<Item = &'a TensorType>) -> Symbols {
-    let dims = types.into_iter().flat_map(|ty| &ty.shape);
-    let names = dims.flat_map(|d| d.terms().map(|(name, _)| name));
-    names.fold(Symbols::new(), |s, name| s.with(name, 2 + name.bytes().map(i64::from).sum::<i64>() % 3))
-}
-
-/// A tensor of the type with values of no pattern. Integers stay below `below`, so that they may be indices.
-fn values(ty: &TensorType, symbols: &Symbols, seed: u64, below: u64) -> Tensor {
-    let shape = symbols.extents(ty).expect("a value for every symbol");
-    let n = shape.iter().product::<u64>();
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut draw = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state >> 40
-    };
-    if ty.dtype.is_real() {
-        let values: Vec<f32> = (0..n).map(|_| draw() as f32 / (1 << 22) as f32 - 2.0).collect();
-        return Tensor::from_f32(ty.dtype, &shape, &values);
-    }
-    let below = if ty.dtype == DType::Bool { 2 } else { below };
-    Tensor::from_ints(ty.dtype, &shape, (0..n).map(|_| (draw() % below) as i64))
-}
-
-/// Inputs of the types. Integers among them lie inside every axis of every other.
-fn inputs(types: &[TensorType], symbols: &Symbols, seed: u64) -> Vec<Tensor> {
-    let extents = types.iter().flat_map(|ty| symbols.extents(ty).expect("a value for every symbol"));
-    let below = extents.filter(|&e| e > 1).min().unwrap_or(1);
-    types.iter().zip(seed * 16..).map(|(ty, seed)| values(ty, symbols, seed + 1, below)).collect()
-}
-
-/// By how much two values of the dtype may differ where they were computed in different ways.
-fn tolerance(dtype: DType) -> f32 {
-    match dtype {
-        DType::F32 => 2e-5,
-        DType::F16 => 2e-3,
-        DType::BF16 => 2e-2,
-        DType::Quant(_) => 5e-2,
-        _ => 0.0,
-    }
-}
-
-/// Where and by how much `found` differs from `expected`, if beyond the tolerance.
-fn difference(found: &Tensor, expected: &Tensor, tolerance: f32) -> Option<String> {
-    if found.ty() != expected.ty() {
-        return Some(format!("has type {}, expected {}", found.ty(), expected.ty()));
-    }
-    let (found, expected) = (found.to_f32(), expected.to_f32());
-    let close = |a: f32, b: f32| {
-        let scale = 1f32.max(a.abs()).max(b.abs());
-        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * scale
-    };
-    let at = (0..found.len()).find(|&i| !close(found[i], expected[i]))?;
-    Some(format!("is {} at element {at}, expected {}", found[at], expected[at]))
-}
 
 // ---- one operator --------------------------------------------------------------------------------
 

@@ -1,1 +1,4 @@
-//! Heddle.
+//! What the suites share: drawn values, comparison within tolerances, the fixtures.
+pub mod compare;
+pub mod draw;
+pub mod fixtures;

@@ -1,0 +1,174 @@
+//! Runs every file under `golden/`: directives, a graph, a rule, and what comes out.
+//!
+//! | directive | what comes out |
+//! | --- | --- |
+//! | `read` | the graph as the writer writes it, or why it is none |
+//! | `verify` | the graph with every fault beneath its line |
+//! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
+//!
+//! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
+
+use ir::interpret::{interpret, interpret_bodies};
+use ir::text::{Names, Text, read};
+use ir::verify::{explain, verify};
+use ir::{DType, Graph, Symbols, Tensor};
+use libtest_mimic::{Arguments, Failed, Trial};
+use similar::TextDiff;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tests::compare::difference;
+
+/// Stands alone on the line between what goes in and what comes out.
+const RULE: &str = "====";
+
+fn main() -> ExitCode {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let mut found = vec![];
+    collect(&folder, &mut found);
+    found.sort();
+    let trial = |path: PathBuf| {
+        let name = path.strip_prefix(&folder).expect("found beneath it").with_extension("");
+        let name = name.to_str().expect("file names are UTF-8").to_owned();
+        Trial::test(name, move || check(&path))
+    };
+    let trials = found.into_iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// Compares what comes out with what stands below the rule.
+fn check(path: &Path) -> Result<(), Failed> {
+    let file = fs::read_to_string(path)?;
+    let (above, expected) = split(&file);
+    let found = outcome(above)?;
+    if found == expected {
+        return Ok(());
+    }
+    if std::env::var_os("UPDATE_EXPECT").is_some_and(|v| v == "1") {
+        return Ok(fs::write(path, format!("{above}{RULE}\n{found}"))?);
+    }
+    let diff = TextDiff::from_lines(expected, &found);
+    let diff = diff.unified_diff().header("expected", "found").to_string();
+    let shown = path.display();
+    Err(format!("{shown}:\n{diff}\nUPDATE_EXPECT=1 cargo test -p tests --test golden accepts this").into())
+}
+
+/// What stands above the rule, and what below. A new file has no rule yet.
+fn split(file: &str) -> (&str, &str) {
+    let rule = format!("\n{RULE}\n");
+    match file.find(&rule) {
+        Some(at) => (&file[..=at], &file[at + rule.len()..]),
+        None => (file, ""),
+    }
+}
+
+/// What the directives ask for.
+fn outcome(above: &str) -> Result<String, Failed> {
+    let directives: Vec<&str> = above.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let mut asked = None;
+    let mut settings = BTreeMap::new();
+    for directive in directives.iter().map(|d| d.trim()) {
+        match directive.split_once('=') {
+            Some((name, values)) => {
+                settings.insert(name.trim(), values.trim());
+            }
+            None if asked.is_none() => asked = Some(directive),
+            None => return Err(format!("asks for {:?} and {directive:?}, expected one", asked).into()),
+        }
+    }
+    // The reader passes over the directives, which so keep its line numbers those of the file.
+    let text = match read(above) {
+        Ok(text) => text,
+        Err(fault) if asked == Some("read") => return Ok(format!("error: {fault}\n")),
+        Err(fault) => return Err(fault.to_string().into()),
+    };
+    match asked {
+        Some("read") => rewritten(text),
+        Some("verify") => Ok(explain(&text.graph, &verify(&text.graph))),
+        Some("run") => values(&text.graph, &settings),
+        other => Err(format!("unknown directive {other:?}").into()),
+    }
+}
+
+/// The graph's text, which must be read as the same text.
+fn rewritten(text: Text) -> Result<String, Failed> {
+    let written = text.graph.to_string();
+    let again = read(&written)?.graph.to_string();
+    if again != written { Err(format!("reads back as\n{again}").into()) } else { Ok(written) }
+}
+
+fn sound(g: &Graph) -> Result<(), Failed> {
+    let problems = verify(g);
+    if problems.is_empty() { Ok(()) } else { Err(explain(g, &problems).into()) }
+}
+
+/// The outputs' values, which bodies and meanings must agree on.
+fn values(g: &Graph, settings: &BTreeMap<&str, &str>) -> Result<String, Failed> {
+    sound(g)?;
+    let given: BTreeMap<&str, &str> = g
+        .nodes()
+        .filter_map(|n| g[n].op.given_name())
+        .filter_map(|name| Some((name, *settings.get(name)?)))
+        .collect();
+    let mut symbols = Symbols::new();
+    for (name, value) in settings.iter().filter(|(name, _)| !given.contains_key(*name)) {
+        symbols = symbols.with(name, value.parse()?);
+    }
+    let mut tensors = BTreeMap::new();
+    for n in g.nodes() {
+        if let Some((name, values)) = g[n].op.given_name().and_then(|name| given.get_key_value(name)) {
+            let shape = symbols.extents(&g[n].ty).ok_or(format!("{name} has symbols without a value"))?;
+            tensors.insert(*name, tensor(g[n].ty.dtype, &shape, values)?);
+        }
+    }
+    let give = |name: &str| tensors.get(name).cloned();
+    let outputs = match interpret(g, &give, &symbols) {
+        Ok(outputs) => outputs,
+        Err(refusal) => return Ok(format!("error: {refusal}\n")),
+    };
+    let names = Names::of(g);
+    let mut shown = String::new();
+    let bodies = interpret_bodies(g, &give, &symbols)?;
+    for ((n, value), body) in g.outputs.iter().zip(&outputs).zip(&bodies) {
+        if let Some(difference) = difference(body, value, 1e-5) {
+            return Err(format!("by its bodies {} {difference}", names.get(*n)).into());
+        }
+        shown += &format!("{}: {}\n", names.get(*n), value.ty());
+        let width = value.shape().last().copied().unwrap_or(1).max(1) as usize;
+        for row in value.to_f32().chunks(width) {
+            let row: Vec<String> = row.iter().map(|v| rounded(*v)).collect();
+            shown += &format!("  {}\n", row.join(" "));
+        }
+    }
+    Ok(shown)
+}
+
+fn tensor(dtype: DType, shape: &[u64], values: &str) -> Result<Tensor, Failed> {
+    let values = values.split_whitespace().map(str::parse).collect::<Result<Vec<f32>, _>>()?;
+    let expected = shape.iter().product::<u64>();
+    if values.len() as u64 != expected {
+        return Err(format!("{} values given, expected {expected}", values.len()).into());
+    }
+    Ok(match dtype.is_real() {
+        true => Tensor::from_f32(dtype, shape, &values),
+        false => Tensor::from_ints(dtype, shape, values.iter().map(|v| *v as i64)),
+    })
+}
+
+/// To four places, without a negative zero.
+fn rounded(v: f32) -> String {
+    let v = (f64::from(v) * 1e4).round() / 1e4;
+    if v == 0.0 { "0".to_owned() } else { v.to_string() }
+}

@@ -1,17 +1,21 @@
 //! Messages across an edge: one at a time there and back, and many in a row.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use runtime::{EdgeSpec, edge};
+use ir::plan::{DeviceId, Edge, EdgeId, End};
+use ir::{DType, TensorType};
+use runtime::{Reader, Writer, edge};
 
-fn spec(message_bytes: usize) -> EdgeSpec {
-    let ty = format!("u8[{message_bytes}]").into();
-    EdgeSpec { id: 0, from: 0, to: 1, ty, capacity: 4, message_bytes, deadline: None }
+fn bytes_edge(bytes: i64) -> (Writer, Reader) {
+    let ty = TensorType::known(DType::U8, &[bytes]);
+    let (from, to) = (End::Host, End::Device(DeviceId(0)));
+    let bytes = bytes as u64;
+    edge(&Edge { id: EdgeId(0), name: "row".into(), from, to, ty, bytes, capacity: 4 }, None)
 }
 
 fn edges(c: &mut Criterion) {
     // 2,304 bytes are one f32 row of a model of width 576.
     for bytes in [8, 2304, 1 << 20] {
-        let (mut there, mut inbox) = edge(spec(bytes));
-        let (mut reply, mut back) = edge(spec(bytes));
+        let (mut there, mut inbox) = bytes_edge(bytes);
+        let (mut reply, mut back) = bytes_edge(bytes);
         let echo = std::thread::spawn(move || {
             while let Ok(Ok(_)) = inbox.recv(|m| {
                 reply.send(|slot| {
@@ -30,7 +34,7 @@ fn edges(c: &mut Criterion) {
         echo.join().unwrap();
     }
 
-    let (mut tx, mut rx) = edge(spec(64));
+    let (mut tx, mut rx) = bytes_edge(64);
     let drain = std::thread::spawn(move || while rx.recv(|_| ()).is_ok() {});
     let mut group = c.benchmark_group("in_a_row");
     group.throughput(Throughput::Elements(1));

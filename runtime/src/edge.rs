@@ -6,34 +6,20 @@
 use crate::bell::Bell;
 use crate::sync::counter::{self, Relaxed};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Shared, UnsafeCell, lock};
+use ir::plan::Edge;
 use std::time::{Duration, Instant};
 
 /// Why an end failed, as its thread says it.
 pub type Cause = Shared<dyn std::error::Error + Send + Sync>;
 
-/// What a plan says of an edge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EdgeSpec {
-    /// The edge's number in the plan.
-    pub id: u32,
-    /// The device that writes.
-    pub from: u32,
-    /// The device that reads.
-    pub to: u32,
-    /// The type of a message in text form, for people.
-    pub ty: Shared<str>,
-    /// How many messages may wait; at least 1.
-    pub capacity: usize,
-    /// Bytes of the longest message.
-    pub message_bytes: usize,
-    /// How long an end waits for the other before it calls the edge stalled; forever if `None`.
-    pub deadline: Option<Duration>,
-}
-
-/// Makes an edge. An impossible capacity of 0 is taken as 1.
-pub fn edge(spec: EdgeSpec) -> (Writer, Reader) {
-    let slots = (0..spec.capacity.max(1)).map(|_| UnsafeCell::new(Slot::new(spec.message_bytes))).collect();
-    let queue = Queue { spec, slots, writer: End::new(), reader: End::new(), bell: Bell::new() };
+/// Makes the edge that `plan` states. An end that waits for the other longer than `deadline` calls the edge
+/// stalled; without one it waits forever. An impossible capacity of 0 is taken as 1.
+pub fn edge(plan: &Edge, deadline: Option<Duration>) -> (Writer, Reader) {
+    let room = plan.bytes as usize;
+    let slots = (0..plan.capacity.max(1)).map(|_| UnsafeCell::new(Slot::new(room))).collect();
+    let plan = Shared::new(plan.clone());
+    let queue =
+        Queue { plan, room, deadline, slots, writer: Side::new(), reader: Side::new(), bell: Bell::new() };
     let queue = Arc::new(queue);
     (Writer(queue.clone()), Reader(queue))
 }
@@ -65,10 +51,10 @@ pub struct EdgeCounters {
 
 /// What went wrong on an edge, and on which.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("edge {} ({}) from device {} to device {}: {fault}", spec.id, spec.ty, spec.from, spec.to)]
+#[error("{} ({}: {}) from {} to {}: {fault}", edge.id, edge.name, edge.ty, edge.from, edge.to)]
 pub struct EdgeError {
-    /// The edge.
-    pub spec: EdgeSpec,
+    /// The edge, as the plan has it.
+    pub edge: Shared<Edge>,
     /// What went wrong.
     pub fault: EdgeFault,
 }
@@ -127,7 +113,7 @@ impl Writer {
             // and it will not look at it before `moved` says so.
             unsafe { (*slot).fill(fill) }
         });
-        let expected = q.spec.message_bytes;
+        let expected = q.room;
         if found > expected {
             return Err(q.error(EdgeFault::TooLong { found, expected }));
         }
@@ -196,8 +182,8 @@ impl Drop for Reader {
 
 impl Monitor {
     /// The edge as the plan has it.
-    pub fn spec(&self) -> &EdgeSpec {
-        &self.0.spec
+    pub fn edge(&self) -> &Edge {
+        &self.0.plan
     }
 
     /// What has passed so far; the fields are read one after the other, not at one instant.
@@ -214,10 +200,13 @@ impl Monitor {
 }
 
 struct Queue {
-    spec: EdgeSpec,
+    plan: Shared<Edge>,
+    /// Bytes of a slot.
+    room: usize,
+    deadline: Option<Duration>,
     slots: Box<[UnsafeCell<Slot>]>,
-    writer: End,
-    reader: End,
+    writer: Side,
+    reader: Side,
     bell: Bell,
 }
 
@@ -228,7 +217,7 @@ unsafe impl Send for Queue {}
 
 /// What one end tells the other. On cache lines of its own, for the two are written by two cores.
 #[repr(align(128))]
-struct End {
+struct Side {
     /// Messages this end has finished with.
     moved: AtomicU64,
     gone: AtomicBool,
@@ -238,9 +227,9 @@ struct End {
     waited_ns: counter::AtomicU64,
 }
 
-impl End {
+impl Side {
     fn new() -> Self {
-        End {
+        Side {
             moved: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             cause: Mutex::new(None),
@@ -255,8 +244,8 @@ impl Queue {
     /// Waits on behalf of `here` until `ready`, at most as long as the deadline.
     fn wait(
         &self,
-        here: &End,
-        there: &End,
+        here: &Side,
+        there: &Side,
         sequence: u64,
         ready: impl Fn() -> bool,
     ) -> Result<(), EdgeError> {
@@ -264,7 +253,7 @@ impl Queue {
             return Ok(());
         }
         let start = Instant::now();
-        let met = self.bell.wait(self.spec.deadline, ready);
+        let met = self.bell.wait(self.deadline, ready);
         let waited = start.elapsed();
         here.waited_ns.fetch_add(waited.as_nanos() as u64, Relaxed);
         if met {
@@ -273,12 +262,12 @@ impl Queue {
         Err(self.error(EdgeFault::Stalled { end: self.name(there), sequence, waited }))
     }
 
-    fn leave(&self, end: &End) {
+    fn leave(&self, end: &Side) {
         end.gone.store(true, Ordering::Release);
         self.bell.ring();
     }
 
-    fn left(&self, end: &End) -> EdgeError {
+    fn left(&self, end: &Side) -> EdgeError {
         let name = self.name(end);
         self.error(match lock(&end.cause).clone() {
             Some(cause) => EdgeFault::Failed { end: name, cause },
@@ -286,12 +275,12 @@ impl Queue {
         })
     }
 
-    fn name(&self, end: &End) -> &'static str {
+    fn name(&self, end: &Side) -> &'static str {
         if std::ptr::eq(end, &self.writer) { "writer" } else { "reader" }
     }
 
     fn error(&self, fault: EdgeFault) -> EdgeError {
-        EdgeError { spec: self.spec.clone(), fault }
+        EdgeError { edge: self.plan.clone(), fault }
     }
 }
 
@@ -329,8 +318,12 @@ impl Slot {
 }
 
 #[cfg(test)]
-fn spec(capacity: usize) -> EdgeSpec {
-    EdgeSpec { id: 7, from: 0, to: 1, ty: "u8[4]".into(), capacity, message_bytes: 4, deadline: None }
+fn bytes_edge(capacity: u32, bytes: u64, deadline: Option<Duration>) -> (Writer, Reader) {
+    use ir::plan::{DeviceId, EdgeId, End};
+    let ends = [End::Host, End::Device(DeviceId(1))];
+    let ty = ir::TensorType::known(ir::DType::U8, &[4]);
+    let plan = Edge { id: EdgeId(7), name: "ids".into(), from: ends[0], to: ends[1], ty, bytes, capacity };
+    edge(&plan, deadline)
 }
 
 #[cfg(test)]
@@ -349,7 +342,7 @@ mod models {
     /// Sends `messages` bytes over an edge of `capacity`, and receives until the writer is gone.
     fn everything_arrives(capacity: usize, messages: u8) {
         model(move || {
-            let (mut tx, mut rx) = edge(spec(capacity));
+            let (mut tx, mut rx) = bytes_edge(capacity, 4, None);
             let writer = thread::spawn(move || {
                 for m in 0..messages {
                     tx.send(byte(m)).unwrap();
@@ -378,7 +371,7 @@ mod models {
     #[test]
     fn a_gone_reader_wakes_a_blocked_writer() {
         model(|| {
-            let (mut tx, rx) = edge(spec(1));
+            let (mut tx, rx) = bytes_edge(1, 4, None);
             let writer = thread::spawn(move || while tx.send(byte(0)).is_ok() {});
             drop(rx);
             writer.join().unwrap();
@@ -388,7 +381,7 @@ mod models {
     #[test]
     fn a_gone_writer_wakes_a_waiting_reader() {
         model(|| {
-            let (tx, mut rx) = edge(spec(1));
+            let (tx, mut rx) = bytes_edge(1, 4, None);
             let reader = thread::spawn(move || rx.recv(|_| ()).unwrap_err());
             drop(tx);
             assert!(matches!(reader.join().unwrap().fault, EdgeFault::Gone("writer")));
@@ -398,7 +391,7 @@ mod models {
     #[test]
     fn the_cause_of_a_failed_writer_arrives_after_its_messages() {
         model(|| {
-            let (mut tx, mut rx) = edge(spec(2));
+            let (mut tx, mut rx) = bytes_edge(2, 4, None);
             let writer = thread::spawn(move || {
                 tx.send(byte(3)).unwrap();
                 tx.fail(Shared::new(std::io::Error::other("bad weight")));
@@ -413,7 +406,7 @@ mod models {
     #[test]
     fn the_cause_of_a_failed_reader_reaches_a_blocked_writer() {
         model(|| {
-            let (mut tx, rx) = edge(spec(1));
+            let (mut tx, rx) = bytes_edge(1, 4, None);
             let writer = thread::spawn(move || {
                 loop {
                     if let Err(error) = tx.send(byte(0)) {
@@ -435,7 +428,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_messages_arrive_in_order() {
-        let (mut tx, mut rx) = edge(spec(3));
+        let (mut tx, mut rx) = bytes_edge(3, 4, None);
         let monitor = rx.monitor();
         let writer = thread::spawn(move || {
             for n in 0..100_000u32 {
@@ -457,9 +450,9 @@ mod tests {
     #[test]
     fn a_stall_names_the_edge_and_who_did_not_come() {
         let deadline = Some(Duration::from_millis(2));
-        let (mut tx, mut rx) = edge(EdgeSpec { deadline, ..spec(1) });
+        let (mut tx, mut rx) = bytes_edge(1, 4, deadline);
         let error = rx.recv(|_| ()).unwrap_err().to_string();
-        let expected = "edge 7 (u8[4]) from device 0 to device 1: stalled at message 0: waited ";
+        let expected = "edge 7 (ids: u8[4]) from host to device 1: stalled at message 0: waited ";
         assert!(error.starts_with(expected) && error.ends_with("for the writer"), "{error}");
         tx.send(byte(1)).unwrap();
         let error = tx.send(byte(2)).unwrap_err();
@@ -469,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_too_long_is_not_sent() {
-        let (mut tx, mut rx) = edge(spec(1));
+        let (mut tx, mut rx) = bytes_edge(1, 4, None);
         let error = tx.send(|_| 5).unwrap_err();
         assert!(matches!(error.fault, EdgeFault::TooLong { found: 5, expected: 4 }), "{error}");
         assert_eq!(tx.send(byte(9)).unwrap(), 0);
@@ -478,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_panics_closes_its_edge() {
-        let (mut tx, mut rx) = edge(spec(1));
+        let (mut tx, mut rx) = bytes_edge(1, 4, None);
         let writer = thread::spawn(move || tx.send(|_| panic!("on purpose")));
         assert!(matches!(rx.recv(|_| ()).unwrap_err().fault, EdgeFault::Gone("writer")));
         assert!(writer.join().is_err());
@@ -486,7 +479,7 @@ mod tests {
 
     #[test]
     fn messages_lie_on_cache_lines() {
-        let (mut tx, mut rx) = edge(EdgeSpec { message_bytes: 100, ..spec(2) });
+        let (mut tx, mut rx) = bytes_edge(2, 100, None);
         tx.send(|slot| {
             assert_eq!(slot.as_ptr().addr() % 64, 0);
             slot.len()

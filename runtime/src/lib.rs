@@ -5,12 +5,27 @@
 //! | `sync`, `bell` | the standard library's threads and locks, or loom's; waiting for a condition |
 //! | [`edge`] | a bounded queue of byte messages with one writer and one reader |
 //! | [`team`] | the threads inside one device, over which one kernel's units are split |
+//! | [`arena`] | one allocation per device, in which buffers are offsets |
+//! | [`device`] | what a device runs: compiled kernels behind one trait |
+//! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
+//! | [`memory`] | what memory this process really has |
+//! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
 
+pub mod arena;
 mod bell;
+pub mod device;
 pub mod edge;
+pub mod generate;
+pub mod memory;
+pub mod pages;
 mod sync;
 pub mod team;
 
-pub use edge::{EdgeCounters, EdgeError, EdgeFault, EdgeSpec, Monitor, Reader, Writer, edge};
+pub use arena::{Arena, ArenaError};
+pub use device::{Executable, Extent};
+pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Writer, edge};
+pub use generate::sampler::{SampleError, Sampler, SamplerOptions};
+pub use generate::stops::Stops;
+pub use pages::{NO_PAGE, Pages, PagesError};
 pub use team::{Team, TeamError};

@@ -220,6 +220,15 @@ pub enum End {
     Device(DeviceId),
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Host => f.write_str("host"),
+            End::Device(id) => id.fmt(f),
+        }
+    }
+}
+
 /// What one device does in a step, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thread {

@@ -1,0 +1,3 @@
+//! From logits to text: choosing a token, and knowing when to stop.
+pub mod sampler;
+pub mod stops;

@@ -340,7 +340,7 @@ mod models {
     use crate::sync::{model, thread};
 
     /// Sends `messages` bytes over an edge of `capacity`, and receives until the writer is gone.
-    fn everything_arrives(capacity: usize, messages: u8) {
+    fn everything_arrives(capacity: u32, messages: u8) {
         model(move || {
             let (mut tx, mut rx) = bytes_edge(capacity, 4, None);
             let writer = thread::spawn(move || {

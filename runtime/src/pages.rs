@@ -158,8 +158,8 @@ mod tests {
         let mut pages = Pages::new(TOTAL, PAGE, SLOTS, ROW);
         pages.reserve(1, 12).unwrap();
         let table = pages.table().to_vec();
-        pages.truncate(1, 5);
-        assert_eq!(pages.room(1), 8);
+        pages.truncate(1, 4);
+        assert_eq!(pages.room(1), 4);
         pages.reserve(1, 12).unwrap();
         assert_eq!(pages.table(), table);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// How long a waiter polls without giving up its core: most waits inside a decode step end sooner.
 #[cfg(not(loom))]
-const SPIN: Duration = Duration::from_micros(20);
+const SPIN: Duration = Duration::from_micros(5);
 /// How long it then polls while yielding, so that on a busy machine the awaited thread gets the core.
 #[cfg(not(loom))]
 const YIELD: Duration = Duration::from_micros(200);

@@ -113,6 +113,16 @@ impl Tensor {
         }
     }
 
+    /// The elements at one index of the first axis, as `to_f32` gives them. Rows must be whole blocks.
+    ///
+    /// # Panics
+    /// If there is no such index.
+    pub fn row(&self, at: usize) -> Vec<f32> {
+        let bytes = self.bytes.len() / self.shape[0] as usize;
+        let part = Arc::from(&self.bytes[at * bytes..(at + 1) * bytes]);
+        Tensor { dtype: self.dtype, shape: self.shape[1..].to_vec(), bytes: part }.to_f32()
+    }
+
     /// Every element of an integer or bool dtype.
     pub fn to_ints(&self) -> Vec<i64> {
         let width = self.dtype.block_bytes() as usize;

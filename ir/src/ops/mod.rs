@@ -1,6 +1,43 @@
-//! The operators. One file each; one line each below.
+//! The operators. One file each; one line each in the two lists below.
 mod binary;
+mod check;
 mod fused;
+mod movement;
+mod paged;
+mod unary;
+
+mod abs;
+mod add;
+mod broadcast;
+mod concat;
+mod div;
+mod exp;
+mod gather;
+mod gelu;
+mod input;
+mod kv_append;
+mod linear;
+mod log;
+mod maximum;
+mod minimum;
+mod mul;
+mod neg;
+mod paged_attention;
+mod quantise;
+mod recip;
+mod reshape;
+mod rms_norm;
+mod rope;
+mod scale;
+mod sigmoid;
+mod silu;
+mod slice;
+mod softcap;
+mod sqrt;
+mod sub;
+mod tanh;
+mod transpose;
+mod weight;
 
 use crate::expr::{Body, FIRST_BOUND_AXIS};
 use crate::{Symbols, Tensor, TensorType};
@@ -21,7 +58,8 @@ pub trait OpDef: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOw
     /// Inputs are of types that `infer` takes; what only values can break (an index outside) is an error.
     /// `symbols` are for attributes that mention dimensions.
     fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError>;
-    /// Instances and input types for the conformance suite.
+    /// Instances and input types for the conformance suite, odd extents among them. Integer inputs stay
+    /// below every extent of the inputs that is more than 1, so that they are indices.
     fn samples() -> Vec<(Self, Vec<TensorType>)>;
 }
 
@@ -76,7 +114,7 @@ impl From<String> for OpError {
 
 macro_rules! ops {
     ($($file:ident::$Name:ident,)*) => {
-        $(mod $file; pub use $file::$Name;)*
+        $(pub use $file::$Name;)*
 
         /// Any operator.
         #[derive(Clone, Debug, PartialEq)]
@@ -140,11 +178,40 @@ macro_rules! ops {
 }
 
 pub use fused::{Anchor, Fused, evaluate_body};
+pub use rope::Pairing;
 
 ops! {
+    abs::Abs,
     add::Add,
+    broadcast::Broadcast,
+    concat::Concat,
+    div::Div,
+    exp::Exp,
+    gather::Gather,
+    gelu::Gelu,
     input::Input,
+    kv_append::KvAppend,
+    linear::Linear,
+    log::Log,
+    maximum::Maximum,
+    minimum::Minimum,
+    mul::Mul,
+    neg::Neg,
+    paged_attention::PagedAttention,
+    quantise::Quantise,
+    recip::Recip,
+    reshape::Reshape,
     rms_norm::RmsNorm,
+    rope::Rope,
+    scale::Scale,
+    sigmoid::Sigmoid,
+    silu::Silu,
+    slice::Slice,
+    softcap::Softcap,
+    sqrt::Sqrt,
+    sub::Sub,
+    tanh::Tanh,
+    transpose::Transpose,
     weight::Weight,
 }
 

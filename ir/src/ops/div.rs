@@ -1,0 +1,4 @@
+//! `div`: the quotient of two tensors, point by point, with broadcasting.
+use super::binary::pointwise_binary;
+
+pointwise_binary!(Div, "div", |a, b| a / b, |a: f32, b: f32| a / b);

@@ -1,0 +1,59 @@
+//! `kv_append`: a paged cache with the keys or the values of new tokens in it.
+use super::paged::{Pages, cache, table};
+use super::{Class, OpDef, OpError, arity, check};
+use crate::expr::Body;
+use crate::{DType, Dim, Symbols, Tensor, TensorType};
+use serde::{Deserialize, Serialize};
+
+/// Inputs: a cache, f16 or f32 `[p, h, page, d]`; f32 `[n, h*d]`; positions and slots, i32 `[n]`; the page
+/// table, i32 `[b, q]`. Result: the cache, row `i` of the second input written at its position of its slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KvAppend {}
+
+impl OpDef for KvAppend {
+    const NAME: &'static str = "kv_append";
+    const CLASS: Class = Class::Opaque;
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
+        let [old, x, addresses @ ..] = arity::<5>(inputs)?;
+        let [heads, _, width] = cache(0, old)?;
+        let [n, _] = check::axes(1, x)?;
+        let row = Dim::from(heads) * width;
+        check::exactly(1, x, TensorType::new(DType::F32, [n.clone(), row]))?;
+        table(2, addresses, n)?;
+        Ok(old.clone())
+    }
+
+    fn body(&self, _: &[TensorType]) -> Option<Body> {
+        None
+    }
+
+    fn eval(&self, inputs: &[&Tensor], _: &Symbols) -> Result<Tensor, OpError> {
+        let (old, x) = (inputs[0], inputs[1].to_f32());
+        let (positions, slots) = (inputs[2].to_ints(), inputs[3].to_ints());
+        let pages = Pages::new(inputs[4], old);
+        let mut values = old.to_f32();
+        let (heads, width) = (old.shape()[1] as usize, old.shape()[3] as usize);
+        for (i, row) in x.chunks(heads * width).enumerate() {
+            let (page, at) = pages.find(slots[i], positions[i])?;
+            for (head, part) in row.chunks(width).enumerate() {
+                let start = old.position(&[page, head as i64, at, 0]).expect("the page is in the cache");
+                values[start..start + width].copy_from_slice(part);
+            }
+        }
+        Ok(Tensor::from_f32(old.dtype(), old.shape(), &values))
+    }
+
+    fn samples() -> Vec<(Self, Vec<TensorType>)> {
+        let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
+        let of = |dtype, [p, h, page, d]: [i64; 4], n| {
+            let cache = TensorType::known(dtype, &[p, h, page, d]);
+            (KvAppend {}, vec![cache, TensorType::f32(&[n, h * d]), i32(&[n]), i32(&[n]), i32(&[3, 2])])
+        };
+        vec![
+            of(DType::F32, [3, 2, 4, 8], 4),
+            of(DType::F16, [5, 1, 2, 7], 3),
+            of(DType::F16, [3, 3, 16, 64], 1),
+        ]
+    }
+}

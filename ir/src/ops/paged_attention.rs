@@ -1,0 +1,104 @@
+//! `paged_attention`: causal attention of new tokens over their sequences' paged caches (Kwon et al., 2023).
+//!
+//! Query heads share key heads in order: query head `j` of `h` reads key head `j / (h / hk)` of `hk`.
+use super::paged::{Pages, cache, table};
+use super::{Class, OpDef, OpError, arity, check};
+use crate::expr::Body;
+use crate::{DType, Dim, Symbols, Tensor, TensorType};
+use serde::{Deserialize, Serialize};
+
+/// Inputs: queries, f32 `[n, h, d]`; caches of keys and values, both f16 or f32 `[p, hk, page, d]`; positions
+/// and slots, i32 `[n]`; the page table, i32 `[b, q]`. Result: f32 `[n, h*d]`.
+/// A token at position `i` sees positions `0..=i` of its slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PagedAttention {
+    /// What products of queries and keys are multiplied with.
+    pub scale: f32,
+    /// How many positions a token sees, its own the last; all where nothing is said.
+    #[serde(default)]
+    pub window: Option<u32>,
+    /// Caps scaled products as `softcap` does.
+    #[serde(default)]
+    pub softcap: Option<f32>,
+}
+
+impl OpDef for PagedAttention {
+    const NAME: &'static str = "paged_attention";
+    const CLASS: Class = Class::Opaque;
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
+        let [q, k, v, addresses @ ..] = arity::<6>(inputs)?;
+        check::dtype(0, q, DType::F32)?;
+        let [n, h, d] = check::axes(0, q)?;
+        let [heads, _, width] = cache(1, k)?;
+        check::exactly(2, v, k.clone())?;
+        table(3, addresses, n)?;
+        let h = check::constant("the number of query heads", h)?;
+        if *d != Dim::from(width) || h % heads != 0 {
+            return Err(OpError::Invalid(format!("queries {q} do not fit keys {k}")));
+        }
+        if self.window == Some(0) {
+            return Err(OpError::Invalid("a window of 0 positions".into()));
+        }
+        Ok(TensorType::new(DType::F32, [n.clone(), d.clone() * h]))
+    }
+
+    fn body(&self, _: &[TensorType]) -> Option<Body> {
+        None
+    }
+
+    fn eval(&self, inputs: &[&Tensor], _: &Symbols) -> Result<Tensor, OpError> {
+        let [q, keys, values] = [0, 1, 2].map(|i| inputs[i].to_f32());
+        let (positions, slots) = (inputs[3].to_ints(), inputs[4].to_ints());
+        let pages = Pages::new(inputs[5], inputs[1]);
+        let [n, h, d] = [0, 1, 2].map(|axis| inputs[0].shape()[axis] as usize);
+        let sharing = h / inputs[1].shape()[1] as usize;
+        let mut out = vec![];
+        for (token, head) in (0..n).flat_map(|t| (0..h).map(move |head| (t, head))) {
+            let query = &q[(token * h + head) * d..][..d];
+            let last = positions[token];
+            pages.find(slots[token], last)?;
+            let first = self.window.map_or(0, |w| (last + 1 - i64::from(w)).max(0));
+            let mut rows = vec![];
+            for position in first..=last {
+                let (page, row) = pages.find(slots[token], position)?;
+                let at = inputs[1].position(&[page, (head / sharing) as i64, row, 0]);
+                rows.push(at.expect("the page is in the cache"));
+            }
+            let score = |at: &usize| self.score(query, &keys[*at..][..d]);
+            let scores: Vec<f64> = rows.iter().map(score).collect();
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            out.extend((0..d).map(|i| {
+                let sum: f64 = rows.iter().zip(&weights).map(|(at, w)| w * f64::from(values[at + i])).sum();
+                (sum / total) as f32
+            }));
+        }
+        Ok(Tensor::f32(&[n as u64, (h * d) as u64], &out))
+    }
+
+    fn samples() -> Vec<(Self, Vec<TensorType>)> {
+        let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
+        let plain = PagedAttention { scale: 0.35, window: None, softcap: None };
+        let of = |op: &PagedAttention, dtype, n, h, [p, hk, page, d]: [i64; 4]| {
+            let cache = TensorType::known(dtype, &[p, hk, page, d]);
+            let q = TensorType::f32(&[n, h, d]);
+            (op.clone(), vec![q, cache.clone(), cache, i32(&[n]), i32(&[n]), i32(&[3, 2])])
+        };
+        vec![
+            of(&plain, DType::F32, 4, 4, [3, 2, 4, 8]),
+            of(&plain, DType::F16, 3, 3, [5, 1, 2, 7]),
+            of(&PagedAttention { window: Some(2), ..plain.clone() }, DType::F32, 5, 2, [3, 2, 2, 16]),
+            of(&PagedAttention { softcap: Some(0.5), ..plain.clone() }, DType::F16, 1, 9, [4, 3, 16, 64]),
+        ]
+    }
+}
+
+impl PagedAttention {
+    fn score(&self, query: &[f32], key: &[f32]) -> f64 {
+        let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+        let scaled = dot * f64::from(self.scale);
+        self.softcap.map_or(scaled, |cap| f64::from(cap) * (scaled / f64::from(cap)).tanh())
+    }
+}

@@ -1,0 +1,4 @@
+//! `sub`: the difference of two tensors, point by point, with broadcasting.
+use super::binary::pointwise_binary;
+
+pointwise_binary!(Sub, "sub", |a, b| a - b, |a: f32, b: f32| a - b);

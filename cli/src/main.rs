@@ -1,2 +1,36 @@
-//! The binary `heddle`.
-fn main() {}
+//! The binary `heddle`: parses the command line, runs one subcommand, turns its result into an exit code.
+use clap::{Parser, Subcommand};
+use cli::{interrupt, models, output, pull, rm};
+use std::process::ExitCode;
+
+/// Compiles language models into plans that you can read, and runs exactly those plans.
+#[derive(Parser)]
+#[command(name = "heddle", version, max_term_width = 100)]
+struct Heddle {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pull(pull::Options),
+    Models(models::Options),
+    Rm(rm::Options),
+}
+
+fn main() -> ExitCode {
+    let heddle = match Heddle::try_parse() {
+        Ok(heddle) => heddle,
+        Err(error) => {
+            // Nothing is lost if this cannot be printed: the exit code says the same.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = interrupt::install().and_then(|()| match heddle.command {
+        Command::Pull(options) => pull::run(options),
+        Command::Models(options) => models::run(options),
+        Command::Rm(options) => rm::run(options),
+    });
+    output::exit_code(result)
+}

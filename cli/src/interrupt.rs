@@ -1,0 +1,42 @@
+//! Ctrl-C: what a command has begun is tidied up, and the process leaves with exit code 130.
+use anyhow::Context;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+static DEEDS: Mutex<Vec<(u64, Deed)>> = Mutex::new(Vec::new());
+
+fn deeds() -> MutexGuard<'static, Vec<(u64, Deed)>> {
+    DEEDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes over the interrupt signal; called once, by `main`.
+pub fn install() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        for (_, deed) in deeds().drain(..) {
+            deed();
+        }
+        eprintln!("interrupted");
+        std::process::exit(130);
+    })
+    .context("cannot listen for interrupts")
+}
+
+/// Has `deed` done if an interrupt comes while the returned value lives.
+pub fn on_interrupt(deed: impl FnOnce() + Send + 'static) -> OnInterrupt {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    deeds().push((id, Box::new(deed)));
+    OnInterrupt(id)
+}
+
+/// Keeps a deed registered; see [`on_interrupt`].
+#[must_use]
+pub struct OnInterrupt(u64);
+
+impl Drop for OnInterrupt {
+    fn drop(&mut self) {
+        deeds().retain(|(id, _)| *id != self.0);
+    }
+}

@@ -1,0 +1,85 @@
+//! The frame of the command line: exit codes, streams, help.
+mod support;
+
+use std::process::Stdio;
+use support::{Home, done};
+
+#[test]
+fn a_wrong_command_line_is_2_and_a_refused_input_1() {
+    let home = Home::new();
+    for wrong in [&["no-such-command"][..], &["pull"], &["models", "--no-such-flag"], &[]] {
+        let done = home.run(wrong);
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{wrong:?}");
+    }
+    let error = home.run(&["pull", "no-such-model"]).refused();
+    assert!(error.contains("smollm2") && error.contains("gemma3-270m"), "{error}");
+}
+
+#[test]
+fn every_subcommand_has_help_with_examples() {
+    let home = Home::new();
+    let help = home.run(&["--help"]).ok();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let names: Vec<&str> = commands
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.contains(&"pull"), "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        let help = home.run(&[name, "--help"]).ok();
+        assert!(help.contains(&format!("  heddle {name}")), "{help}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let home = Home::new();
+    std::fs::write(home.path().join("m.gguf"), "bytes").unwrap();
+    home.run(&["pull", "m.gguf"]).ok();
+    let mut child = home.heddle(&["models"]).stdin(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = done(child.wait_with_output().unwrap());
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_local_file_is_kept_under_its_stem() {
+    let home = Home::new();
+    std::fs::write(home.path().join("mine.gguf"), "bytes").unwrap();
+    let path = home.run(&["pull", "mine.gguf"]).ok();
+    assert!(path.trim().ends_with("models/mine/mine.gguf"), "{path}");
+    assert_eq!(std::fs::read(path.trim()).unwrap(), b"bytes");
+    home.run(&["pull", "mine.gguf"]).ok();
+
+    std::fs::remove_file(home.path().join("mine.gguf")).unwrap();
+    std::fs::write(home.path().join("mine.gguf"), "others").unwrap();
+    let error = home.run(&["pull", "mine.gguf"]).refused();
+    assert!(error.contains("another model named mine is kept"), "{error}");
+}
+
+#[test]
+fn a_local_folder_must_hold_a_model() {
+    let home = Home::new();
+    let folder = home.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    let error = home.run(&["pull", "model"]).refused();
+    assert!(error.contains("expected config.json and *.safetensors"), "{error}");
+    std::fs::write(folder.join("model.safetensors"), "weights").unwrap();
+    let path = home.run(&["pull", "model"]).ok();
+    assert!(path.trim().ends_with("models/model"), "{path}");
+    assert_eq!(
+        home.cached(),
+        ["models/model/config.json", "models/model/model.json", "models/model/model.safetensors"]
+    );
+}
+
+#[test]
+fn removing_what_is_not_kept_lists_what_is() {
+    let home = Home::new();
+    std::fs::write(home.path().join("mine.gguf"), "bytes").unwrap();
+    home.run(&["pull", "mine.gguf"]).ok();
+    let error = home.run(&["rm", "yours"]).refused();
+    assert!(error.contains("kept are: mine"), "{error}");
+}

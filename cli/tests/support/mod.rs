@@ -1,0 +1,114 @@
+//! Runs the binary `heddle` as a user does, with a cache of its own and nothing of this machine's environment.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+pub mod hub;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// An empty folder with a cache in it; both vanish with the value.
+pub struct Home {
+    folder: tempfile::TempDir,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Home {
+    pub fn new() -> Home {
+        Home { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.path().join("cache")
+    }
+
+    /// `heddle` with these arguments, an empty PATH, and no way out of this machine.
+    pub fn heddle(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heddle"));
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", self.path())
+            .env("HEDDLE_CACHE", self.cache())
+            .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Done {
+        done(self.heddle(args).output().expect("heddle starts"))
+    }
+
+    /// Every file below the cache but locks, by relative path.
+    pub fn cached(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        walk(&self.cache(), &mut files);
+        let root = self.cache();
+        let mut names: Vec<String> =
+            files.iter().map(|file| file.strip_prefix(&root).expect("below").display().to_string()).collect();
+        names.retain(|name| !name.starts_with("locks/"));
+        names.sort();
+        names
+    }
+}
+
+pub fn done(output: Output) -> Done {
+    Done {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).expect("UTF-8"),
+        err: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+impl Done {
+    /// The standard output of a command that succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    /// The standard error of a command that refused its input.
+    pub fn refused(self) -> String {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.out, "", "a refusal prints no result");
+        assert!(self.err.contains("error: "), "{self:?}");
+        self.err
+    }
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => walk(&path, files),
+            path => files.push(path),
+        }
+    }
+}
+
+/// What Ctrl-C does to a process.
+#[cfg(unix)]
+pub fn interrupt(child: &std::process::Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+}
+
+pub fn wait_until(mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

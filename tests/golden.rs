@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `read` | the graph as the writer writes it, or why it is none |
 //! | `verify` | the graph with every fault beneath its line |
+//! | `pass: NAME` | the graph after the pass; it must mean what it meant |
+//! | `explain` | the graph after each pass that changed it, in the order of a compile |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
@@ -13,12 +15,14 @@ use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
+use passes::{Cx, run_all, run_one};
 use similar::TextDiff;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tests::compare::difference;
+use tests::draw;
 
 /// Stands alone on the line between what goes in and what comes out.
 const RULE: &str = "====";
@@ -98,6 +102,8 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("read") => rewritten(text),
         Some("verify") => Ok(explain(&text.graph, &verify(&text.graph))),
         Some("run") => values(&text.graph, &settings),
+        Some("explain") => stages(&text.graph),
+        Some(asked) if asked.starts_with("pass:") => passed(&text.graph, asked[5..].trim()),
         other => Err(format!("unknown directive {other:?}").into()),
     }
 }
@@ -112,6 +118,44 @@ fn rewritten(text: Text) -> Result<String, Failed> {
 fn sound(g: &Graph) -> Result<(), Failed> {
     let problems = verify(g);
     if problems.is_empty() { Ok(()) } else { Err(explain(g, &problems).into()) }
+}
+
+/// The graph after one pass.
+fn passed(before: &Graph, pass: &str) -> Result<String, Failed> {
+    sound(before)?;
+    let mut after = before.clone();
+    run_one(&Cx::default(), pass, &mut after)?;
+    same_meaning(before, &after).map_err(|fault| format!("{fault} after {pass}:\n{after}"))?;
+    Ok(after.to_string())
+}
+
+/// The graph after each pass that changed it.
+fn stages(before: &Graph) -> Result<String, Failed> {
+    sound(before)?;
+    let mut shown = String::new();
+    for stage in run_all(&Cx::default(), &mut before.clone())? {
+        let Some(graph) = stage.graph else { continue };
+        same_meaning(before, &graph).map_err(|fault| format!("{fault} after {}:\n{graph}", stage.pass))?;
+        shown += &format!("after {}:\n{graph}", stage.pass);
+    }
+    Ok(shown)
+}
+
+/// Both graphs return the same for drawn inputs, or neither returns.
+fn same_meaning(before: &Graph, after: &Graph) -> Result<(), String> {
+    let symbols = draw::symbols_of(before);
+    let given = draw::given(before, &symbols);
+    let give = |name: &str| given.get(name).cloned();
+    let run = |g| interpret(g, &give, &symbols);
+    match (run(before), run(after)) {
+        (Ok(before), Ok(after)) if before.len() == after.len() => {
+            let differ = before.iter().zip(&after).map(|(b, a)| difference(a, b, 1e-4));
+            differ.flatten().next().map_or(Ok(()), |difference| Err(format!("an output {difference}")))
+        }
+        (Err(_), Err(_)) => Ok(()),
+        (Ok(before), Ok(after)) => Err(format!("{} outputs, expected {}", after.len(), before.len())),
+        (before, after) => Err(format!("gave {before:?}, gives {after:?}")),
+    }
 }
 
 /// The outputs' values, which bodies and meanings must agree on.

@@ -1,5 +1,6 @@
 //! Values of no pattern, the same on every run.
 use ir::{DType, Graph, Symbols, Tensor, TensorType};
+use std::collections::BTreeMap;
 
 /// Values for every symbol that the types mention.
 pub fn symbols<'a>(types: impl IntoIterator<Item = &'a TensorType>) -> Symbols {
@@ -18,6 +19,13 @@ pub fn inputs(types: &[TensorType], symbols: &Symbols, seed: u64) -> Vec<Tensor>
     let extents = types.iter().flat_map(|ty| symbols.extents(ty).expect("a value for every symbol"));
     let below = extents.filter(|&e| e > 1).min().unwrap_or(1);
     types.iter().zip(seed * 16..).map(|(ty, seed)| tensor(ty, symbols, seed + 1, below)).collect()
+}
+
+/// Values for everything that a graph is given, by name.
+pub fn given(g: &Graph, symbols: &Symbols) -> BTreeMap<String, Tensor> {
+    let named = |n| g[n].op.given_name().map(|name| (name.to_owned(), g[n].ty.clone()));
+    let (names, types): (Vec<String>, Vec<TensorType>) = g.nodes().filter_map(named).unzip();
+    names.into_iter().zip(inputs(&types, symbols, 3)).collect()
 }
 
 /// A tensor of the type: reals from -2 to 2, integers from 0 to `below`, which it excludes.

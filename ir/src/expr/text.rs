@@ -47,6 +47,23 @@ const FOLDS: [(Fold, &str); 2] = [(Fold::Sum, "sum"), (Fold::Max, "max")];
 
 /// Bodies nest no deeper than this when read; deeper ones are refused rather than overflow the stack.
 const DEPTH_MAX: usize = 200;
+/// The same for the height of an expression with its names put in: each `let` can build on the one before.
+const HEIGHT_MAX: u32 = 1000;
+/// Reductions nest no deeper than this: a term has its free axes in 64 bits.
+const FOLDS_MAX: u32 = 64 - FIRST_BOUND_AXIS;
+
+/// How high an expression is: in terms, and in reductions.
+#[derive(Clone, Copy, Default)]
+struct Height {
+    terms: u32,
+    folds: u32,
+}
+
+impl Height {
+    fn max(self, other: Height) -> Height {
+        Height { terms: self.terms.max(other.terms), folds: self.folds.max(other.folds) }
+    }
+}
 
 fn word<T: PartialEq + Copy>(table: &[(T, &'static str)], op: T) -> &'static str {
     table.iter().find(|row| row.0 == op).expect("every operation has a word").1
@@ -143,7 +160,8 @@ impl Writer<'_> {
 impl Body {
     /// Reads what `Display` writes.
     pub fn parse(text: &str) -> Result<Body, String> {
-        let mut parser = Parser { text, at: 0, axes: vec![], names: HashMap::new(), depth: 0 };
+        let mut parser =
+            Parser { text, at: 0, axes: vec![], names: HashMap::new(), depth: 0, height: Height::default() };
         let expr = parser.block()?;
         match parser.rest().trim() {
             "" => Ok(Body::new(&expr)),
@@ -161,8 +179,10 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     axes: Vec<(&'a str, Axis)>,
-    names: HashMap<&'a str, Expr>,
+    names: HashMap<&'a str, (Expr, Height)>,
     depth: usize,
+    /// Of the highest expression so far among those that the one being read is made of.
+    height: Height,
 }
 
 impl<'a> Parser<'a> {
@@ -200,9 +220,11 @@ impl<'a> Parser<'a> {
         while self.eat("let ") {
             let name = self.word();
             self.expect("=")?;
+            let outside = std::mem::take(&mut self.height);
             let value = self.expr()?;
             self.expect(";")?;
-            self.names.insert(name, value);
+            self.names.insert(name, (value, self.height));
+            self.height = outside;
         }
         self.expr()
     }
@@ -212,9 +234,15 @@ impl<'a> Parser<'a> {
         if self.depth > DEPTH_MAX {
             return Err(format!("a body nests deeper than {DEPTH_MAX}"));
         }
-        let expr = self.one();
+        let siblings = std::mem::take(&mut self.height);
+        let expr = self.one()?;
+        self.height.terms += 1;
+        if self.height.terms > HEIGHT_MAX || self.height.folds > FOLDS_MAX {
+            return Err(format!("a body is higher than {HEIGHT_MAX} terms or {FOLDS_MAX} reductions"));
+        }
+        self.height = self.height.max(siblings);
         self.depth -= 1;
-        expr
+        Ok(expr)
     }
 
     fn one(&mut self) -> Result<Expr, String> {
@@ -234,7 +262,8 @@ impl<'a> Parser<'a> {
             return self.number();
         }
         let word = self.word();
-        if let Some(expr) = self.names.get(word) {
+        if let Some((expr, height)) = self.names.get(word) {
+            self.height = self.height.max(*height);
             return Ok(expr.clone());
         }
         if let Some((_, axis)) = self.axes.iter().rev().find(|a| a.0 == word) {
@@ -304,6 +333,7 @@ impl<'a> Parser<'a> {
         let body = self.block();
         self.axes.pop();
         self.expect(")")?;
+        self.height.folds += 1;
         Ok(tree(Tree::Reduce { fold, axis, over, body: body? }))
     }
 
@@ -328,5 +358,21 @@ impl Serialize for Body {
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Body, D::Error> {
         Body::parse(&String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nests_too_deep_is_refused_before_the_stack_is_gone() {
+        let parentheses = "neg(".repeat(100_000);
+        let lets: String = (0..100_000).map(|i| format!("let a{} = (a{i} + a{i}); ", i + 1)).collect();
+        let folds = format!("{}1.0f{}", "sum(k < 2: ".repeat(60), ")".repeat(60));
+        for text in [parentheses, format!("let a0 = x0[i0]; {lets} a9"), folds] {
+            let fault = Body::parse(&text).unwrap_err();
+            assert!(fault.contains("deeper") || fault.contains("higher"), "{fault}");
+        }
     }
 }

@@ -1,2 +1,154 @@
 //! Model files: what they say of themselves, and their tensors.
+//!
+//! Tensors go by the names that GGUF gives them (`blk.0.attn_q.weight`), whatever the format calls them.
+mod config;
 pub mod gguf;
+mod safetensors;
+
+pub use config::{Activation, Config, Pairing, Rope, RopeScaling, Window};
+
+use crate::ImportError;
+use crate::tokenizer::Tokenizer;
+use gguf::Gguf;
+use ir::DType;
+use safetensors::Folder;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// A tensor as it lies in a file.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    pub dtype: DType,
+    /// Outermost axis first.
+    pub shape: Vec<u64>,
+    span: Span,
+}
+
+impl TensorInfo {
+    /// How many bytes it takes in its file.
+    pub fn byte_len(&self) -> u64 {
+        self.span.range.len() as u64
+    }
+}
+
+/// Where a tensor's bytes lie: in which of the checkpoint's files, and where in it.
+#[derive(Clone, Debug)]
+struct Span {
+    file: usize,
+    range: Range<usize>,
+}
+
+/// How a checkpoint is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    Gguf,
+    Safetensors,
+}
+
+/// A model as found on disk: its config, its tensors, and how to talk to it.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The file or folder it was opened from.
+    pub source: PathBuf,
+    pub format: FileFormat,
+    pub config: Config,
+    pub tensors: BTreeMap<String, TensorInfo>,
+    /// The chat template as the file has it, in Jinja.
+    pub chat_template: Option<String>,
+    storage: Storage,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Gguf(Gguf),
+    Folder(Folder),
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a folder as Hugging Face publishes them. Maps the files; reads no weight.
+    pub fn open(path: &Path) -> Result<Self, ImportError> {
+        if path.is_dir() {
+            Self::from_folder(Folder::open(path)?)
+        } else {
+            Self::from_gguf(Gguf::open(path)?)
+        }
+    }
+
+    fn from_gguf(gguf: Gguf) -> Result<Self, ImportError> {
+        Ok(Self {
+            source: gguf.path().into(),
+            format: FileFormat::Gguf,
+            config: Config::from_gguf(&gguf)?,
+            tensors: gguf.tensors().clone(),
+            chat_template: gguf.string("tokenizer.chat_template")?.map(str::to_owned),
+            storage: Storage::Gguf(gguf),
+        })
+    }
+
+    fn from_folder(folder: Folder) -> Result<Self, ImportError> {
+        let (config, tensors) = folder.read()?;
+        Ok(Self {
+            source: folder.path().into(),
+            format: FileFormat::Safetensors,
+            config,
+            tensors,
+            chat_template: folder.chat_template()?,
+            storage: Storage::Folder(folder),
+        })
+    }
+
+    /// The files that the model consists of, those of its weights first.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.storage {
+            Storage::Gguf(gguf) => vec![gguf.path().into()],
+            Storage::Folder(folder) => folder.files(),
+        }
+    }
+
+    /// The bytes of a tensor, in the map. They need not be aligned to its elements.
+    pub fn bytes(&self, name: &str) -> Result<&[u8], ImportError> {
+        let Span { file, range } = &self.tensor(name)?.span;
+        match &self.storage {
+            Storage::Gguf(gguf) => Ok(&gguf.map()[range.clone()]),
+            Storage::Folder(folder) => Ok(&folder.map(*file)[range.clone()]),
+        }
+    }
+
+    /// A tensor that must be there.
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo, ImportError> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| ImportError::MissingTensor { path: self.source.clone(), tensor: name.into() })
+    }
+
+    /// A tensor that must be there, of real numbers and this shape.
+    pub fn weight(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo, ImportError> {
+        let info = self.tensor(name)?;
+        if info.shape == shape && info.dtype.is_real() {
+            return Ok(info);
+        }
+        Err(ImportError::Tensor {
+            path: self.source.clone(),
+            tensor: name.into(),
+            found: format!("shape {:?} in {}", info.shape, info.dtype),
+            expected: format!("shape {shape:?} in a format of real numbers"),
+        })
+    }
+
+    /// The model's tokeniser, built anew.
+    pub fn tokenizer(&self) -> Result<Tokenizer, ImportError> {
+        match &self.storage {
+            Storage::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Storage::Folder(folder) => folder.tokenizer(),
+        }
+    }
+
+    /// The keys of a GGUF file with their values in short, or the config of a folder; for people to read.
+    pub fn metadata(&self) -> Vec<(String, String)> {
+        match &self.storage {
+            Storage::Gguf(gguf) => gguf.keys().map(|(key, value)| (key.to_owned(), value)).collect(),
+            Storage::Folder(folder) => folder.keys(),
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod stream;
 mod vocab;
 mod whole;
 
+pub(crate) use json::Roles;
 pub use stream::StreamDecoder;
 
 use bpe::Bpe;

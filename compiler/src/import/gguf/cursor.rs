@@ -10,8 +10,19 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Self {
-        Self { path, bytes, at: 0 }
+    /// A cursor at an offset that lies inside the file.
+    pub(super) fn at(path: &'a Path, bytes: &'a [u8], offset: usize) -> Self {
+        Self { path, bytes, at: offset }
+    }
+
+    /// The file, for errors.
+    pub(super) fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// Bytes in the whole file.
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Bytes read so far.
@@ -38,10 +49,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The next `len` bytes themselves.
+    pub(super) fn bytes(&mut self, len: u64, what: &str) -> Result<&'a [u8], ImportError> {
+        Ok(&self.bytes[self.take(len, what)?])
+    }
+
     pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], ImportError> {
-        let range = self.take(N as u64, what)?;
         let mut bytes = [0; N];
-        bytes.copy_from_slice(&self.bytes[range]);
+        bytes.copy_from_slice(self.bytes(N as u64, what)?);
         Ok(bytes)
     }
 

@@ -72,12 +72,9 @@ impl fmt::Display for Value {
     }
 }
 
-pub(super) fn read(
-    path: &Path,
-    bytes: &[u8],
-    cursor: &mut Cursor<'_>,
-    count: u64,
-) -> Result<BTreeMap<String, Value>, ImportError> {
+/// Reads `count` keys.
+pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, Value>, ImportError> {
+    let path = cursor.path();
     if count > KEYS_MAX {
         return Err(ImportError::TooMany { path: path.into(), what: "keys", found: count, limit: KEYS_MAX });
     }
@@ -86,14 +83,11 @@ pub(super) fn read(
         let key = cursor.string(&format!("the name of key {i}"))?;
         let what = format!("key `{key}`");
         let id = cursor.u32(&what)?;
-        let value = match Kind::from_id(id) {
-            None => return Err(unknown_kind(path, key, id)),
-            Some(Kind::String) => Value::String(cursor.text(&what)?),
-            Some(Kind::Array) => array(path, cursor, key, &what, 1)?,
-            Some(kind) => {
-                let range = cursor.take(kind.size().unwrap_or(0), &what)?;
-                scalar(kind, &bytes[range])
-            }
+        let kind = Kind::from_id(id).ok_or_else(|| unknown_kind(path, key, id))?;
+        let value = match (kind, kind.size()) {
+            (Kind::Array, _) => array(cursor, key, &what, 1)?,
+            (_, Some(size)) => scalar(kind, cursor.bytes(size, &what)?),
+            (_, None) => Value::String(cursor.text(&what)?),
         };
         if values.insert(key.to_owned(), value).is_some() {
             return Err(ImportError::DuplicateKey { path: path.into(), key: key.into() });
@@ -103,23 +97,17 @@ pub(super) fn read(
 }
 
 /// Steps over an array; whoever asks for it later finds only elements that lie inside the file.
-fn array(
-    path: &Path,
-    cursor: &mut Cursor<'_>,
-    key: &str,
-    what: &str,
-    depth: u32,
-) -> Result<Value, ImportError> {
+fn array(cursor: &mut Cursor<'_>, key: &str, what: &str, depth: u32) -> Result<Value, ImportError> {
     if depth > DEPTH_MAX {
         return Err(ImportError::Key {
-            path: path.into(),
+            path: cursor.path().into(),
             key: key.into(),
             found: format!("an array nested more than {DEPTH_MAX} deep"),
             expected: "a flat array".into(),
         });
     }
     let id = cursor.u32(what)?;
-    let kind = Kind::from_id(id).ok_or_else(|| unknown_kind(path, key, id))?;
+    let kind = Kind::from_id(id).ok_or_else(|| unknown_kind(cursor.path(), key, id))?;
     let len = cursor.u64(what)?;
     let start = cursor.position();
     match kind.size() {
@@ -132,7 +120,7 @@ fn array(
         }
         None => {
             for _ in 0..len {
-                array(path, cursor, key, what, depth + 1)?;
+                array(cursor, key, what, depth + 1)?;
             }
         }
     }

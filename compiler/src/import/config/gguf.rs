@@ -1,0 +1,160 @@
+//! A config from the keys of a GGUF file.
+use super::{
+    Activation, Config, Family, GEMMA3, GEMMA3_LOCAL_THETA, GEMMA3_PATTERN, Pairing, Rope, RopeScaling,
+    Window, local_layers,
+};
+use crate::ImportError;
+use crate::import::gguf::Gguf;
+use ir::DType;
+
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+impl Config {
+    pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, ImportError> {
+        let found = gguf.required("general.architecture", gguf.string("general.architecture")?)?;
+        let family = Family::find(gguf.path(), found, |family| family.name == found)?;
+        let keys = Keys { gguf, architecture: family.name };
+        let is_gemma = family.name == GEMMA3;
+        let (hidden, heads) = (keys.size("embedding_length")?, keys.size("attention.head_count")?);
+        let layers = keys.size("block_count")?;
+        let head_dim = keys.u64("attention.key_length")?.unwrap_or(hidden / heads.max(1));
+        let value_dim = keys.u64("attention.value_length")?.unwrap_or(head_dim);
+        if value_dim != head_dim {
+            let expected = format!("{head_dim}, as the key's");
+            return Err(keys.refuse("attention.value_length", value_dim.to_string(), expected));
+        }
+        let rope = keys.rope(family.gguf_pairing, head_dim)?;
+        // Gemma's largest scales by the size of a head as it would be without `key_length`.
+        let is_largest_gemma = is_gemma && layers == 62;
+        let attention_dim = if is_largest_gemma { hidden / heads.max(1) } else { head_dim };
+        let attention_scale = keys.f32("attention.scale")?.unwrap_or(1.0 / (attention_dim as f32).sqrt());
+        let has = |name: &str| gguf.tensors().contains_key(name);
+        let config = Config {
+            architecture: family.name.into(),
+            name: gguf.string("general.name")?.map(str::to_owned),
+            layers,
+            hidden,
+            heads,
+            kv_heads: keys.u64("attention.head_count_kv")?.unwrap_or(heads),
+            head_dim,
+            ffn: keys.size("feed_forward_length")?,
+            vocab: keys.vocab()?,
+            context_length: keys.size("context_length")?,
+            rms_eps: gguf.required(
+                &keys.name("attention.layer_norm_rms_epsilon"),
+                keys.f32("attention.layer_norm_rms_epsilon")?,
+            )?,
+            window: keys.window(layers, is_gemma, &rope)?,
+            rope,
+            embedding_scale: if is_gemma { (hidden as f32).sqrt() } else { 1.0 },
+            attention_scale,
+            tied_embeddings: !has("output.weight"),
+            qkv_bias: has("blk.0.attn_q.bias"),
+            qk_norm: has("blk.0.attn_q_norm.weight"),
+            activation: if is_gemma { Activation::GeluTanh } else { Activation::Silu },
+            norm_weight_offset: 0.0,
+            attention_softcap: keys.f32("attn_logit_softcapping")?,
+            final_softcap: keys.f32("final_logit_softcapping")?,
+        };
+        config.checked(gguf.path(), gguf.tensors())
+    }
+}
+
+/// The keys that begin with the architecture's name.
+struct Keys<'a> {
+    gguf: &'a Gguf,
+    architecture: &'static str,
+}
+
+impl Keys<'_> {
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    fn u64(&self, key: &str) -> Result<Option<u64>, ImportError> {
+        self.gguf.u64(&self.name(key))
+    }
+
+    fn f32(&self, key: &str) -> Result<Option<f32>, ImportError> {
+        self.gguf.f32(&self.name(key))
+    }
+
+    /// A size that must be there.
+    fn size(&self, key: &str) -> Result<u64, ImportError> {
+        self.gguf.required(&self.name(key), self.u64(key)?)
+    }
+
+    fn refuse(&self, key: &str, found: String, expected: String) -> ImportError {
+        ImportError::Key { path: self.gguf.path().into(), key: self.name(key), found, expected }
+    }
+
+    /// The rows of the embedding, which not every file states as a key.
+    fn vocab(&self) -> Result<u64, ImportError> {
+        let (path, tensor) = (self.gguf.path(), "token_embd.weight");
+        match self.gguf.tensors().get(tensor).map(|info| &info.shape[..]) {
+            Some([rows, _]) => Ok(*rows),
+            Some(shape) => Err(ImportError::Tensor {
+                path: path.into(),
+                tensor: tensor.into(),
+                found: format!("shape {shape:?}"),
+                expected: "a row for each token".into(),
+            }),
+            None => Err(ImportError::MissingTensor { path: path.into(), tensor: tensor.into() }),
+        }
+    }
+
+    fn rope(&self, pairing: Pairing, head_dim: u64) -> Result<Rope, ImportError> {
+        let dims = self.u64("rope.dimension_count")?.unwrap_or(head_dim);
+        let theta = self.f32("rope.freq_base")?.unwrap_or(10_000.0);
+        Ok(Rope { theta, pairing, dims, scaling: self.scaling(dims)? })
+    }
+
+    fn scaling(&self, dims: u64) -> Result<RopeScaling, ImportError> {
+        if self.gguf.tensors().contains_key(ROPE_FACTORS) {
+            return self.factors(dims);
+        }
+        let kind = self.gguf.string(&self.name("rope.scaling.type"))?;
+        match (kind, self.f32("rope.scaling.factor")?.or(self.f32("rope.scale_linear")?)) {
+            (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
+            (None | Some("linear"), Some(factor)) if factor > 0.0 => Ok(RopeScaling::Linear { factor }),
+            (kind, factor) => {
+                let found = format!("{} with factor {factor:?}", kind.unwrap_or("linear"));
+                Err(self.refuse("rope.scaling.type", found, "none or linear with a factor above 0".into()))
+            }
+        }
+    }
+
+    /// Llama 3's scaling comes as a tensor with a factor for each pair.
+    fn factors(&self, dims: u64) -> Result<RopeScaling, ImportError> {
+        let refuse = |found: String| ImportError::Tensor {
+            path: self.gguf.path().into(),
+            tensor: ROPE_FACTORS.into(),
+            found,
+            expected: format!("a finite f32 above 0 for each of {} pairs", dims / 2),
+        };
+        let info = &self.gguf.tensors()[ROPE_FACTORS];
+        if info.dtype != DType::F32 || info.shape != [dims / 2] {
+            return Err(refuse(format!("shape {:?} in {}", info.shape, info.dtype)));
+        }
+        let (elements, _) = self.gguf.map()[info.span.range.clone()].as_chunks();
+        let factors: Vec<f32> = elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+            Some(factor) => Err(refuse(format!("the factor {factor}"))),
+            None => Ok(RopeScaling::Factors(factors)),
+        }
+    }
+
+    fn window(&self, layers: u64, is_gemma: bool, rope: &Rope) -> Result<Option<Window>, ImportError> {
+        let Some(tokens) = self.u64("attention.sliding_window")? else { return Ok(None) };
+        let pattern = "attention.sliding_window_pattern";
+        let (local, rope) = if is_gemma {
+            // Newer files state the period of the pattern and the local base, older ones know.
+            let period = self.u64(pattern)?.unwrap_or(GEMMA3_PATTERN);
+            let theta = self.f32("rope.freq_base_swa")?.unwrap_or(GEMMA3_LOCAL_THETA);
+            (local_layers(layers, period), Rope { theta, scaling: RopeScaling::None, ..rope.clone() })
+        } else {
+            (local_layers(layers, 0), rope.clone())
+        };
+        Ok(Some(Window { tokens, local, rope }))
+    }
+}

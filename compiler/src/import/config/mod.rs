@@ -1,0 +1,185 @@
+//! The config of a model under one set of names, whichever file it came from.
+mod gguf;
+mod json;
+mod rope;
+
+pub(super) use json::Json;
+pub use rope::{Pairing, Rope, RopeScaling};
+
+use super::TensorInfo;
+use crate::ImportError;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What distinguishes one model from another of its architecture, and what an architecture file needs to
+/// know of how its weights are stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The architecture as GGUF names it: `llama` for Mistral too.
+    pub architecture: String,
+    /// What the publisher calls the model, where the file says it.
+    pub name: Option<String>,
+    pub layers: u64,
+    pub hidden: u64,
+    pub heads: u64,
+    pub kv_heads: u64,
+    pub head_dim: u64,
+    pub ffn: u64,
+    pub vocab: u64,
+    /// Tokens that the model was made for.
+    pub context_length: u64,
+    pub rms_eps: f32,
+    /// The rotary embedding of layers that attend to everything before them.
+    pub rope: Rope,
+    /// Set where some layers attend to a window only.
+    pub window: Option<Window>,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
+    /// What a query's product with a key is multiplied by.
+    pub attention_scale: f32,
+    /// The output matrix is the embedding.
+    pub tied_embeddings: bool,
+    /// Queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Queries and keys are normalised head by head.
+    pub qk_norm: bool,
+    pub activation: Activation,
+    /// What to add to the weights of norms as stored: GGUF has Gemma's with the 1 added, Hugging Face without.
+    pub norm_weight_offset: f32,
+    pub attention_softcap: Option<f32>,
+    pub final_softcap: Option<f32>,
+}
+
+/// Layers that attend to the last few tokens only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// How many tokens are attended to, the token itself included.
+    pub tokens: u64,
+    /// Which layers have the window.
+    pub local: Vec<bool>,
+    /// The rotary embedding of those layers.
+    pub rope: Rope,
+}
+
+/// What the gate of an MLP goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Silu,
+    GeluTanh,
+}
+
+impl Config {
+    /// How many tokens a layer attends to, if not all; the token itself included.
+    pub fn window_of(&self, layer: u64) -> Option<u64> {
+        self.local(layer).map(|window| window.tokens)
+    }
+
+    /// The rotary embedding of a layer.
+    pub fn rope_of(&self, layer: u64) -> &Rope {
+        self.local(layer).map_or(&self.rope, |window| &window.rope)
+    }
+
+    fn local(&self, layer: u64) -> Option<&Window> {
+        let is_local = |window: &&Window| window.local.get(layer as usize).copied().unwrap_or(false);
+        self.window.as_ref().filter(is_local)
+    }
+
+    /// Refuses what no model has and arithmetic on sizes might not survive, and tensors that no
+    /// architecture here would use.
+    fn checked(self, path: &Path, tensors: &BTreeMap<String, TensorInfo>) -> Result<Self, ImportError> {
+        let refuse = |key: &str, found: u64, expected: String| {
+            Err(ImportError::Key { path: path.into(), key: key.into(), found: found.to_string(), expected })
+        };
+        let sizes = [
+            ("layers", self.layers, LAYERS_MAX),
+            ("hidden size", self.hidden, 1 << 20),
+            ("heads", self.heads, 1 << 12),
+            ("kv heads", self.kv_heads, 1 << 12),
+            ("head size", self.head_dim, 1 << 12),
+            ("feed-forward size", self.ffn, 1 << 22),
+            ("vocabulary", self.vocab, 1 << 24),
+            ("context length", self.context_length, 1 << 30),
+        ];
+        for (key, found, most) in sizes {
+            if found == 0 || found > most {
+                return refuse(key, found, format!("1 to {most}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return refuse("kv heads", self.kv_heads, format!("a divisor of {} heads", self.heads));
+        }
+        if self.rope.dims == 0 || self.rope.dims % 2 == 1 || self.rope.dims > self.head_dim {
+            return refuse("rope dims", self.rope.dims, format!("an even number up to {}", self.head_dim));
+        }
+        if let Some(window) = self.window.as_ref().filter(|window| window.tokens == 0) {
+            return refuse("attention window", window.tokens, "at least 1".into());
+        }
+        let known_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
+        let bias = tensors.keys().find(|name| {
+            name.ends_with(".bias")
+                && !(self.qkv_bias && known_bias.iter().any(|known| name.ends_with(known)))
+        });
+        match bias {
+            Some(name) => Err(ImportError::Tensor {
+                path: path.into(),
+                tensor: name.clone(),
+                found: "a bias".into(),
+                expected: format!("none there in architecture {}", self.architecture),
+            }),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Layers beyond this many are absurd.
+const LAYERS_MAX: u64 = 1 << 12;
+
+/// What is the same for all models of an architecture.
+struct Family {
+    /// As GGUF names it.
+    name: &'static str,
+    /// Names of `model_type` in a config.json.
+    model_types: &'static [&'static str],
+    /// How GGUF has the rows of queries and keys ordered; Hugging Face has halves everywhere.
+    gguf_pairing: Pairing,
+}
+
+const FAMILIES: &[Family] = &[
+    Family { name: "llama", model_types: &["llama", "mistral"], gguf_pairing: Pairing::Adjacent },
+    Family { name: "qwen2", model_types: &["qwen2"], gguf_pairing: Pairing::Halves },
+    Family { name: "qwen3", model_types: &["qwen3"], gguf_pairing: Pairing::Halves },
+    Family { name: GEMMA3, model_types: &["gemma3", "gemma3_text"], gguf_pairing: Pairing::Halves },
+];
+
+const GEMMA3: &str = "gemma3";
+/// Every sixth layer of Gemma 3 attends to everything, the others to a window.
+const GEMMA3_PATTERN: u64 = 6;
+const GEMMA3_LOCAL_THETA: f32 = 10_000.0;
+
+impl Family {
+    /// The architecture for which `is_named` holds; `found` is for the error.
+    fn find(
+        path: &Path,
+        found: &str,
+        is_named: impl Fn(&Family) -> bool,
+    ) -> Result<&'static Family, ImportError> {
+        FAMILIES.iter().find(|family| is_named(family)).ok_or_else(|| {
+            let known: Vec<_> = FAMILIES
+                .iter()
+                .flat_map(|family| [family.name].into_iter().chain(family.model_types.iter().copied()))
+                .collect();
+            let mut known = known;
+            known.dedup();
+            ImportError::UnknownArchitecture {
+                path: path.into(),
+                found: found.into(),
+                known: known.join(", "),
+            }
+        })
+    }
+}
+
+/// Which layers have a window when every `period`-th has none.
+fn local_layers(layers: u64, period: u64) -> Vec<bool> {
+    (1..=layers.min(LAYERS_MAX)).map(|layer| period == 0 || layer % period != 0).collect()
+}

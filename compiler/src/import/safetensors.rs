@@ -1,0 +1,308 @@
+//! Folders as Hugging Face publishes them: config, weights in one file or in shards, tokeniser, template.
+use super::config::Json;
+use super::{Config, Span, TensorInfo};
+use crate::ImportError;
+use crate::tokenizer::{Roles, Tokenizer};
+use ir::DType;
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// JSON files beside the weights beyond this are absurd: the largest tokenisers have some 35 MB.
+const JSON_BYTES_MAX: u64 = 256 << 20;
+/// A header of this size would name half a million tensors.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// An open folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    config: Map<String, Value>,
+    weights: Vec<(PathBuf, Mmap)>,
+}
+
+impl Folder {
+    /// Reads the config and maps the weights.
+    pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
+        let config = match json(&path.join("config.json"))? {
+            Some(config) => config,
+            None => {
+                let found = "a folder without config.json".into();
+                return Err(ImportError::NotAModel { path: path.into(), found });
+            }
+        };
+        let mut weights = Vec::new();
+        for name in weight_files(path)? {
+            let file = path.join(name);
+            let io = |source| ImportError::Io { path: file.clone(), source };
+            let handle = File::open(&file).map_err(io)?;
+            // SAFETY: as for GGUF: weights are replaced by renaming, and what is read was checked before.
+            let map = unsafe { Mmap::map(&handle) }.map_err(io)?;
+            weights.push((file, map));
+        }
+        Ok(Self { path: path.into(), config, weights })
+    }
+
+    /// The config, and the tensors under GGUF's names.
+    pub(super) fn read(&self) -> Result<(Config, BTreeMap<String, TensorInfo>), ImportError> {
+        let path = self.path.join("config.json");
+        let json = Json::new(&path, &self.config)?;
+        let mut tensors = BTreeMap::new();
+        for (file, (path, map)) in self.weights.iter().enumerate() {
+            shard(path, map, file, json.architecture(), &mut tensors)?;
+        }
+        if json.is_tied()? {
+            // Some exports store the embedding twice.
+            tensors.remove("output.weight");
+        } else if !tensors.contains_key("output.weight") {
+            return Err(ImportError::MissingTensor {
+                path: self.path.clone(),
+                tensor: "lm_head.weight".into(),
+            });
+        }
+        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok((json.config(name, &tensors)?, tensors))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn map(&self, file: usize) -> &Mmap {
+        &self.weights[file].1
+    }
+
+    /// The files that the model consists of, those of its weights first.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let beside = ["config.json", "generation_config.json", TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE];
+        let beside = beside.iter().map(|name| self.path.join(name)).filter(|path| path.is_file());
+        self.weights.iter().map(|(path, _)| path.clone()).chain(beside).collect()
+    }
+
+    pub(super) fn keys(&self) -> Vec<(String, String)> {
+        self.config.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+    }
+
+    pub(super) fn tokenizer(&self) -> Result<Tokenizer, ImportError> {
+        let path = self.path.join(TOKENIZER);
+        let text = bytes(&path)?.ok_or_else(|| missing(&path))?;
+        let beside = json(&self.path.join(TOKENIZER_CONFIG))?.unwrap_or_default();
+        let generation = json(&self.path.join("generation_config.json"))?.unwrap_or_default();
+        let name = |key: &str| token_name(beside.get(key));
+        let ids = |fields: &Map<String, Value>| match fields.get("eos_token_id") {
+            Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).collect(),
+            Some(id) => Vec::from_iter(id.as_u64()),
+            None => Vec::new(),
+        };
+        let eos_ids = ids(&generation).into_iter().chain(ids(&self.config));
+        let roles = Roles {
+            bos: name("bos_token"),
+            eos: name("eos_token"),
+            eos_ids: eos_ids.filter_map(|id| u32::try_from(id).ok()).collect(),
+            add_bos: beside.get("add_bos_token").and_then(Value::as_bool),
+            add_eos: beside.get("add_eos_token").and_then(Value::as_bool),
+        };
+        Tokenizer::from_json(&text, &roles).map_err(|source| ImportError::Tokenizer { path, source })
+    }
+
+    /// The template from its own file, or from the tokeniser's config; `default` where there are several.
+    pub(super) fn chat_template(&self) -> Result<Option<String>, ImportError> {
+        let path = self.path.join(CHAT_TEMPLATE);
+        if let Some(template) = bytes(&path)? {
+            let text = String::from_utf8(template);
+            return text.map(Some).map_err(|_| ImportError::NotUtf8 { path, what: "the template".into() });
+        }
+        let beside = json(&self.path.join(TOKENIZER_CONFIG))?.unwrap_or_default();
+        Ok(match beside.get("chat_template") {
+            Some(Value::String(template)) => Some(template.clone()),
+            Some(Value::Array(templates)) => templates
+                .iter()
+                .find(|template| template["name"] == "default")
+                .and_then(|template| template["template"].as_str())
+                .map(str::to_owned),
+            _ => None,
+        })
+    }
+}
+
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
+
+/// The names of the files with weights, in order.
+fn weight_files(folder: &Path) -> Result<BTreeSet<String>, ImportError> {
+    let path = folder.join("model.safetensors.index.json");
+    let Some(index) = json(&path)? else { return Ok(["model.safetensors".into()].into()) };
+    let refuse = |found: String, expected: &str| ImportError::Key {
+        path: path.clone(),
+        key: "weight_map".into(),
+        found,
+        expected: expected.into(),
+    };
+    let Some(map) = index.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty()) else {
+        return Err(refuse("missing or empty".into(), "a file for each tensor"));
+    };
+    let names = map.values().map(|name| match name.as_str() {
+        // A shard lies in the folder itself, whatever an index may say.
+        Some(name) if Path::new(name).file_name().is_some_and(|plain| plain == name) => Ok(name.to_owned()),
+        _ => Err(refuse(name.to_string(), "the name of a file in the folder")),
+    });
+    names.collect()
+}
+
+/// Adds the tensors of one file.
+fn shard(
+    path: &Path,
+    map: &Mmap,
+    file: usize,
+    architecture: &str,
+    tensors: &mut BTreeMap<String, TensorInfo>,
+) -> Result<(), ImportError> {
+    let refuse = |reason: String| ImportError::Safetensors { path: path.into(), reason };
+    let header_bytes = map.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    if let Some(found) = header_bytes.filter(|bytes| *bytes > HEADER_BYTES_MAX) {
+        let (what, limit) = ("bytes of header", HEADER_BYTES_MAX);
+        return Err(ImportError::TooMany { path: path.into(), what, found, limit });
+    }
+    let (header, metadata) = SafeTensors::read_metadata(map).map_err(|error| refuse(error.to_string()))?;
+    let data = header + size_of::<u64>();
+    for (published, info) in metadata.tensors() {
+        let tensor_error = |found: String, expected: &str| ImportError::Tensor {
+            path: path.into(),
+            tensor: published.clone(),
+            found,
+            expected: expected.into(),
+        };
+        let name = match canonical(&published, architecture) {
+            Name::Known(name) => name,
+            Name::Beside => continue,
+            Name::Unknown => {
+                let expected = format!("a name that architecture {architecture} has");
+                return Err(tensor_error("an unknown name".into(), &expected));
+            }
+        };
+        let dtype = dtype(info.dtype).ok_or_else(|| {
+            tensor_error(format!("format {:?}", info.dtype), "F32, F16, BF16, I64, I32, U8, I8 or BOOL")
+        })?;
+        let (start, end) = info.data_offsets;
+        let info = TensorInfo {
+            dtype,
+            shape: info.shape.iter().map(|dim| *dim as u64).collect(),
+            span: Span { file, range: data + start..data + end },
+        };
+        if tensors.insert(name, info).is_some() {
+            return Err(ImportError::DuplicateTensor { path: path.into(), tensor: published });
+        }
+    }
+    Ok(())
+}
+
+fn dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::I64 => Some(DType::I64),
+        Dtype::I32 => Some(DType::I32),
+        Dtype::U8 => Some(DType::U8),
+        Dtype::I8 => Some(DType::I8),
+        Dtype::BOOL => Some(DType::Bool),
+        _ => None,
+    }
+}
+
+/// What a published name means.
+#[derive(Debug, PartialEq)]
+enum Name {
+    /// A tensor that we use, under GGUF's name.
+    Known(String),
+    /// A tensor of a part that we do not run, or one that can be computed.
+    Beside,
+    Unknown,
+}
+
+/// GGUF's name for what Hugging Face publishes.
+fn canonical(published: &str, architecture: &str) -> Name {
+    if ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."]
+        .iter()
+        .any(|part| published.starts_with(part))
+        || published.ends_with(".rotary_emb.inv_freq")
+    {
+        return Name::Beside;
+    }
+    // A model that sees has its text part inside, in either order of words.
+    let name = published.strip_prefix("language_model.").unwrap_or(published);
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    let name = name.strip_prefix("language_model.").unwrap_or(name);
+    let known = match name {
+        "embed_tokens.weight" => Some("token_embd.weight".to_owned()),
+        "norm.weight" => Some("output_norm.weight".to_owned()),
+        "lm_head.weight" => Some("output.weight".to_owned()),
+        _ => in_layer(name, architecture),
+    };
+    known.map_or(Name::Unknown, Name::Known)
+}
+
+fn in_layer(name: &str, architecture: &str) -> Option<String> {
+    let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
+    let (module, kind) = rest.rsplit_once('.')?;
+    let is_number = !layer.is_empty() && layer.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || !matches!(kind, "weight" | "bias") {
+        return None;
+    }
+    let module = match module {
+        "input_layernorm" => "attn_norm",
+        // Gemma has a norm behind the attention and another in front of the MLP; others only the latter.
+        "post_attention_layernorm" if architecture == "gemma3" => "post_attention_norm",
+        "post_attention_layernorm" | "pre_feedforward_layernorm" => "ffn_norm",
+        "post_feedforward_layernorm" => "post_ffw_norm",
+        "self_attn.q_proj" => "attn_q",
+        "self_attn.k_proj" => "attn_k",
+        "self_attn.v_proj" => "attn_v",
+        "self_attn.o_proj" => "attn_output",
+        "self_attn.q_norm" => "attn_q_norm",
+        "self_attn.k_norm" => "attn_k_norm",
+        "mlp.gate_proj" => "ffn_gate",
+        "mlp.up_proj" => "ffn_up",
+        "mlp.down_proj" => "ffn_down",
+        _ => return None,
+    };
+    Some(format!("blk.{layer}.{module}.{kind}"))
+}
+
+/// A token's name as `tokenizer_config.json` has it: plain, or inside what is said of the token.
+fn token_name(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(name) => Some(name.clone()),
+        Value::Object(token) => token.get("content")?.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// The object in a JSON file; none where there is no such file.
+fn json(path: &Path) -> Result<Option<Map<String, Value>>, ImportError> {
+    let Some(bytes) = bytes(path)? else { return Ok(None) };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|source| ImportError::Json { path: path.into(), source })
+}
+
+/// A file beside the weights; none where there is no such file.
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>, ImportError> {
+    let size = match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ImportError::Io { path: path.into(), source }),
+        Ok(metadata) => metadata.len(),
+    };
+    if size > JSON_BYTES_MAX {
+        let (what, limit) = ("bytes", JSON_BYTES_MAX);
+        return Err(ImportError::TooMany { path: path.into(), what, found: size, limit });
+    }
+    std::fs::read(path).map(Some).map_err(|source| ImportError::Io { path: path.into(), source })
+}
+
+fn missing(path: &Path) -> ImportError {
+    ImportError::Io { path: path.into(), source: std::io::ErrorKind::NotFound.into() }
+}

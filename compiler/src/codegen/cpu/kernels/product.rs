@@ -145,7 +145,10 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
                             let scales = L::scales::<S>(header, w, 8 * j / L::SHARE);
                             let (even, odd) = L::Codes::pair::<S>(w.add(L::CODES_AT), j);
                             for codes in [even, odd] {
-                                let w = S::split(codes).map(|code| S::fma(code, scales.0, scales.1));
+                                let mut w = S::split(codes);
+                                for w in &mut w {
+                                    *w = S::fma(*w, scales.0, scales.1);
+                                }
                                 y = accumulate::<S, N, 4>(w, x, y);
                                 x = x.add(4 * N);
                             }

@@ -132,10 +132,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn split(codes: __m512i) -> [__m512; 4] {
         unsafe {
-            [0, 8, 16, 24].map(|shift| {
-                let shifted = _mm512_srlv_epi32(codes, _mm512_set1_epi32(shift));
-                _mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32(255)))
-            })
+            let byte = _mm512_set1_epi32(255);
+            [
+                _mm512_cvtepi32_ps(_mm512_and_si512(codes, byte)),
+                _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32::<8>(codes), byte)),
+                _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32::<16>(codes), byte)),
+                _mm512_cvtepi32_ps(_mm512_srli_epi32::<24>(codes)),
+            ]
         }
     }
 }

@@ -286,6 +286,13 @@ impl std::ops::Neg for Expr {
     }
 }
 
+impl std::ops::Not for Expr {
+    type Output = Expr;
+    fn not(self) -> Expr {
+        self.unary(Unary::Not)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

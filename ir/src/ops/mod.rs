@@ -8,16 +8,23 @@ mod unary;
 
 mod abs;
 mod add;
+mod argmax;
+mod attention;
 mod broadcast;
+mod cast;
+mod compare;
 mod concat;
+mod constant;
 mod div;
 mod exp;
 mod gather;
 mod gelu;
 mod input;
 mod kv_append;
+mod layer_norm;
 mod linear;
 mod log;
+mod matmul;
 mod maximum;
 mod minimum;
 mod mul;
@@ -25,14 +32,17 @@ mod neg;
 mod paged_attention;
 mod quantise;
 mod recip;
+mod reduce;
 mod reshape;
 mod rms_norm;
 mod rope;
 mod scale;
+mod select;
 mod sigmoid;
 mod silu;
 mod slice;
 mod softcap;
+mod softmax;
 mod sqrt;
 mod sub;
 mod tanh;
@@ -177,22 +187,31 @@ macro_rules! ops {
     };
 }
 
+pub use compare::Relation;
 pub use fused::{Anchor, Fused, evaluate_body};
+pub use reduce::Fold;
 pub use rope::Pairing;
 
 ops! {
     abs::Abs,
     add::Add,
+    argmax::Argmax,
+    attention::Attention,
     broadcast::Broadcast,
+    cast::Cast,
+    compare::Compare,
     concat::Concat,
+    constant::Constant,
     div::Div,
     exp::Exp,
     gather::Gather,
     gelu::Gelu,
     input::Input,
     kv_append::KvAppend,
+    layer_norm::LayerNorm,
     linear::Linear,
     log::Log,
+    matmul::Matmul,
     maximum::Maximum,
     minimum::Minimum,
     mul::Mul,
@@ -200,14 +219,17 @@ ops! {
     paged_attention::PagedAttention,
     quantise::Quantise,
     recip::Recip,
+    reduce::Reduce,
     reshape::Reshape,
     rms_norm::RmsNorm,
     rope::Rope,
     scale::Scale,
+    select::Select,
     sigmoid::Sigmoid,
     silu::Silu,
     slice::Slice,
     softcap::Softcap,
+    softmax::Softmax,
     sqrt::Sqrt,
     sub::Sub,
     tanh::Tanh,

@@ -11,6 +11,19 @@
 mod fit;
 mod planes;
 
+mod iq4_nl;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod q8_a;
+
 use half::f16;
 
 /// Most values that one block holds, in any format.
@@ -20,8 +33,6 @@ pub const GROUPS_MAX: usize = 16;
 
 macro_rules! formats {
     ($($module:ident :: $format:ident,)*) => {
-        $(mod $module;)*
-
         /// A block-quantised format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Format {

@@ -2,10 +2,10 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
-use crate::{DType, Dim, Symbols, Tensor, TensorType};
+use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// Inputs: a cache, f16 or f32 `[p, h, page, d]`; f32 `[n, h*d]`; positions and slots, i32 `[n]`; the page
+/// Inputs: a cache, f16 or f32 `[p, h, page, d]`; f32 `[n, h, d]`; positions and slots, i32 `[n]`; the page
 /// table, i32 `[b, q]`. Result: the cache, row `i` of the second input written at its position of its slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KvAppend {}
@@ -17,9 +17,8 @@ impl OpDef for KvAppend {
     fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
         let [old, x, addresses @ ..] = arity::<5>(inputs)?;
         let [heads, _, width] = cache(0, old)?;
-        let [n, _] = check::axes(1, x)?;
-        let row = Dim::from(heads) * width;
-        check::exactly(1, x, TensorType::new(DType::F32, [n.clone(), row]))?;
+        let [n, _, _] = check::axes(1, x)?;
+        check::exactly(1, x, TensorType::new(DType::F32, [n.clone(), heads.into(), width.into()]))?;
         table(2, addresses, n)?;
         Ok(old.clone())
     }
@@ -48,7 +47,7 @@ impl OpDef for KvAppend {
         let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
         let of = |dtype, [p, h, page, d]: [i64; 4], n| {
             let cache = TensorType::known(dtype, &[p, h, page, d]);
-            (KvAppend {}, vec![cache, TensorType::f32(&[n, h * d]), i32(&[n]), i32(&[n]), i32(&[3, 2])])
+            (KvAppend {}, vec![cache, TensorType::f32(&[n, h, d]), i32(&[n]), i32(&[n]), i32(&[3, 2])])
         };
         vec![
             of(DType::F32, [3, 2, 4, 8], 4),

@@ -1,7 +1,12 @@
 //! Passes over graphs: one file, one function, one line in [`pipeline`].
 //!
-//! A pass preserves what the graph means, and the driver checks the graph after each.
+//! A pass preserves what the graph means, and the driver checks the graph after each. The last step,
+//! [`schedule`], turns the graph into a plan.
+mod fuse;
+mod memory;
 pub mod pipeline;
+mod quantise;
+pub mod schedule;
 mod simplify;
 pub mod trace;
 

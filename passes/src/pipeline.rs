@@ -1,5 +1,5 @@
 //! The list of passes, the one order in which they run, and the driver around each.
-use crate::{Change, Cx, PassError, Stage, simplify};
+use crate::{Change, Cx, PassError, Stage, fuse, quantise, simplify};
 use ir::Graph;
 use ir::verify::{explain, verify};
 use std::time::Instant;
@@ -15,6 +15,10 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass { name: "duplicates", run: simplify::duplicates::run },
     Pass { name: "unused", run: simplify::unused::run },
+    Pass { name: "activations", run: quantise::activations::run },
+    Pass { name: "siblings", run: fuse::siblings::run },
+    Pass { name: "chains", run: fuse::chains::run },
+    Pass { name: "epilogues", run: fuse::epilogues::run },
 ];
 
 /// Runs every pass in order; keeps the graph after each that changed it.

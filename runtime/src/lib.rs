@@ -8,6 +8,7 @@
 //! | [`arena`] | one allocation per device, in which buffers are offsets |
 //! | [`device`] | what a device runs: compiled kernels behind one trait |
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
+//! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
 //! | [`memory`] | what memory this process really has |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
@@ -16,16 +17,28 @@ pub mod arena;
 mod bell;
 pub mod device;
 pub mod edge;
+mod error;
 pub mod generate;
 pub mod memory;
 pub mod pages;
+#[cfg(not(loom))]
+mod session;
 mod sync;
 pub mod team;
+#[cfg(not(loom))]
+mod worker;
 
 pub use arena::{Arena, ArenaError};
 pub use device::{Executable, Extent};
 pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Writer, edge};
+pub use error::RunError;
 pub use generate::sampler::{SampleError, Sampler, SamplerOptions};
 pub use generate::stops::Stops;
 pub use pages::{NO_PAGE, Pages, PagesError};
+#[cfg(not(loom))]
+pub use generate::sequence::Sequence;
+#[cfg(not(loom))]
+pub use session::{Batch, Session};
 pub use team::{Team, TeamError};
+#[cfg(not(loom))]
+pub use worker::Weights;

@@ -1,0 +1,98 @@
+//! One sequence in a session: what its slot of the KV cache holds, and how tokens are added to it.
+use crate::{Batch, RunError, Session};
+
+/// A sequence that owns a slot of a session's cache.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    slot: usize,
+    /// The tokens whose keys and values are in the cache.
+    cached: Vec<i32>,
+    positions: Vec<i32>,
+    slots: Vec<i32>,
+    rows: Vec<i32>,
+}
+
+impl Sequence {
+    /// An empty sequence in `slot` of a session's cache.
+    pub fn new(session: &Session, slot: usize) -> Sequence {
+        let o = &session.plan().options;
+        let room = || Vec::with_capacity(o.chunk.max(o.max_batch) as usize);
+        let cached = Vec::with_capacity(o.context as usize);
+        Sequence { slot, cached, positions: room(), slots: room(), rows: room() }
+    }
+
+    /// How many tokens the cache holds.
+    pub fn len(&self) -> usize {
+        self.cached.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.cached.is_empty()
+    }
+
+    /// Forgets all but the first `tokens`.
+    pub fn truncate(&mut self, session: &mut Session, tokens: usize) {
+        self.cached.truncate(tokens);
+        session.pages().truncate(self.slot, self.cached.len());
+    }
+
+    /// Cuts the sequence back to what it shares with `tokens`, and at least the last token out, so that it
+    /// can be asked for logits. Says how many are kept.
+    pub fn keep_shared(&mut self, session: &mut Session, tokens: &[i32]) -> usize {
+        let shared = self.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let kept = shared.min(tokens.len().saturating_sub(1));
+        self.truncate(session, kept);
+        kept
+    }
+
+    /// Adds tokens, in chunks that the plan has room for, and gives the logits behind the last one.
+    /// Between chunks it asks `stop`, and gives nothing if that holds, or if there are no tokens.
+    pub fn extend<'s>(
+        &mut self,
+        session: &'s mut Session,
+        tokens: &[i32],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<&'s [f32]>, RunError> {
+        let chunk = session.max("n");
+        for part in tokens.chunks(chunk) {
+            if stop() {
+                return Ok(None);
+            }
+            self.rows.clear();
+            self.rows.push(part.len() as i32 - 1);
+            self.step(session, part)?;
+        }
+        Ok((!tokens.is_empty()).then(|| session.logits()))
+    }
+
+    /// Adds tokens and hands the logits behind each, with its index among them, to `visit`.
+    pub fn extend_all(
+        &mut self,
+        session: &mut Session,
+        tokens: &[i32],
+        mut visit: impl FnMut(usize, &[f32]),
+    ) -> Result<(), RunError> {
+        let most = session.max("n").min(session.max("m"));
+        let width = session.vocabulary().max(1);
+        for (at, part) in tokens.chunks(most).enumerate() {
+            self.rows.clear();
+            self.rows.extend(0..part.len() as i32);
+            let logits = self.step(session, part)?;
+            logits.chunks_exact(width).enumerate().for_each(|(i, row)| visit(at * most + i, row));
+        }
+        Ok(())
+    }
+
+    fn step<'s>(&mut self, session: &'s mut Session, tokens: &[i32]) -> Result<&'s [f32], RunError> {
+        let start = self.cached.len() as i32;
+        self.positions.clear();
+        self.positions.extend((start..).take(tokens.len()));
+        self.slots.clear();
+        self.slots.resize(tokens.len(), self.slot as i32);
+        let batch = Batch { tokens, positions: &self.positions, slots: &self.slots, rows: &self.rows };
+        let logits = session.step(&batch)?;
+        self.cached.extend_from_slice(tokens);
+        Ok(logits)
+    }
+}

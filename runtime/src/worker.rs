@@ -1,0 +1,232 @@
+//! One device thread: it takes the plan's steps in order, and decides nothing.
+use crate::error::RunError;
+use crate::sync::Shared;
+use crate::{Arena, ArenaError, EdgeFault, Executable, Extent, Reader, Team, Writer};
+use ir::TensorType;
+use ir::plan::{Arg, BufferId, Plan, Step, Thread};
+use std::collections::HashMap;
+
+/// Bytes that stay where they are: packed weights, mapped or in memory.
+pub type Weights = Shared<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A message's size: what it says of the symbols, and what the symbols say of it.
+pub(crate) struct Measure {
+    dims: Vec<Extent>,
+    element_bytes: usize,
+}
+
+impl Measure {
+    pub(crate) fn new(ty: &TensorType, plan: &Plan) -> Result<Measure, RunError> {
+        let unsound = |s: &str| RunError::Unsound(format!("{ty} mentions the symbol {s}, which the plan does not list"));
+        let index = |s: &str| plan.symbols.iter().position(|p| p.name == s).ok_or_else(|| unsound(s));
+        let extent = |d: &ir::Dim| -> Result<Extent, RunError> {
+            let terms = d.terms().map(|(s, by)| Ok((by, index(s)? as u32))).collect::<Result<_, RunError>>()?;
+            Ok(Extent { constant: d.constant(), terms })
+        };
+        let dims = ty.shape.iter().map(extent).collect::<Result<_, _>>()?;
+        Ok(Measure { dims, element_bytes: ty.dtype.block_bytes() as usize })
+    }
+
+    /// Bytes of a message under the symbols' values.
+    pub(crate) fn bytes(&self, syms: &[i64]) -> usize {
+        self.dims.iter().map(|d| d.eval(syms).max(0) as usize).product::<usize>() * self.element_bytes
+    }
+
+    /// Takes a symbol's value from a message's length, where the type has exactly one dimension that is a bare symbol.
+    fn learn(&self, bytes: usize, syms: &mut [i64]) {
+        let bare = |d: &Extent| d.constant == 0 && matches!(d.terms[..], [(1, _)]);
+        let Some(free) = self.dims.iter().find(|d| bare(d)) else { return };
+        let rest: usize = self.dims.iter().filter(|d| d.terms.is_empty()).map(|d| d.constant.max(0) as usize).product();
+        if let (Some(count), Some(symbol)) = (bytes.checked_div(rest * self.element_bytes), syms.get_mut(free.terms[0].1 as usize)) {
+            *symbol = count as i64;
+        }
+    }
+}
+
+/// A step with everything found that it names.
+enum Ready {
+    Recv { edge: usize, to: *mut u8, measure: Measure },
+    Run { code: Shared<dyn Executable>, args: Vec<*mut u8>, node: String },
+    Send { edge: usize, from: *mut u8, measure: Measure },
+}
+
+/// A device thread's whole world: its memory, its ends of edges, its steps.
+pub(crate) struct Worker {
+    device: String,
+    threads: usize,
+    steps: Vec<Ready>,
+    readers: Vec<Reader>,
+    writers: Vec<Writer>,
+    syms: Vec<i64>,
+    scratch: Arena,
+    scratch_bytes: usize,
+    /// What the steps' pointers point into.
+    _arena: Arena,
+    _states: Arena,
+    _weights: Weights,
+}
+
+// SAFETY: the pointers go into the worker's own arenas, which move with it, and into weights that nobody writes.
+unsafe impl Send for Worker {}
+
+impl Worker {
+    /// Allocates the device's memory, all of it resident from here on, and resolves its steps.
+    pub(crate) fn new(
+        plan: &Plan,
+        thread: &Thread,
+        code: &[Shared<dyn Executable>],
+        weights: &Weights,
+        mut readers: HashMap<u32, Reader>,
+        mut writers: HashMap<u32, Writer>,
+    ) -> Result<Worker, RunError> {
+        let device = &plan.devices[thread.device.0 as usize];
+        let memory = |source: ArenaError| RunError::Memory { device: device.name.clone(), source };
+        let allocate = |bytes: u64| -> Result<Arena, ArenaError> {
+            let mut arena = Arena::new(bytes as usize)?;
+            arena.prefault()?;
+            Ok(arena)
+        };
+        let mut worker = Worker {
+            device: device.name.clone(),
+            threads: device.threads as usize,
+            steps: Vec::with_capacity(thread.steps.len()),
+            readers: vec![],
+            writers: vec![],
+            syms: vec![0; plan.symbols.len()],
+            scratch: allocate(thread.scratch_bytes * u64::from(device.threads)).map_err(memory)?,
+            scratch_bytes: thread.scratch_bytes as usize,
+            _arena: allocate(thread.arena_bytes).map_err(memory)?,
+            _states: allocate(thread.state_bytes).map_err(memory)?,
+            _weights: weights.clone(),
+        };
+        for step in &thread.steps {
+            let ready = match step {
+                Step::Recv { edge, to } => {
+                    let missing = || RunError::Unsound(format!("{edge} has no reader here"));
+                    worker.readers.push(readers.remove(&edge.0).ok_or_else(missing)?);
+                    let (to, measure) = (worker.buffer(plan, *to)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
+                    Ready::Recv { edge: worker.readers.len() - 1, to, measure }
+                }
+                Step::Send { edge, from } => {
+                    let missing = || RunError::Unsound(format!("{edge} has no writer here"));
+                    worker.writers.push(writers.remove(&edge.0).ok_or_else(missing)?);
+                    let (from, measure) = (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
+                    Ready::Send { edge: worker.writers.len() - 1, from, measure }
+                }
+                Step::Run { kernel, args, node } => Ready::Run {
+                    code: code[kernel.0 as usize].clone(),
+                    args: args.iter().map(|a| worker.argument(plan, *a)).collect::<Result<_, _>>()?,
+                    node: node.clone(),
+                },
+            };
+            worker.steps.push(ready);
+        }
+        Ok(worker)
+    }
+
+    fn buffer(&self, plan: &Plan, id: BufferId) -> Result<*mut u8, RunError> {
+        self.argument(plan, Arg::B(id))
+    }
+
+    fn argument(&self, plan: &Plan, arg: Arg) -> Result<*mut u8, RunError> {
+        let outside = |e: ArenaError| RunError::Unsound(format!("{arg:?} lies outside its memory: {e}"));
+        match arg {
+            Arg::B(id) => {
+                let b = &plan.buffers[id.0 as usize];
+                self._arena.at(b.offset as usize, b.bytes as usize).map_err(outside)
+            }
+            Arg::S(id) => {
+                let s = &plan.states[id.0 as usize];
+                self._states.at(s.offset as usize, s.bytes as usize).map_err(outside)
+            }
+            Arg::W(id) => {
+                let w = &plan.weights[id.0 as usize];
+                let all: &[u8] = (*self._weights).as_ref();
+                let end = w.offset.checked_add(w.bytes).map(|end| end as usize);
+                let part = end.and_then(|end| all.get(w.offset as usize..end));
+                let part = part.ok_or_else(|| RunError::Unsound(format!("{} lies outside the weights", w.name)))?;
+                Ok(part.as_ptr().cast_mut())
+            }
+        }
+    }
+
+    /// Takes steps, round after round, until the host goes.
+    pub(crate) fn run(mut self) {
+        let ended = match Team::new(self.threads) {
+            Ok(mut team) => self.rounds(&mut team),
+            Err(e) => RunError::Threads { device: self.device.clone(), reason: e.to_string() },
+        };
+        if let RunError::Edge { source, .. } = &ended
+            && matches!(source.fault, EdgeFault::Gone(_))
+        {
+            return;
+        }
+        let cause: Shared<dyn std::error::Error + Send + Sync> = Shared::new(ended);
+        self.readers.drain(..).for_each(|r| r.fail(cause.clone()));
+        self.writers.drain(..).for_each(|w| w.fail(cause.clone()));
+    }
+
+    /// Takes rounds until one fails: when the host goes, its edges say so.
+    fn rounds(&mut self, team: &mut Team) -> RunError {
+        loop {
+            if let Err(error) = self.round(team) {
+                return error;
+            }
+        }
+    }
+
+    fn round(&mut self, team: &mut Team) -> Result<(), RunError> {
+        let Worker { device, steps, readers, writers, syms, scratch, scratch_bytes, .. } = self;
+        let base = scratch.at(0, 0).map_err(|source| RunError::Memory { device: device.clone(), source })?;
+        let base = Shares(base);
+        for (at, step) in steps.iter().enumerate() {
+            let place = || format!("{device}, step {at}");
+            match step {
+                Ready::Recv { edge, to, measure } => {
+                    let bytes = readers[*edge].recv(|message| {
+                        // SAFETY: a message is at most as long as the edge's slots, and those are as long as the buffer.
+                        unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), *to, message.len()) };
+                        message.len()
+                    });
+                    let bytes = bytes.map_err(|source| RunError::Edge { at: place(), source })?;
+                    measure.learn(bytes, syms);
+                    if bytes != measure.bytes(syms) {
+                        let expected = measure.bytes(syms).to_string();
+                        return Err(RunError::Batch { what: "bytes of a message", found: bytes as i64, expected });
+                    }
+                }
+                Ready::Run { code, args, node } => {
+                    let (args, syms) = (Args(args), &syms[..]);
+                    let body = |units, worker| {
+                        let (args, base) = (&args, &base);
+                        // SAFETY: the verifier has seen that arguments have the kernel's types and that what lives
+                        // at once does not overlap; each worker has its own scratch.
+                        unsafe { code.run(args.0, syms, units, base.0.add(worker * *scratch_bytes)) };
+                    };
+                    let done = team.run(code.units(syms), body);
+                    done.map_err(|source| RunError::Kernel { device: device.clone(), step: at, node: node.clone(), source })?;
+                }
+                Ready::Send { edge, from, measure } => {
+                    let bytes = measure.bytes(syms);
+                    let sent = writers[*edge].send(|slot| {
+                        let bytes = bytes.min(slot.len());
+                        // SAFETY: the buffer is as long as a slot, and nobody writes it now.
+                        slot[..bytes].copy_from_slice(unsafe { std::slice::from_raw_parts(*from, bytes) });
+                        bytes
+                    });
+                    sent.map_err(|source| RunError::Edge { at: place(), source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Arguments that a team's workers may look at.
+struct Args<'a>(&'a [*mut u8]);
+/// The scratch of a team, a share for each worker.
+struct Shares(*mut u8);
+// SAFETY: workers split what they write by units, and scratch by worker.
+unsafe impl Sync for Args<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shares {}

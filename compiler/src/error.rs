@@ -43,3 +43,46 @@ pub enum ImportError {
     #[error("{}: {source}", path.display())]
     Tokenizer { path: PathBuf, source: crate::tokenizer::TokenizerError },
 }
+
+/// Why a kernel of a plan cannot be made into code.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    #[error("{kernel}: {reason}")]
+    Kernel { kernel: String, reason: String },
+    #[error("cranelift: {0}")]
+    Cranelift(String),
+}
+
+/// Why a model was not compiled, or its bundle not written or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Build(#[from] crate::models::BuildError),
+    #[error(transparent)]
+    Pass(#[from] passes::PassError),
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Plan { path: PathBuf, source: ir::plan::PlanError },
+    #[error("{} is refused:\n{faults}", path.display())]
+    Unsound { path: PathBuf, faults: String },
+    #[error("{}: {reason}", path.display())]
+    NotABundle { path: PathBuf, reason: String },
+    #[error(
+        "{} is not the file that was compiled: its sha256 is {found}, expected {expected}; compile it again",
+        path.display()
+    )]
+    ModelChanged { path: PathBuf, found: String, expected: String },
+    #[error("a context of {asked} tokens was asked for, the model takes at most {limit}")]
+    Context { asked: u32, limit: u64 },
+    #[error(
+        "the plan takes {needed} bytes at {phase}, {} over the budget of {budget} (weights {weights}, \
+         KV cache for {context} tokens {states}); {advice}",
+        needed - budget
+    )]
+    Budget { phase: ir::plan::Phase, needed: u64, budget: u64, weights: u64, states: u64, context: u32, advice: String },
+}

@@ -1,7 +1,17 @@
 //! From a model file to a plan and its code.
+//!
+//! [`import`] opens a checkpoint, [`models`] writes it as a step graph, the passes make that a plan,
+//! [`codegen`] the plan's kernels code. [`compile`] does all of it, [`Bundle`] keeps the result.
+mod bundle;
 pub mod codegen;
+mod compile;
 mod error;
 pub mod import;
+pub mod models;
+mod pack;
+mod process;
 pub mod tokenizer;
 
-pub use error::ImportError;
+pub use bundle::{Bundle, hash, stamp};
+pub use compile::{Compiled, compile};
+pub use error::{CompileError, ImportError, LowerError};

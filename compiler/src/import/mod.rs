@@ -136,6 +136,18 @@ impl Checkpoint {
         })
     }
 
+    /// A tensor's elements on the host.
+    pub fn host_tensor(&self, name: &str) -> Result<ir::Tensor, ImportError> {
+        let info = self.tensor(name)?;
+        let tensor = ir::Tensor::from_bytes(info.dtype, &info.shape, self.bytes(name)?);
+        tensor.ok_or_else(|| ImportError::Tensor {
+            path: self.source.clone(),
+            tensor: name.into(),
+            found: format!("{} bytes", info.byte_len()),
+            expected: format!("as many as shape {:?} in {} takes", info.shape, info.dtype),
+        })
+    }
+
     /// The model's tokeniser, built anew.
     pub fn tokenizer(&self) -> Result<Tokenizer, ImportError> {
         match &self.storage {

@@ -1,2 +1,5 @@
 //! The CPU backend.
 pub mod kernels;
+mod lower;
+
+pub use lower::{lower, target};

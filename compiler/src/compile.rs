@@ -1,0 +1,84 @@
+//! `compile`: from a checkpoint to a plan.
+use crate::codegen;
+use crate::error::CompileError;
+use crate::import::Checkpoint;
+use crate::models::{self, Derived, StepGraph};
+use ir::Graph;
+use ir::plan::{Device, DeviceId, Model, Options, Plan, aligned};
+use passes::{Cx, Stage, schedule};
+
+/// What a compile made.
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// The graph as the architecture wrote it: what every later node stands for.
+    pub reference: Graph,
+    /// What each pass did.
+    pub stages: Vec<Stage>,
+    /// Weights that the checkpoint does not hold as they are.
+    pub derived: Derived,
+}
+
+/// Compiles a checkpoint for one CPU device with a team of `threads`.
+///
+/// A plan that does not fit `options.memory` is refused before a weight is read.
+pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Result<Compiled, CompileError> {
+    check_context(checkpoint, &options)?;
+    let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
+    let cx = Cx { activations: options.activations, target: codegen::cpu::target() };
+    let mut graph = reference.clone();
+    let stages = passes::run_all(&cx, &mut graph)?;
+    let model = Model {
+        name: checkpoint.config.name.clone().unwrap_or_default(),
+        architecture: checkpoint.config.architecture.clone(),
+        file: checkpoint.source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        sha256: crate::bundle::hash(&checkpoint.files())?,
+        packed_bytes: 0,
+    };
+    let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads };
+    let mut plan = schedule::run(&cx, &graph, schedule::Request { model, options, symbols, device })?;
+    state_scratch(&mut plan)?;
+    plan.memory = plan.prove_memory(crate::process::bytes(checkpoint));
+    check_budget(checkpoint, &plan)?;
+    Ok(Compiled { plan, reference, stages, derived })
+}
+
+/// Compiles every kernel to learn that it can be, and how much scratch it needs.
+fn state_scratch(plan: &mut Plan) -> Result<(), CompileError> {
+    let code = codegen::lower(plan)?;
+    for (kernel, code) in plan.kernels.iter_mut().zip(&code) {
+        kernel.scratch = aligned(code.scratch_bytes() as u64);
+    }
+    plan.threads[0].scratch_bytes = plan.kernels.iter().map(|k| k.scratch).max().unwrap_or(0);
+    Ok(())
+}
+
+fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), CompileError> {
+    let limit = checkpoint.config.context_length;
+    if u64::from(options.context) > limit {
+        return Err(CompileError::Context { asked: options.context, limit });
+    }
+    Ok(())
+}
+
+/// Refuses a plan over its budget, and says the largest context that would fit.
+fn check_budget(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), CompileError> {
+    let Some(budget) = plan.options.memory else { return Ok(()) };
+    let Some(over) = plan.memory.iter().filter(|m| m.total > budget).max_by_key(|m| m.total) else { return Ok(()) };
+    let per_token = plan.threads[0].state_bytes / u64::from(plan.pages_per_sequence() * plan.options.page).max(1);
+    let spare = (budget + over.states).saturating_sub(over.total);
+    let pages = spare / (per_token * u64::from(plan.options.page)).max(1);
+    let fitting = (pages * u64::from(plan.options.page)).min(checkpoint.config.context_length);
+    Err(CompileError::Budget {
+        phase: over.phase,
+        needed: over.total,
+        budget,
+        weights: over.weights,
+        states: over.states,
+        context: plan.options.context,
+        advice: match fitting {
+            0 => "no context fits: the weights and the largest step alone take more".to_owned(),
+            tokens => format!("the largest context that fits is {tokens} tokens: --context {tokens}"),
+        },
+    })
+}

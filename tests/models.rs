@@ -19,7 +19,8 @@ fn reference(path: &Path) -> (Vec<i32>, Vec<f32>) {
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let ids = tensors.tensor("ids").unwrap();
     let width = ids.data().len() / ids.shape().iter().product::<usize>();
-    let ids = ids.data().chunks_exact(width).map(|b| i32::from_le_bytes(b[..4].try_into().unwrap())).collect();
+    let ids =
+        ids.data().chunks_exact(width).map(|b| i32::from_le_bytes(b[..4].try_into().unwrap())).collect();
     let logits = tensors.tensor("logits").unwrap();
     let logits = logits.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     (ids, logits)
@@ -68,7 +69,9 @@ fn error(model: &Path, reference_file: &Path, threads: u32, by_meaning: bool) ->
 #[test]
 fn tiny_models_agree_with_transformers() {
     let mut faults = vec![];
-    for model in ["llama", "llama_tied", "llama3_rope", "mistral", "mistral_window", "qwen2", "qwen3", "gemma3"] {
+    for model in
+        ["llama", "llama_tied", "llama3_rope", "mistral", "mistral_window", "qwen2", "qwen3", "gemma3"]
+    {
         let folder = fixtures().join(model);
         let error = error(&folder, &folder.join("reference.safetensors"), 2, false);
         if error.is_nan() || error > 1e-4 {

@@ -58,7 +58,10 @@ impl Bundle {
             move |source| CompileError::Io { path, source }
         };
         if dir.exists() && !dir.join(PLAN).exists() && fs::read_dir(dir).map_err(io(dir))?.next().is_some() {
-            return Err(CompileError::NotABundle { path: dir.to_owned(), reason: "it exists and holds something else".into() });
+            return Err(CompileError::NotABundle {
+                path: dir.to_owned(),
+                reason: "it exists and holds something else".into(),
+            });
         }
         let partial = sibling(dir, "partial");
         let _ = fs::remove_dir_all(&partial);
@@ -117,15 +120,14 @@ impl Bundle {
         };
         let text = read(PLAN)?;
         let path = dir.join(PLAN);
-        let plan = Plan::from_text(&text).map_err(|source| CompileError::Plan { path: path.clone(), source })?;
+        let plan =
+            Plan::from_text(&text).map_err(|source| CompileError::Plan { path: path.clone(), source })?;
         plan.verify().map_err(|faults| CompileError::Unsound {
             path: path.clone(),
             faults: faults.iter().map(|f| f.explain(&text)).collect::<Vec<_>>().join("\n"),
         })?;
-        let manifest: Manifest = ron::from_str(&read(MANIFEST)?).map_err(|e| CompileError::NotABundle {
-            path: dir.join(MANIFEST),
-            reason: e.to_string(),
-        })?;
+        let manifest: Manifest = ron::from_str(&read(MANIFEST)?)
+            .map_err(|e| CompileError::NotABundle { path: dir.join(MANIFEST), reason: e.to_string() })?;
         let path = dir.join(WEIGHTS);
         let io = |source| CompileError::Io { path: path.clone(), source };
         let file = File::open(&path).map_err(io)?;
@@ -153,7 +155,11 @@ fn check_model(manifest: &Manifest, checkpoint: &Checkpoint, plan: &Plan) -> Res
     if found == plan.model.sha256 {
         return Ok(());
     }
-    Err(CompileError::ModelChanged { path: manifest.model_path.clone(), found, expected: plan.model.sha256.clone() })
+    Err(CompileError::ModelChanged {
+        path: manifest.model_path.clone(),
+        found,
+        expected: plan.model.sha256.clone(),
+    })
 }
 
 /// Bytes of a model's files in all, and when the last of them changed, in nanoseconds since 1970.

@@ -64,8 +64,11 @@ fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), Compi
 /// Refuses a plan over its budget, and says the largest context that would fit.
 fn check_budget(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), CompileError> {
     let Some(budget) = plan.options.memory else { return Ok(()) };
-    let Some(over) = plan.memory.iter().filter(|m| m.total > budget).max_by_key(|m| m.total) else { return Ok(()) };
-    let per_token = plan.threads[0].state_bytes / u64::from(plan.pages_per_sequence() * plan.options.page).max(1);
+    let Some(over) = plan.memory.iter().filter(|m| m.total > budget).max_by_key(|m| m.total) else {
+        return Ok(());
+    };
+    let per_token =
+        plan.threads[0].state_bytes / u64::from(plan.pages_per_sequence() * plan.options.page).max(1);
     let spare = (budget + over.states).saturating_sub(over.total);
     let pages = spare / (per_token * u64::from(plan.options.page)).max(1);
     let fitting = (pages * u64::from(plan.options.page)).min(checkpoint.config.context_length);

@@ -84,5 +84,13 @@ pub enum CompileError {
          KV cache for {context} tokens {states}); {advice}",
         needed - budget
     )]
-    Budget { phase: ir::plan::Phase, needed: u64, budget: u64, weights: u64, states: u64, context: u32, advice: String },
+    Budget {
+        phase: ir::plan::Phase,
+        needed: u64,
+        budget: u64,
+        weights: u64,
+        states: u64,
+        context: u32,
+        advice: String,
+    },
 }

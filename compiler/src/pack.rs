@@ -58,7 +58,10 @@ fn split<'a>(weight: &'a Weight, source: &'a [u8]) -> Vec<Task<'a>> {
             (rows.div_ceil(TILE_ROWS), (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1))
         }
     };
-    (0..tiles).step_by(step).map(|first| Task { weight, source, tiles: first..tiles.min(first + step) }).collect()
+    (0..tiles)
+        .step_by(step)
+        .map(|first| Task { weight, source, tiles: first..tiles.min(first + step) })
+        .collect()
 }
 
 /// Where in the file the task's bytes go, and what they are.

@@ -7,8 +7,8 @@ use crate::memory;
 use crate::{Cx, PassError};
 use ir::ops::Input;
 use ir::plan::{
-    Arg, Buffer, BufferId, Edge, EdgeId, End, Kernel, KernelId, Model, OpText, Options, Plan, State, StateId, Step, Symbol,
-    Thread, VERSION, Weight, WeightId, aligned,
+    Arg, Buffer, BufferId, Edge, EdgeId, End, Kernel, KernelId, Model, OpText, Options, Plan, State, StateId,
+    Step, Symbol, Thread, VERSION, Weight, WeightId, aligned,
 };
 use ir::{Graph, NodeId, Op, Symbols, TensorType};
 use std::collections::HashMap;
@@ -43,7 +43,8 @@ pub fn run(cx: &Cx, g: &Graph, request: Request) -> Result<Plan, PassError> {
         kernels: vec![],
         threads: vec![Thread { device, arena_bytes: 0, state_bytes: 0, scratch_bytes: 0, steps: vec![] }],
     };
-    let mut scheduler = Scheduler { cx, g, max, plan: &mut plan, at: HashMap::new(), kernels: HashMap::new() };
+    let mut scheduler =
+        Scheduler { cx, g, max, plan: &mut plan, at: HashMap::new(), kernels: HashMap::new() };
     scheduler.sources()?;
     for n in g.order() {
         if !matches!(g[n].op, Op::Input(_) | Op::Weight(_)) {
@@ -77,7 +78,14 @@ impl Scheduler<'_> {
                 let offset = thread.state_bytes;
                 thread.state_bytes = aligned(offset + bytes);
                 let device = thread.device;
-                self.plan.states.push(State { id, name: name.clone(), device, ty: ty.clone(), offset, bytes });
+                self.plan.states.push(State {
+                    id,
+                    name: name.clone(),
+                    device,
+                    ty: ty.clone(),
+                    offset,
+                    bytes,
+                });
                 self.at.insert(n, Arg::S(id));
             } else {
                 let edge = self.edge(name, End::Host, End::Device(self.device()), ty, bytes);
@@ -127,7 +135,12 @@ impl Scheduler<'_> {
                     self.plan.threads[0].steps.push(Step::Send { edge, from });
                 }
                 Some(Arg::S(_)) => {}
-                _ => return Err(PassError::Unschedulable { node: n.to_string(), reason: "an output is a bare weight".into() }),
+                _ => {
+                    return Err(PassError::Unschedulable {
+                        node: n.to_string(),
+                        reason: "an output is a bare weight".into(),
+                    });
+                }
             }
         }
         Ok(())
@@ -156,7 +169,15 @@ impl Scheduler<'_> {
 
     fn edge(&mut self, name: &str, from: End, to: End, ty: &TensorType, bytes: u64) -> EdgeId {
         let id = EdgeId(self.plan.edges.len() as u32);
-        self.plan.edges.push(Edge { id, name: name.to_owned(), from, to, ty: ty.clone(), bytes, capacity: 1 });
+        self.plan.edges.push(Edge {
+            id,
+            name: name.to_owned(),
+            from,
+            to,
+            ty: ty.clone(),
+            bytes,
+            capacity: 1,
+        });
         id
     }
 

@@ -33,10 +33,10 @@ pub use device::{Executable, Extent};
 pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Writer, edge};
 pub use error::RunError;
 pub use generate::sampler::{SampleError, Sampler, SamplerOptions};
-pub use generate::stops::Stops;
-pub use pages::{NO_PAGE, Pages, PagesError};
 #[cfg(not(loom))]
 pub use generate::sequence::Sequence;
+pub use generate::stops::Stops;
+pub use pages::{NO_PAGE, Pages, PagesError};
 #[cfg(not(loom))]
 pub use session::{Batch, Session};
 pub use team::{Team, TeamError};

@@ -1,9 +1,9 @@
 //! A session: the threads of a plan, fed and read by the host.
 use crate::error::RunError;
 use crate::pages::Pages;
+use crate::sync::Shared;
 use crate::worker::{Weights, Worker};
 use crate::{Executable, Reader, Writer, edge};
-use crate::sync::Shared;
 use ir::plan::{End, Plan};
 use std::collections::HashMap;
 use std::thread::JoinHandle;
@@ -35,11 +35,16 @@ pub struct Session {
 impl Session {
     /// Starts the plan's device threads. `code` has an executable for each kernel in order of id, `weights` the
     /// packed weights. The plan must have passed [`Plan::verify`]; it is checked again.
-    pub fn start(plan: &Plan, code: &[Shared<dyn Executable>], weights: Weights) -> Result<Session, RunError> {
+    pub fn start(
+        plan: &Plan,
+        code: &[Shared<dyn Executable>],
+        weights: Weights,
+    ) -> Result<Session, RunError> {
         if let Err(faults) = plan.verify() {
             return Err(RunError::Unsound(faults[0].to_string()));
         }
-        let mismatch = |what, found: usize, expected| Err(RunError::Mismatch { what, found: found as u64, expected });
+        let mismatch =
+            |what, found: usize, expected| Err(RunError::Mismatch { what, found: found as u64, expected });
         if code.len() != plan.kernels.len() {
             return mismatch("kernels", code.len(), plan.kernels.len() as u64);
         }
@@ -57,24 +62,41 @@ impl Session {
         for thread in &plan.threads {
             let end = End::Device(thread.device);
             let (readers, writers) = (ends.readers.remove(&end), ends.writers.remove(&end));
-            let worker =
-                Worker::new(plan, thread, code, &weights, readers.unwrap_or_default(), writers.unwrap_or_default())?;
+            let worker = Worker::new(
+                plan,
+                thread,
+                code,
+                &weights,
+                readers.unwrap_or_default(),
+                writers.unwrap_or_default(),
+            )?;
             let device = &plan.devices[thread.device.0 as usize].name;
             let spawned = std::thread::Builder::new().name(device.clone()).spawn(move || worker.run());
-            threads.push(spawned.map_err(|e| RunError::Threads { device: device.clone(), reason: e.to_string() })?);
+            threads.push(
+                spawned.map_err(|e| RunError::Threads { device: device.clone(), reason: e.to_string() })?,
+            );
         }
         let mut feeds: Vec<_> = ends.writers.remove(&End::Host).unwrap_or_default().into_iter().collect();
         feeds.sort_by_key(|f| f.0);
         let feeds = feeds.into_iter().map(|(id, w)| (plan.edges[id as usize].name.clone(), w)).collect();
         let results = ends.readers.remove(&End::Host).unwrap_or_default();
         let logits = results.into_iter().find(|(id, _)| plan.edges[*id as usize].name == "logits");
-        let (id, result) = logits.ok_or_else(|| RunError::Unsound("no edge brings logits to the host".into()))?;
+        let (id, result) =
+            logits.ok_or_else(|| RunError::Unsound("no edge brings logits to the host".into()))?;
         let ty = &plan.edges[id as usize].ty;
         let vocabulary = ty.shape.last().and_then(ir::Dim::known).unwrap_or(0) as usize;
         let (o, row) = (&plan.options, plan.pages_per_sequence());
         let pages = Pages::new(row * o.max_batch, o.page as usize, o.max_batch as usize, row as usize);
         let room = (plan.edges[id as usize].bytes / 4) as usize;
-        Ok(Session { plan: plan.clone(), pages, feeds, result, logits: Vec::with_capacity(room), vocabulary, threads })
+        Ok(Session {
+            plan: plan.clone(),
+            pages,
+            feeds,
+            result,
+            logits: Vec::with_capacity(room),
+            vocabulary,
+            threads,
+        })
     }
 
     /// The plan.
@@ -134,7 +156,9 @@ impl Session {
         received.map_err(|source| RunError::Edge { at: "the host".into(), source })?;
         match self.logits.len() {
             found if found == expected => Ok(&self.logits),
-            found => Err(RunError::Mismatch { what: "logits", found: found as u64, expected: expected as u64 }),
+            found => {
+                Err(RunError::Mismatch { what: "logits", found: found as u64, expected: expected as u64 })
+            }
         }
     }
 

@@ -17,10 +17,13 @@ pub(crate) struct Measure {
 
 impl Measure {
     pub(crate) fn new(ty: &TensorType, plan: &Plan) -> Result<Measure, RunError> {
-        let unsound = |s: &str| RunError::Unsound(format!("{ty} mentions the symbol {s}, which the plan does not list"));
+        let unsound = |s: &str| {
+            RunError::Unsound(format!("{ty} mentions the symbol {s}, which the plan does not list"))
+        };
         let index = |s: &str| plan.symbols.iter().position(|p| p.name == s).ok_or_else(|| unsound(s));
         let extent = |d: &ir::Dim| -> Result<Extent, RunError> {
-            let terms = d.terms().map(|(s, by)| Ok((by, index(s)? as u32))).collect::<Result<_, RunError>>()?;
+            let terms =
+                d.terms().map(|(s, by)| Ok((by, index(s)? as u32))).collect::<Result<_, RunError>>()?;
             Ok(Extent { constant: d.constant(), terms })
         };
         let dims = ty.shape.iter().map(extent).collect::<Result<_, _>>()?;
@@ -36,8 +39,11 @@ impl Measure {
     fn learn(&self, bytes: usize, syms: &mut [i64]) {
         let bare = |d: &Extent| d.constant == 0 && matches!(d.terms[..], [(1, _)]);
         let Some(free) = self.dims.iter().find(|d| bare(d)) else { return };
-        let rest: usize = self.dims.iter().filter(|d| d.terms.is_empty()).map(|d| d.constant.max(0) as usize).product();
-        if let (Some(count), Some(symbol)) = (bytes.checked_div(rest * self.element_bytes), syms.get_mut(free.terms[0].1 as usize)) {
+        let rest: usize =
+            self.dims.iter().filter(|d| d.terms.is_empty()).map(|d| d.constant.max(0) as usize).product();
+        if let (Some(count), Some(symbol)) =
+            (bytes.checked_div(rest * self.element_bytes), syms.get_mut(free.terms[0].1 as usize))
+        {
             *symbol = count as i64;
         }
     }
@@ -104,13 +110,15 @@ impl Worker {
                 Step::Recv { edge, to } => {
                     let missing = || RunError::Unsound(format!("{edge} has no reader here"));
                     worker.readers.push(readers.remove(&edge.0).ok_or_else(missing)?);
-                    let (to, measure) = (worker.buffer(plan, *to)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
+                    let (to, measure) =
+                        (worker.buffer(plan, *to)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
                     Ready::Recv { edge: worker.readers.len() - 1, to, measure }
                 }
                 Step::Send { edge, from } => {
                     let missing = || RunError::Unsound(format!("{edge} has no writer here"));
                     worker.writers.push(writers.remove(&edge.0).ok_or_else(missing)?);
-                    let (from, measure) = (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
+                    let (from, measure) =
+                        (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
                     Ready::Send { edge: worker.writers.len() - 1, from, measure }
                 }
                 Step::Run { kernel, args, node } => Ready::Run {
@@ -144,7 +152,8 @@ impl Worker {
                 let all: &[u8] = (*self._weights).as_ref();
                 let end = w.offset.checked_add(w.bytes).map(|end| end as usize);
                 let part = end.and_then(|end| all.get(w.offset as usize..end));
-                let part = part.ok_or_else(|| RunError::Unsound(format!("{} lies outside the weights", w.name)))?;
+                let part =
+                    part.ok_or_else(|| RunError::Unsound(format!("{} lies outside the weights", w.name)))?;
                 Ok(part.as_ptr().cast_mut())
             }
         }
@@ -192,7 +201,11 @@ impl Worker {
                     measure.learn(bytes, syms);
                     if bytes != measure.bytes(syms) {
                         let expected = measure.bytes(syms).to_string();
-                        return Err(RunError::Batch { what: "bytes of a message", found: bytes as i64, expected });
+                        return Err(RunError::Batch {
+                            what: "bytes of a message",
+                            found: bytes as i64,
+                            expected,
+                        });
                     }
                 }
                 Ready::Run { code, args, node } => {
@@ -204,7 +217,12 @@ impl Worker {
                         unsafe { code.run(args.0, syms, units, base.0.add(worker * *scratch_bytes)) };
                     };
                     let done = team.run(code.units(syms), body);
-                    done.map_err(|source| RunError::Kernel { device: device.clone(), step: at, node: node.clone(), source })?;
+                    done.map_err(|source| RunError::Kernel {
+                        device: device.clone(),
+                        step: at,
+                        node: node.clone(),
+                        source,
+                    })?;
                 }
                 Ready::Send { edge, from, measure } => {
                     let bytes = measure.bytes(syms);

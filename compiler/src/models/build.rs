@@ -96,7 +96,11 @@ impl<'a> Build<'a> {
         self.graph.outputs = [&[logits], &self.kept[..]].concat();
         self.graph.number_as_reference();
         let batch = i64::from(self.options.max_batch);
-        let symbol = |name: &str, max: u32| Symbol { name: name.into(), max: batch.max(i64::from(max)), decode: batch };
+        let symbol = |name: &str, max: u32| Symbol {
+            name: name.into(),
+            max: batch.max(i64::from(max)),
+            decode: batch,
+        };
         let symbols = vec![symbol("n", self.options.chunk), symbol("m", self.options.rows)];
         StepGraph { graph: self.graph, derived: self.derived, symbols }
     }
@@ -198,13 +202,20 @@ impl<'a> Build<'a> {
 
     fn weight_node(&mut self, name: &str, ty: TensorType) -> Result<NodeId, BuildError> {
         let op = Weight { name: name.to_owned(), ty };
-        let id = self.graph.add(op, &[]).map_err(|source| BuildError::Op { path: name.to_owned(), source })?;
+        let id =
+            self.graph.add(op, &[]).map_err(|source| BuildError::Op { path: name.to_owned(), source })?;
         self.weights.insert(name.to_owned(), id);
         Ok(id)
     }
 
     /// The layer's cache of keys or values: [pages, kv_heads, page, width].
-    pub fn cache(&mut self, layer: u64, which: &str, kv_heads: u64, width: u64) -> Result<NodeId, BuildError> {
+    pub fn cache(
+        &mut self,
+        layer: u64,
+        which: &str,
+        kv_heads: u64,
+        width: u64,
+    ) -> Result<NodeId, BuildError> {
         let o = self.options;
         let pages = i64::from(o.context.div_ceil(o.page)) * i64::from(o.max_batch);
         let shape = [pages, kv_heads as i64, i64::from(o.page), width as i64];

@@ -30,7 +30,9 @@ fn fits(g: &Graph, consumer: NodeId, slot: usize) -> bool {
     if g[consumer].op.class() != Class::Pointwise || ty.dtype != DType::F32 || ty.shape != node.ty.shape {
         return false;
     }
-    if inputs.iter().filter(|&&i| i == product).count() > 1 || inputs.iter().any(|&i| g[i].ty.dtype != DType::F32) {
+    if inputs.iter().filter(|&&i| i == product).count() > 1
+        || inputs.iter().any(|&i| g[i].ty.dtype != DType::F32)
+    {
         return false;
     }
     let Some(body) = g[consumer].op.body(&g.input_types(consumer)) else { return false };

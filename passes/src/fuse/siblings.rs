@@ -12,7 +12,8 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
             continue;
         }
         let x = g.inputs(first)[0];
-        let group: Vec<NodeId> = g.users(x).into_iter().filter(|&n| is_product(g, n) && g.inputs(n)[0] == x).collect();
+        let group: Vec<NodeId> =
+            g.users(x).into_iter().filter(|&n| is_product(g, n) && g.inputs(n)[0] == x).collect();
         if group.len() > 1 && group[0] == first {
             join(g, x, &group)?;
             change = Change::Some;
@@ -23,7 +24,10 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
 
 /// A product with weights of known widths that no output names: outputs keep their own kernel.
 fn is_product(g: &Graph, n: NodeId) -> bool {
-    matches!(g[n].op, Op::Linear(_)) && g[n].ty.rank() == 2 && g[n].ty.shape[1].known().is_some() && !g.outputs.contains(&n)
+    matches!(g[n].op, Op::Linear(_))
+        && g[n].ty.rank() == 2
+        && g[n].ty.shape[1].known().is_some()
+        && !g.outputs.contains(&n)
 }
 
 fn join(g: &mut Graph, x: NodeId, group: &[NodeId]) -> Result<(), PassError> {

@@ -8,7 +8,9 @@ pub(crate) fn run(plan: &Plan) -> Vec<(usize, usize)> {
         let used = match step {
             Step::Recv { to, .. } => vec![*to],
             Step::Send { from, .. } => vec![*from],
-            Step::Run { args, .. } => args.iter().filter_map(|a| if let Arg::B(id) = a { Some(*id) } else { None }).collect(),
+            Step::Run { args, .. } => {
+                args.iter().filter_map(|a| if let Arg::B(id) = a { Some(*id) } else { None }).collect()
+            }
         };
         for id in used {
             lives[id.0 as usize].get_or_insert((at, at)).1 = at;

@@ -17,7 +17,10 @@ pub(crate) fn run(cx: &Cx, g: &mut Graph) -> Result<Change, PassError> {
         let Op::Linear(_) = g[n].op else { continue };
         let inputs = g.inputs(n);
         let quantised = |&w: &NodeId| matches!(g[w].ty.dtype, DType::Quant(_));
-        if g[inputs[0]].ty.dtype != DType::F32 || !inputs[1..].iter().all(quantised) || !in_blocks(g, inputs[0]) {
+        if g[inputs[0]].ty.dtype != DType::F32
+            || !inputs[1..].iter().all(quantised)
+            || !in_blocks(g, inputs[0])
+        {
             continue;
         }
         let x = match done.get(&inputs[0]) {

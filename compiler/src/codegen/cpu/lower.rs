@@ -28,6 +28,9 @@ fn layout(ty: &TensorType, users: &[&Op]) -> Result<(String, u64), String> {
         (&[rows, cols], Some(layout)) if users.iter().all(|u| packs(u)) => {
             Ok((layout.name().to_owned(), layout.packed_bytes(rows as usize, cols as usize) as u64))
         }
-        _ => Ok(("plain".to_owned(), ty.bytes(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))?)),
+        _ => Ok((
+            "plain".to_owned(),
+            ty.bytes(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))?,
+        )),
     }
 }

@@ -6,7 +6,12 @@ use ir::NodeId;
 use ir::ops::{self, KvAppend, PagedAttention};
 
 /// Attention of layer `layer` on `x`: f32[n, hidden] to f32[n, hidden].
-pub(crate) fn paged(cx: &mut Build<'_>, x: NodeId, config: &Config, layer: u64) -> Result<NodeId, BuildError> {
+pub(crate) fn paged(
+    cx: &mut Build<'_>,
+    x: NodeId,
+    config: &Config,
+    layer: u64,
+) -> Result<NodeId, BuildError> {
     let (heads, kv_heads, width) = (config.heads, config.kv_heads, config.head_dim);
     let q = project(cx, "attn_q", x, config, heads)?;
     let k = project(cx, "attn_k", x, config, kv_heads)?;
@@ -32,7 +37,13 @@ pub(crate) fn paged(cx: &mut Build<'_>, x: NodeId, config: &Config, layer: u64) 
 }
 
 /// `x` projected to heads: f32[n, heads, width], with a bias where the model has one.
-fn project(cx: &mut Build<'_>, name: &str, x: NodeId, config: &Config, heads: u64) -> Result<NodeId, BuildError> {
+fn project(
+    cx: &mut Build<'_>,
+    name: &str,
+    x: NodeId,
+    config: &Config,
+    heads: u64,
+) -> Result<NodeId, BuildError> {
     let columns = heads * config.head_dim;
     let mut y = cx.linear(name, x, columns, config.hidden)?;
     if config.qkv_bias {
@@ -42,7 +53,13 @@ fn project(cx: &mut Build<'_>, name: &str, x: NodeId, config: &Config, heads: u6
     cx.heads(&format!("{name}_heads"), y, heads, config.head_dim)
 }
 
-fn rotate(cx: &mut Build<'_>, name: &str, x: NodeId, config: &Config, layer: u64) -> Result<NodeId, BuildError> {
+fn rotate(
+    cx: &mut Build<'_>,
+    name: &str,
+    x: NodeId,
+    config: &Config,
+    layer: u64,
+) -> Result<NodeId, BuildError> {
     let rope = config.rope_of(layer);
     let table = if std::ptr::eq(rope, &config.rope) { "rope" } else { "rope_local" };
     let positions = cx.context();

@@ -2,6 +2,7 @@
 //!
 //! It is a library so that tests of whole models find their files as a user's command would, by [`cache`].
 pub mod cache;
+pub mod devices;
 pub mod interrupt;
 pub mod models;
 pub mod output;

@@ -1,6 +1,6 @@
 //! The binary `heddle`: parses the command line, runs one subcommand, turns its result into an exit code.
 use clap::{Parser, Subcommand};
-use cli::{devices, interrupt, models, output, pull, rm};
+use cli::{devices, inspect, interrupt, models, output, pull, rm, tokenize};
 use std::process::ExitCode;
 
 /// Compiles language models into plans that you can read, and runs exactly those plans.
@@ -16,6 +16,8 @@ enum Command {
     Pull(pull::Options),
     Models(models::Options),
     Rm(rm::Options),
+    Inspect(inspect::Options),
+    Tokenize(tokenize::Options),
     Devices(devices::Options),
 }
 
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Command::Pull(options) => pull::run(options),
         Command::Models(options) => models::run(options),
         Command::Rm(options) => rm::run(options),
+        Command::Inspect(options) => inspect::run(options),
+        Command::Tokenize(options) => tokenize::run(options),
         Command::Devices(options) => devices::run(options),
     });
     output::exit_code(result)

@@ -2,8 +2,10 @@
 use crate::cache::Cache;
 use crate::output;
 use clap::Args;
+use compiler::import::Checkpoint;
+use compiler::import::gguf::Gguf;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// List the models that are kept on this machine
 #[derive(Args)]
@@ -21,6 +23,8 @@ pub struct Options {
 struct Row {
     name: String,
     bytes: u64,
+    /// None where the file is no model that we can read.
+    architecture: Option<String>,
     path: PathBuf,
     sha256: String,
     source: String,
@@ -34,6 +38,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .into_iter()
         .map(|kept| Row {
             bytes: kept.bytes(),
+            architecture: architecture(&cache.path_of(&kept)),
             path: cache.path_of(&kept),
             sha256: kept.sha256(),
             name: kept.name,
@@ -50,7 +55,20 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     let cells = |row: &Row| {
         let path = row.path.display().to_string();
-        vec![row.name.clone(), output::bytes(row.bytes), row.sha256[..12.min(row.sha256.len())].into(), path]
+        let sha256 = row.sha256.chars().take(12).collect();
+        let architecture = row.architecture.clone().unwrap_or_else(|| "unknown".into());
+        vec![row.name.clone(), output::bytes(row.bytes), architecture, sha256, path]
     };
-    output::write_table(&["NAME", " SIZE", "SHA256", "FILE"], &rows.iter().map(cells).collect::<Vec<_>>())
+    output::write_table(
+        &["NAME", " SIZE", "ARCHITECTURE", "SHA256", "FILE"],
+        &rows.iter().map(cells).collect::<Vec<_>>(),
+    )
+}
+
+/// What the file calls its architecture, be it one that we know or not.
+fn architecture(path: &Path) -> Option<String> {
+    match Checkpoint::open(path) {
+        Ok(checkpoint) => Some(checkpoint.config.architecture),
+        Err(_) => Gguf::open(path).ok()?.string("general.architecture").ok()?.map(String::from),
+    }
 }

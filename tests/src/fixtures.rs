@@ -7,6 +7,12 @@ pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
+/// A published model by the name that `heddle pull` has for it: fetched on first use and kept, as a user's is.
+pub fn model(name: &str) -> PathBuf {
+    let cache = cli::cache::Cache::from_env();
+    cache.and_then(|cache| cache.resolve(Some(name))).unwrap_or_else(|e| panic!("{name}: {e:#}"))
+}
+
 /// What transformers says of a tiny model; `fixtures/tiny/make.py` says what is in it.
 pub struct Reference {
     /// The prompt.

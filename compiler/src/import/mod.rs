@@ -30,6 +30,11 @@ impl TensorInfo {
     pub fn byte_len(&self) -> u64 {
         self.span.range.len() as u64
     }
+
+    /// Where in its file it begins.
+    pub fn offset(&self) -> u64 {
+        self.span.range.start as u64
+    }
 }
 
 /// Where a tensor's bytes lie: in which of the checkpoint's files, and where in it.

@@ -1,89 +1,187 @@
-//! Tiny models of every architecture, compiled and run, against logits of an independent implementation.
-use compiler::codegen::reference;
+//! The tiny models of every architecture against what transformers says of them: as the graph that an
+//! architecture writes, after every pass, and compiled and run.
+
+use compiler::compile;
 use compiler::import::Checkpoint;
-use compiler::{Bundle, codegen};
-use ir::DType;
-use ir::plan::{Activations, Options};
-use runtime::{Sequence, Session};
-use safetensors::SafeTensors;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use compiler::models::{StepGraph, step_graph};
+use ir::interpret::interpret;
+use ir::{Graph, Op, Symbols, Tensor};
+use runtime::Batch;
+use tests::compare::difference;
+use tests::fixtures::{self, Reference};
+use tests::running::{Running, best, exact};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny")
+/// Logits agree within this, relative above 1 and absolute below.
+const TOLERANCE: f32 = 2e-4;
+
+macro_rules! models {
+    ($($name:ident: $model:literal, $reference:literal;)*) => { $(mod $name {
+        use super::Model;
+
+        fn model() -> Model {
+            Model::open($model, $reference)
+        }
+
+        #[test]
+        fn the_graph_means_what_transformers_computes_after_every_pass() {
+            model().graphs_agree();
+        }
+
+        #[test]
+        fn a_prompt_in_one_step_in_chunks_and_token_by_token_gives_the_same_logits() {
+            model().chunks_agree();
+        }
+
+        #[test]
+        fn greedy_tokens_are_those_of_transformers() {
+            model().greedy_agrees();
+        }
+
+        #[test]
+        fn a_neighbour_in_the_batch_changes_no_bit() {
+            model().batches_agree();
+        }
+    })* };
 }
 
-/// The reference's prompt and its logits, [tokens, vocabulary].
-fn reference(path: &Path) -> (Vec<i32>, Vec<f32>) {
-    let bytes = std::fs::read(path).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let ids = tensors.tensor("ids").unwrap();
-    let width = ids.data().len() / ids.shape().iter().product::<usize>();
-    let ids =
-        ids.data().chunks_exact(width).map(|b| i32::from_le_bytes(b[..4].try_into().unwrap())).collect();
-    let logits = tensors.tensor("logits").unwrap();
-    let logits = logits.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    (ids, logits)
+models! {
+    llama: "tiny/llama", "tiny/llama/reference.safetensors";
+    llama_tied: "tiny/llama_tied", "tiny/llama_tied/reference.safetensors";
+    llama3_rope: "tiny/llama3_rope", "tiny/llama3_rope/reference.safetensors";
+    mistral_in_shards: "tiny/mistral", "tiny/mistral/reference.safetensors";
+    mistral_window: "tiny/mistral_window", "tiny/mistral_window/reference.safetensors";
+    qwen2: "tiny/qwen2", "tiny/qwen2/reference.safetensors";
+    qwen3: "tiny/qwen3", "tiny/qwen3/reference.safetensors";
+    gemma3: "tiny/gemma3", "tiny/gemma3/reference.safetensors";
+    gguf_llama: "tiny/gguf/llama.gguf", "tiny/gguf/llama.safetensors";
+    gguf_llama_k_quants: "tiny/gguf/llama_k.gguf", "tiny/gguf/llama_k.safetensors";
+    gguf_qwen2: "tiny/gguf/qwen2.gguf", "tiny/gguf/qwen2.safetensors";
+    gguf_qwen3: "tiny/gguf/qwen3.gguf", "tiny/gguf/qwen3.safetensors";
+    gguf_gemma3: "tiny/gguf/gemma3.gguf", "tiny/gguf/gemma3.safetensors";
 }
 
-fn options(context: u32) -> Options {
-    Options {
-        context,
-        max_batch: 1,
-        chunk: 16,
-        rows: 16,
-        page: 8,
-        kv: DType::F32,
-        activations: Activations::F32,
-        memory: None,
+struct Model {
+    checkpoint: Checkpoint,
+    reference: Reference,
+}
+
+fn ints(values: impl IntoIterator<Item = u32>) -> Vec<i32> {
+    values.into_iter().map(|v| v as i32).collect()
+}
+
+impl Model {
+    fn open(model: &str, reference: &str) -> Model {
+        let checkpoint = Checkpoint::open(&fixtures::path(model)).unwrap_or_else(|e| panic!("{e}"));
+        Model { checkpoint, reference: Reference::read(reference) }
     }
-}
 
-/// The largest difference from the reference, relative to the largest logit.
-fn error(model: &Path, reference_file: &Path, threads: u32, by_meaning: bool) -> f32 {
-    let checkpoint = Checkpoint::open(model).unwrap();
-    let (ids, expected) = reference(reference_file);
-    let compiled = compiler::compile(&checkpoint, options(64), threads).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path().join("bundle");
-    Bundle::write(&dir, &compiled, &checkpoint, &|_| {}).unwrap();
-    let bundle = Bundle::open(&dir).unwrap();
-    let symbols: Vec<String> = bundle.plan.symbols.iter().map(|s| s.name.clone()).collect();
-    let code = match by_meaning {
-        true => reference::lower(&bundle.plan.kernels, &symbols).unwrap(),
-        false => codegen::lower(&bundle.plan).unwrap(),
-    };
-    let mut session = Session::start(&bundle.plan, &code, Arc::new(bundle.weights)).unwrap();
-    let mut sequence = Sequence::new(&session, 0);
-    let scale = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let width = session.vocabulary();
-    let mut worst = 0f32;
-    let compare = |at: usize, row: &[f32]| {
-        let expected = &expected[at * width..][..width];
-        worst = row.iter().zip(expected).fold(worst, |m, (a, b)| m.max((a - b).abs() / scale));
-    };
-    sequence.extend_all(&mut session, &ids, compare).unwrap();
-    worst
-}
+    fn expected(&self) -> Tensor {
+        let r = &self.reference;
+        Tensor::f32(&[r.ids.len() as u64, r.vocabulary() as u64], &r.logits)
+    }
 
-#[test]
-fn tiny_models_agree_with_transformers() {
-    let mut faults = vec![];
-    for model in
-        ["llama", "llama_tied", "llama3_rope", "mistral", "mistral_window", "qwen2", "qwen3", "gemma3"]
-    {
-        let folder = fixtures().join(model);
-        let error = error(&folder, &folder.join("reference.safetensors"), 2, false);
-        if error.is_nan() || error > 1e-4 {
-            faults.push(format!("{model}: logits differ by {error}"));
+    #[track_caller]
+    fn agrees(&self, logits: &[f32], where_: &str) {
+        let expected = self.expected();
+        let found = Tensor::f32(expected.shape(), logits);
+        if let Some(difference) = difference(&found, &expected, TOLERANCE) {
+            panic!("{where_} a logit {difference}");
         }
     }
-    for model in ["llama", "llama_k", "qwen2", "qwen3", "gemma3"] {
-        let file = fixtures().join("gguf").join(model);
-        let error = error(&file.with_extension("gguf"), &file.with_extension("safetensors"), 1, false);
-        if error.is_nan() || error > 1e-4 {
-            faults.push(format!("{model}.gguf: logits differ by {error}"));
+
+    fn graphs_agree(&self) {
+        let compiled = compile(&self.checkpoint, exact(64), 1).unwrap_or_else(|e| panic!("{e}"));
+        self.agrees(&self.interpreted(&compiled.reference), "as imported");
+        for stage in &compiled.stages {
+            if let Some(graph) = &stage.graph {
+                self.agrees(&self.interpreted(graph), &format!("after {}", stage.pass));
+            }
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+
+    /// The logits of the whole prompt in one step, by the reference interpreter.
+    fn interpreted(&self, g: &Graph) -> Vec<f32> {
+        let StepGraph { derived, .. } =
+            step_graph(&self.checkpoint, &exact(64)).unwrap_or_else(|e| panic!("{e}"));
+        let n = self.reference.ids.len() as u32;
+        let count = u64::from(n);
+        let given = |name: &str| {
+            let sequence = |values: Vec<i32>| Some(Tensor::i32(&[count], &values));
+            match name {
+                "tokens" => sequence(ints(self.reference.ids.clone())),
+                "positions" | "rows" => sequence(ints(0..n)),
+                "slots" => sequence(vec![0; n as usize]),
+                "pages" => Some(Tensor::i32(&[2, 4], &[3, 1, 6, 0, 2, 4, 5, 7])),
+                _ => derived
+                    .get(name)
+                    .cloned()
+                    .or_else(|| zeros(g, name))
+                    .or_else(|| self.checkpoint.host_tensor(name).ok()),
+            }
+        };
+        let values = interpret(g, &given, &Symbols::new()).unwrap_or_else(|e| panic!("{e}"));
+        values[0].to_f32()
+    }
+
+    fn start(&self) -> Running {
+        Running::start(&self.checkpoint, exact(64))
+    }
+
+    fn chunks_agree(&self) {
+        let ids = ints(self.reference.ids.clone());
+        for chunk in [ids.len(), 7, 1] {
+            let mut running = self.start();
+            let mut logits = vec![];
+            for (at, tokens) in ids.chunks(chunk).enumerate() {
+                logits.extend(running.step(0, at * chunk, tokens));
+            }
+            self.agrees(&logits, &format!("in chunks of {chunk}"));
+        }
+    }
+
+    fn greedy_agrees(&self) {
+        let ids = ints(self.reference.ids.clone());
+        let mut running = self.start();
+        let width = self.reference.vocabulary();
+        let mut logits = running.step(0, 0, &ids);
+        let mut found = vec![];
+        for at in ids.len().. {
+            let token = best(&logits[logits.len() - width..]);
+            found.push(token as u32);
+            if found.len() == self.reference.greedy.len() {
+                break;
+            }
+            logits = running.step(0, at, &[token]);
+        }
+        assert_eq!(found, self.reference.greedy);
+    }
+
+    /// The prompt alone, and beside another whose tokens stand between its own.
+    fn batches_agree(&self) {
+        let ids = ints(self.reference.ids.clone());
+        let alone = self.start().step(0, 0, &ids).to_vec();
+        self.agrees(&alone, "alone");
+        let n = ids.len();
+        let other: Vec<i32> = ids.iter().rev().copied().collect();
+        let tokens: Vec<i32> = ids.iter().zip(&other).flat_map(|(a, b)| [*b, *a]).collect();
+        let positions = ints((0..n as u32).flat_map(|p| [p, p]));
+        let slots: Vec<i32> = (0..2 * n as i32).map(|i| i % 2).collect();
+        let rows: Vec<i32> = (0..n as i32).map(|i| 2 * i + 1).collect();
+        let batch = Batch { tokens: &tokens, positions: &positions, slots: &slots, rows: &rows };
+        let mut running = self.start();
+        let beside = running.session.step(&batch).unwrap_or_else(|e| panic!("{e}")).to_vec();
+        let differ = (0..alone.len()).find(|&i| alone[i].to_bits() != beside[i].to_bits());
+        assert_eq!(
+            differ.map(|i| (i, alone[i], beside[i])),
+            None,
+            "a logit, alone and beside another prompt"
+        );
+    }
+}
+
+/// An empty cache, if `name` is one.
+fn zeros(g: &Graph, name: &str) -> Option<Tensor> {
+    let n = g.nodes().find(|&n| matches!(&g[n].op, Op::Input(input) if input.state && input.name == name))?;
+    let shape = g[n].ty.extents(|_| None)?;
+    Some(Tensor::f32(&shape, &vec![0.0; shape.iter().product::<u64>() as usize]))
 }

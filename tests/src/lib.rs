@@ -2,3 +2,4 @@
 pub mod compare;
 pub mod draw;
 pub mod fixtures;
+pub mod running;

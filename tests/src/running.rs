@@ -1,0 +1,60 @@
+//! A model compiled into a temporary bundle, opened as a user's would be, and running.
+use compiler::import::Checkpoint;
+use compiler::{Bundle, codegen, compile};
+use ir::DType;
+use ir::plan::{Activations, Options};
+use runtime::{Batch, Session};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// Room for two sequences, in pages so short that every prompt crosses some; everything exact.
+pub fn exact(context: u32) -> Options {
+    Options {
+        context,
+        max_batch: 2,
+        chunk: 128,
+        rows: 128,
+        page: 16,
+        kv: DType::F32,
+        activations: Activations::F32,
+        memory: None,
+    }
+}
+
+/// A session, and the folder that it maps its weights from.
+pub struct Running {
+    /// The session.
+    pub session: Session,
+    _dir: TempDir,
+}
+
+impl Running {
+    /// Compiles and starts.
+    pub fn start(checkpoint: &Checkpoint, options: Options) -> Running {
+        let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{e}") };
+        let dir = TempDir::new().expect("a temporary folder");
+        let path = dir.path().join("bundle.heddle");
+        let compiled = compile(checkpoint, options, 2).unwrap_or_else(|e| fail(&e));
+        Bundle::write(&path, &compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
+        let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
+        let code = codegen::lower(&bundle.plan).unwrap_or_else(|e| fail(&e));
+        let session =
+            Session::start(&bundle.plan, &code, Arc::new(bundle.weights)).unwrap_or_else(|e| fail(&e));
+        Running { session, _dir: dir }
+    }
+
+    /// One step: logits after each of `tokens`, which stand in `slot` from position `at`.
+    pub fn step(&mut self, slot: i32, at: usize, tokens: &[i32]) -> &[f32] {
+        let n = tokens.len() as i32;
+        let positions: Vec<i32> = (at as i32..at as i32 + n).collect();
+        let rows: Vec<i32> = (0..n).collect();
+        let slots = vec![slot; tokens.len()];
+        let batch = Batch { tokens, positions: &positions, slots: &slots, rows: &rows };
+        self.session.step(&batch).unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+/// The token with the largest logit.
+pub fn best(logits: &[f32]) -> i32 {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a vocabulary") as i32
+}

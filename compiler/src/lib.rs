@@ -3,6 +3,7 @@
 //! [`import`] opens a checkpoint, [`models`] writes it as a step graph, the passes make that a plan,
 //! [`codegen`] the plan's kernels code. [`compile`] does all of it, [`Bundle`] keeps the result.
 mod bundle;
+pub mod chat;
 pub mod codegen;
 mod compile;
 mod error;

@@ -1,0 +1,250 @@
+//! Chat templates: from a conversation to the text that a model expects, as transformers renders it.
+//!
+//! Templates are programs of strangers. They run with a budget of instructions and of output, have no
+//! access to anything but the conversation, and end in an error where they go beyond.
+mod clock;
+mod functions;
+mod print;
+
+pub use clock::DateTime;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use std::error::Error as _;
+use std::io;
+
+/// Instructions for a template itself and for each message: the longest that we know of take a tenth.
+const FUEL: u64 = 1 << 20;
+const FUEL_PER_MESSAGE: u64 = 1 << 14;
+/// More text than any model's context holds.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Nesting of macros, blocks and loops; templates that list a tool's parameters reach some ten.
+const DEPTH_MAX: usize = 64;
+
+/// Why a conversation has no text.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    #[error("the chat template is ill-formed: {0}")]
+    Template(String),
+    /// The template's own words.
+    #[error("the chat template refuses the conversation: {0}")]
+    Refused(String),
+    #[error("the chat template fails: {0}")]
+    Failed(String),
+    #[error("the chat template ran {0} instructions without coming to an end")]
+    Endless(u64),
+    #[error("the chat template writes more than {OUTPUT_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+/// What a template renders.
+#[derive(Clone, Debug)]
+pub struct Conversation<'a> {
+    /// Objects with a `role` and a `content`, and whatever else a template looks at.
+    pub messages: &'a [serde_json::Value],
+    /// Descriptions of functions that the model may call.
+    pub tools: Option<&'a [serde_json::Value]>,
+    /// Whether the text ends with the beginning of the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// The text of the token that begins a text, and of the one that ends it.
+    pub bos: &'a str,
+    pub eos: &'a str,
+    /// What a template that asks for the date is told.
+    pub now: DateTime,
+}
+
+/// A message of one role, as plain text.
+pub fn message(role: &str, content: &str) -> serde_json::Value {
+    serde_json::json!({"role": role, "content": content})
+}
+
+/// A chat template, ready to render.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+const NAME: &str = "chat";
+
+impl ChatTemplate {
+    /// Compiles a template as it stands in a model's files.
+    pub fn new(source: &str) -> Result<Self, ChatError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| ChatError::Template(error.to_string()))?);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_recursion_limit(DEPTH_MAX);
+        environment.set_formatter(print::format);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        functions::add(&mut environment);
+        environment
+            .add_template_owned(NAME, without_generation_tags(source))
+            .map_err(|error| ChatError::Template(error.to_string()))?;
+        Ok(Self { environment })
+    }
+
+    /// The text of a conversation.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, ChatError> {
+        let mut environment = self.environment.clone();
+        let fuel = FUEL + FUEL_PER_MESSAGE * conversation.messages.len() as u64;
+        environment.set_fuel(Some(fuel));
+        functions::add_clock(&mut environment, conversation.now);
+        let list = |values: &[serde_json::Value]| values.iter().map(value).collect::<Value>();
+        let context = minijinja::context! {
+            messages => list(conversation.messages),
+            tools => conversation.tools.map_or_else(functions::absent, list),
+            documents => functions::absent(),
+            add_generation_prompt => conversation.add_generation_prompt,
+            bos_token => conversation.bos,
+            eos_token => conversation.eos,
+        };
+        let mut output = Bounded(Vec::new());
+        let template =
+            environment.get_template(NAME).map_err(|error| ChatError::Template(error.to_string()))?;
+        match template.render_captured_to(context, &mut output) {
+            Ok(_) => String::from_utf8(output.0).map_err(|error| ChatError::Failed(error.to_string())),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::OutOfFuel => ChatError::Endless(fuel),
+                ErrorKind::WriteFailure => ChatError::TooLong,
+                _ => match refusal(&error) {
+                    Some(words) => ChatError::Refused(words.into()),
+                    None => ChatError::Failed(error.to_string()),
+                },
+            }),
+        }
+    }
+}
+
+/// What the template itself raised, wherever in the chain of causes.
+fn refusal(error: &minijinja::Error) -> Option<&str> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<functions::Refusal>() {
+            return Some(&refusal.0);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// A conversation's data as templates see it; objects keep the order of their keys.
+fn value(json: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(v) => Value::from(*v),
+        Json::Number(v) => match (v.as_i64(), v.as_u64()) {
+            (Some(v), _) => Value::from(v),
+            (None, Some(v)) => Value::from(v),
+            (None, None) => Value::from(v.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(v) => Value::from(v.as_str()),
+        Json::Array(v) => v.iter().map(value).collect(),
+        Json::Object(v) => Value::from_pairs(v.iter().map(|(key, v)| (key.as_str(), value(v)))),
+    }
+}
+
+/// The template with transformers' `generation` tags, which mark what the assistant says for training, as
+/// conditions that hold: they keep their scope and their trimming of blanks.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(end) = rest[start..].find("%}").map(|len| start + len) else { break };
+        let tag = &rest[start + 2..end];
+        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let condition = match word {
+            "generation" => "if true",
+            "endgeneration" => "endif",
+            other => other,
+        };
+        out.push_str(&rest[..start + 2]);
+        if condition == word {
+            out.push_str(tag);
+        } else {
+            out.push_str(&tag.replace(word, &format!(" {condition} ")));
+        }
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
+/// Collects output up to a limit.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str) -> Result<String, ChatError> {
+        let messages = [message("user", "Hi"), message("assistant", "Hello")];
+        ChatTemplate::new(source)?.render(&Conversation {
+            messages: &messages,
+            tools: None,
+            add_generation_prompt: true,
+            bos: "<s>",
+            eos: "</s>",
+            now: DateTime::new(2026, 1, 2, 3, 4, 5),
+        })
+    }
+
+    #[test]
+    fn a_template_sees_the_conversation() {
+        let source = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}|{{ m.content }}]{% endfor %}
+{%- if add_generation_prompt and tools is none %}[assistant|{{ eos_token }}{% endif %}";
+        assert_eq!(render(source).unwrap(), "<s>[user|Hi][assistant|Hello][assistant|</s>");
+    }
+
+    #[test]
+    fn generation_tags_leave_what_they_enclose() {
+        let source =
+            "a{% generation %}b{% endgeneration %}c  {%- generation -%}  d  {%- endgeneration -%}  e";
+        assert_eq!(render(source).unwrap(), "abcde");
+    }
+
+    #[test]
+    fn what_a_template_raises_is_told_in_its_words() {
+        let error = render("{{ raise_exception('system role not supported') }}").unwrap_err();
+        assert!(
+            matches!(&error, ChatError::Refused(words) if words == "system role not supported"),
+            "{error}"
+        );
+        let error = render("{% if x %}").unwrap_err();
+        assert!(matches!(error, ChatError::Template(_)), "{error}");
+        let error = render("{{ messages.x.y }}").unwrap_err();
+        assert!(matches!(error, ChatError::Failed(_)), "{error}");
+    }
+
+    #[test]
+    fn an_absurd_template_comes_to_an_end() {
+        let many = "{% for i in range(100000) %}";
+        let endless = format!("{many}{many}{{% endfor %}}{{% endfor %}}");
+        assert!(matches!(render(&endless), Err(ChatError::Endless(_))));
+        let recursive = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}";
+        assert!(matches!(render(recursive), Err(ChatError::Failed(_))));
+        let cyclic = "{% include 'chat' %}";
+        assert!(matches!(render(cyclic), Err(ChatError::Failed(_))));
+        let long = format!("{many}{{{{ 'x' * 100000 }}}}{{% endfor %}}");
+        assert!(matches!(render(&long), Err(ChatError::TooLong)));
+        let nested = format!("{}1{}", "(".repeat(100_000), ")".repeat(100_000));
+        assert!(matches!(render(&format!("{{{{ {nested} }}}}")), Err(ChatError::Template(_))));
+        let deep = format!("{}{}", "{% if true %}".repeat(10_000), "{% endif %}".repeat(10_000));
+        assert!(render(&deep).is_err());
+        assert!(matches!(render("{{ range(10**9) | join }}"), Err(ChatError::Failed(_))));
+    }
+}

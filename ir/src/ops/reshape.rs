@@ -82,20 +82,22 @@ fn prefixes(shape: &[Dim]) -> Option<Vec<Dim>> {
 
 /// Coordinates in `from` of the point `at` of `to`, which has as many elements.
 fn regroup(from: &[Dim], to: &[Dim], at: &[Expr]) -> Option<Vec<Expr>> {
-    if from == to {
-        return Some(at.to_vec());
-    }
+    let unit = Dim::from(1);
     let join = |flat: Option<Expr>, (d, i): (&Dim, &Expr)| {
         Some(flat.map_or(i.clone(), |flat| flat * size(d) + i.clone()))
     };
-    let mut flat = to.iter().zip(at).fold(None, join).unwrap_or(int(0));
-    let mut coordinates = vec![];
-    for d in from.iter().skip(1).rev() {
-        let extent = int(d.known()?.max(1));
-        coordinates.push(flat.clone() % extent.clone());
-        flat = flat / extent;
+    let wide = to.iter().zip(at).filter(|(d, _)| **d != unit);
+    let mut flat = wide.fold(None, join).unwrap_or(int(0));
+    let first = from.iter().position(|d| *d != unit);
+    let mut coordinates = vec![int(0); from.len()];
+    for (i, d) in from.iter().enumerate().rev().filter(|(_, d)| **d != unit) {
+        if Some(i) == first {
+            coordinates[i] = flat.clone();
+        } else {
+            let extent = int(d.known()?.max(1));
+            coordinates[i] = flat.clone() % extent.clone();
+            flat = flat / extent;
+        }
     }
-    coordinates.extend((!from.is_empty()).then_some(flat));
-    coordinates.reverse();
     Some(coordinates)
 }

@@ -27,7 +27,7 @@ impl OpDef for Slice {
         let extent = x.shape.get(axis).ok_or_else(|| OpError::Invalid(format!("{x} has no axis {axis}")))?;
         let known = extent.known().and_then(|d| u64::try_from(d).ok());
         let end = start.checked_add(len);
-        if !known.zip(end).is_some_and(|(extent, end)| end <= extent) {
+        if known.zip(end).is_none_or(|(extent, end)| end > extent) {
             return Err(OpError::Invalid(format!("{len} from {start} do not lie in axis {axis} of {x}")));
         }
         let mut ty = x.clone();

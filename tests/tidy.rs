@@ -12,8 +12,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("petgraph", &["ir/src/graph"]),
     ("cranelift_codegen", &["compiler/src/codegen/cpu"]),
     ("cranelift_frontend", &["compiler/src/codegen/cpu"]),
-    ("cranelift_jit", &["compiler/src/codegen/cpu"]),
-    ("cranelift_module", &["compiler/src/codegen/cpu"]),
     ("cranelift_native", &["compiler/src/codegen/cpu"]),
     ("std::arch", &["compiler/src/codegen/cpu"]),
     ("tokenizers", &["compiler/src/tokenizer"]),

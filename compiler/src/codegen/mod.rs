@@ -1,6 +1,7 @@
 //! From a plan's kernels to code: one folder per backend.
 pub mod cpu;
 pub mod reference;
+pub mod tree;
 
 use crate::error::LowerError;
 use ir::plan::Plan;

@@ -171,13 +171,16 @@ pub(super) fn renumber(term: &Term, number: impl Fn(TermId) -> TermId) -> Term {
 /// How deep reductions nest inside a tree, by the tree's address; the trees are alive meanwhile.
 type Depths = HashMap<*const Tree, u32>;
 
+/// Bound axes of a tree and what they are called in the body.
+type Names = Vec<(Axis, Axis)>;
+
 #[derive(Default)]
 struct Interner {
     terms: Vec<Term>,
     known: HashMap<Term, TermId>,
     depths: Depths,
     /// What a tree became under the names then in force: they differ only where it has free bound axes.
-    done: HashMap<(*const Tree, Vec<(Axis, Axis)>), TermId>,
+    done: HashMap<(*const Tree, Names), TermId>,
     free: HashMap<*const Tree, Rc<Vec<Axis>>>,
 }
 

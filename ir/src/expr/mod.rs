@@ -238,10 +238,12 @@ impl Expr {
         self.binary(Binary::Or, other)
     }
     /// Shift left.
+    #[allow(clippy::should_implement_trait)]
     pub fn shl(self, by: i64) -> Expr {
         self.binary(Binary::Shl, int(by))
     }
     /// Shift right, arithmetic.
+    #[allow(clippy::should_implement_trait)]
     pub fn shr(self, by: i64) -> Expr {
         self.binary(Binary::Shr, int(by))
     }

@@ -1,5 +1,14 @@
-//! The CPU backend.
+//! The CPU backend: kernels written by hand, and fused bodies compiled by Cranelift.
+mod body;
+mod clif;
+mod jit;
 pub mod kernels;
 mod lower;
+mod math;
+mod memory;
+mod quantise;
+mod values;
 
+pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue};
+pub use jit::Jit;
 pub use lower::{lower, target};

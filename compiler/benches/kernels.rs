@@ -3,8 +3,8 @@
 use compiler::codegen::cpu::kernels::layout::Layout;
 use compiler::codegen::cpu::kernels::linear::{Activations, Linear, Weight};
 use compiler::codegen::cpu::kernels::simd::Isa;
-use compiler::codegen::cpu::kernels::{Count, Executable};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use runtime::device::{Executable, Extent};
 
 /// k and outputs of: q, k and v; attention's output; gate and up; down; logits.
 const SHAPES: [(usize, usize); 5] = [(576, 960), (576, 576), (576, 3072), (1536, 576), (576, 49152)];
@@ -35,7 +35,7 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
     let linear = Linear {
         isa: Isa::detect(),
         activations,
-        n: Count::Fixed(n),
+        n: Extent { constant: n as i64, terms: vec![] },
         k,
         weights: vec![Weight { layout, rows }],
         together: false,

@@ -1,12 +1,12 @@
 //! `linear`: rows of x times packed weights, with one weight's outputs after the other's in y's columns.
 //!
 //! A row's result has the same bits whatever rows stand beside it and however the work is split.
-use super::Executable;
 use super::codes::{BLOCK, TILE};
 use super::layout::{Coded, Dense, Layout, Visit};
 use super::product::{CodedF32, CodedInt8, DenseF32, Q8A_BYTES, Run};
 use super::simd::{Isa, Work};
-use super::{Count, Epilogue};
+use super::{Epilogue, length};
+use runtime::device::{Executable, Extent};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub struct Linear {
     pub isa: Isa,
     pub activations: Activations,
     /// How many rows of x.
-    pub n: Count,
+    pub n: Extent,
     /// Length of a row of x.
     pub k: usize,
     /// One or more.
@@ -63,7 +63,7 @@ impl Executable for Linear {
     }
 
     unsafe fn run(&self, args: &[*mut u8], syms: &[i64], units: Range<usize>, scratch: *mut u8) {
-        let n = self.n.of(syms);
+        let n = length(&self.n, syms);
         for first in (0..n).step_by(CHUNK) {
             let rows = first..n.min(first + CHUNK);
             unsafe {
@@ -327,7 +327,7 @@ mod tests {
                 .iter()
                 .map(|&(dtype, rows)| Weight { layout: Layout::of(dtype).unwrap(), rows })
                 .collect();
-            let (isa, n) = (Isa::detect(), Count::Symbol(0));
+            let (isa, n) = (Isa::detect(), Extent { constant: 0, terms: vec![(1, 0)] });
             let linear = Linear { isa, activations, n, k, weights, together: false, epilogue: None };
             Case { linear, packed, values, x_bytes, x }
         }

@@ -16,18 +16,16 @@ type I = [__m256i; 2];
 /// The same for both registers. (A closure would not be compiled for AVX2: only what is surely inlined is.)
 macro_rules! both {
     ($i:ident => $e:expr) => {
-        unsafe {
-            [
-                {
-                    let $i = 0;
-                    $e
-                },
-                {
-                    let $i = 1;
-                    $e
-                },
-            ]
-        }
+        [
+            {
+                let $i = 0;
+                $e
+            },
+            {
+                let $i = 1;
+                $e
+            },
+        ]
     };
 }
 
@@ -44,69 +42,86 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> F {
-        both!(i => _mm256_loadu_ps(p.add(8 * i)))
+        unsafe { both!(i => _mm256_loadu_ps(p.add(8 * i))) }
     }
     #[inline(always)]
     unsafe fn load_f16(p: *const u8) -> F {
-        both!(i => _mm256_cvtph_ps(_mm_loadu_si128(p.add(16 * i).cast())))
+        unsafe { both!(i => _mm256_cvtph_ps(_mm_loadu_si128(p.add(16 * i).cast()))) }
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u8) -> F {
-        let wide: I = both!(i => _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16 * i).cast())));
-        both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide[i])))
+        unsafe {
+            let wide: I = both!(i => _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16 * i).cast())));
+            both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide[i])))
+        }
     }
     #[inline(always)]
     unsafe fn load_i8(p: *const u8) -> F {
-        both!(i => _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8 * i).cast()))))
+        unsafe { both!(i => _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8 * i).cast())))) }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: F) {
-        both!(i => _mm256_storeu_ps(p.add(8 * i), v[i]));
+        unsafe { both!(i => _mm256_storeu_ps(p.add(8 * i), v[i])) };
     }
     #[inline(always)]
     unsafe fn store_f16(p: *mut u8, v: F) {
-        both!(i => _mm_storeu_si128(
-            p.add(16 * i).cast(),
-            _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[i]),
-        ));
+        unsafe {
+            both!(i => _mm_storeu_si128(p.add(16 * i).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[i])))
+        };
     }
 
     #[inline(always)]
     unsafe fn add(a: F, b: F) -> F {
-        both!(i => _mm256_add_ps(a[i], b[i]))
+        unsafe { both!(i => _mm256_add_ps(a[i], b[i])) }
     }
     #[inline(always)]
     unsafe fn sub(a: F, b: F) -> F {
-        both!(i => _mm256_sub_ps(a[i], b[i]))
+        unsafe { both!(i => _mm256_sub_ps(a[i], b[i])) }
     }
     #[inline(always)]
     unsafe fn mul(a: F, b: F) -> F {
-        both!(i => _mm256_mul_ps(a[i], b[i]))
+        unsafe { both!(i => _mm256_mul_ps(a[i], b[i])) }
     }
     #[inline(always)]
     unsafe fn div(a: F, b: F) -> F {
-        both!(i => _mm256_div_ps(a[i], b[i]))
+        unsafe { both!(i => _mm256_div_ps(a[i], b[i])) }
     }
     #[inline(always)]
     unsafe fn max(a: F, b: F) -> F {
-        both!(i => _mm256_max_ps(a[i], b[i]))
+        unsafe { both!(i => _mm256_max_ps(a[i], b[i])) }
     }
     #[inline(always)]
     unsafe fn fma(a: F, b: F, c: F) -> F {
-        both!(i => _mm256_fmadd_ps(a[i], b[i], c[i]))
+        unsafe { both!(i => _mm256_fmadd_ps(a[i], b[i], c[i])) }
     }
     #[inline(always)]
     unsafe fn exp2_whole(a: F) -> F {
-        let exponent: I = both!(i => _mm256_add_epi32(_mm256_cvtps_epi32(a[i]), _mm256_set1_epi32(127)));
-        both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent[i])))
+        unsafe {
+            let exponent: I = both!(i => _mm256_add_epi32(_mm256_cvtps_epi32(a[i]), _mm256_set1_epi32(127)));
+            both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent[i])))
+        }
     }
     #[inline(always)]
     unsafe fn round(a: F) -> F {
-        both!(i => _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a[i]))
+        unsafe { both!(i => _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a[i])) }
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: F) -> f32 {
+        unsafe {
+            let eight = _mm256_max_ps(a[0], a[1]);
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
     }
     #[inline(always)]
     unsafe fn lanes(a: F) -> [f32; 16] {
         unsafe { std::mem::transmute(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: F, b: F) -> (F, F) {
+        unsafe { (zip_eight(a[0], b[0]), zip_eight(a[1], b[1])) }
     }
 
     #[inline(always)]
@@ -115,7 +130,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn to_f32(a: I) -> F {
-        both!(i => _mm256_cvtepi32_ps(a[i]))
+        unsafe { both!(i => _mm256_cvtepi32_ps(a[i])) }
     }
     #[inline(always)]
     unsafe fn dot<const FULL: bool>(acc: I, codes: I, x: *const u8) -> I {
@@ -134,7 +149,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn bytes(p: *const u8) -> I {
-        both!(i => _mm256_loadu_si256(p.add(32 * i).cast()))
+        unsafe { both!(i => _mm256_loadu_si256(p.add(32 * i).cast())) }
     }
     #[inline(always)]
     unsafe fn nibbles(p: *const u8) -> (I, I) {
@@ -171,6 +186,14 @@ impl Simd for Avx2 {
                 both!(i => _mm256_cvtepi32_ps(_mm256_srli_epi32::<24>(codes[i]))),
             ]
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn zip_eight(a: __m256, b: __m256) -> F {
+    unsafe {
+        let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
     }
 }
 

@@ -86,8 +86,21 @@ impl Simd for Avx512 {
         unsafe { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(a) }
     }
     #[inline(always)]
+    unsafe fn max_lane(a: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
     unsafe fn lanes(a: __m512) -> [f32; 16] {
         unsafe { std::mem::transmute(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn zip(a: __m512, b: __m512) -> (__m512, __m512) {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+        }
     }
 
     #[inline(always)]

@@ -65,7 +65,7 @@ fn apart(s: &Sequences, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize
 fn attention_over_pages_is_attention_over_each_sequence() {
     let s = sequences();
     let q = wave(&[8, 6, WIDTH], 0.0);
-    let (k, v) = (wave(&[8, HEADS * WIDTH], 1.0), wave(&[8, HEADS * WIDTH], 2.0));
+    let (k, v) = (wave(&[8, HEADS, WIDTH], 1.0), wave(&[8, HEADS, WIDTH], 2.0));
     let empty = Tensor::build(&[6, HEADS, 2, WIDTH], |_| f32::NAN);
     let fill = |rows: &Tensor| eval(KvAppend {}, &[&empty, rows, &s.positions, &s.slots, &s.pages]).unwrap();
     let (keys, values) = (fill(&k), fill(&v));
@@ -94,7 +94,7 @@ fn a_softcap_bounds_how_far_keys_differ() {
 #[test]
 fn what_is_not_written_stays_to_the_bit() {
     let old = Tensor::from_f32(DType::F16, &[6, HEADS, 2, WIDTH], &wave(&[96], 0.3).to_f32());
-    let row = wave(&[1, HEADS * WIDTH], 0.0);
+    let row = wave(&[1, HEADS, WIDTH], 0.0);
     let one = |v| Tensor::i32(&[1], &[v]);
     let new = eval(KvAppend {}, &[&old, &row, &one(3), &one(2), &sequences().pages]).unwrap();
     for (i, (old, new)) in old.to_f32().into_iter().zip(new.to_f32()).enumerate() {
@@ -107,7 +107,7 @@ fn what_is_not_written_stays_to_the_bit() {
 #[test]
 fn an_address_outside_is_refused() {
     let cache = wave(&[6, HEADS, 2, WIDTH], 0.0);
-    let row = wave(&[1, HEADS * WIDTH], 0.0);
+    let row = wave(&[1, HEADS, WIDTH], 0.0);
     let one = |v| Tensor::i32(&[1], &[v]);
     for (position, slot, says) in [
         (6, 0, "position 6, a slot has 6"),

@@ -95,7 +95,9 @@ fn place(folder: &Path, partial: &Path, file: &KeptFile, way: &mut Way) -> anyho
         return Ok(());
     }
     *way = Way::Copy;
-    fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all())?;
+    fs::copy(&from, &to)
+        .and_then(|_| File::open(&to)?.sync_all())
+        .with_context(|| format!("cannot copy to {}", to.display()))?;
     if KeptFile::read(partial, &file.path)? != *file {
         bail!("{} changed while it was copied", from.display());
     }

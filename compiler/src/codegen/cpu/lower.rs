@@ -1,14 +1,171 @@
 //! Chooses code for a plan's kernels: a kernel written by hand where one fits, else the operator's body, compiled.
+use super::body::{compile_body, compile_epilogue, extent};
+use super::jit::Jit;
+use super::kernels::Epilogue;
+use super::kernels::attention::PagedAttention;
+use super::kernels::embed_rows::EmbedRows;
+use super::kernels::kv_append::KvAppend;
 use super::kernels::layout::Layout;
+use super::kernels::linear::{self, Linear};
+use super::kernels::paged::{Cache, Element};
+use super::kernels::simd::Isa;
+use crate::codegen::tree::{BodyError, BodyKernel};
 use crate::error::LowerError;
+use ir::ops::{self, Fused};
 use ir::plan::Kernel;
-use ir::{Op, TensorType};
-use runtime::device::Executable;
+use ir::quant::Format;
+use ir::{DType, Dim, Op, TensorType};
+use runtime::device::{Executable, Extent};
 use std::sync::Arc;
+
+/// A kernel of a plan, and what there is to make its code with.
+struct Cx<'a> {
+    kernel: &'a Kernel,
+    symbols: &'a [String],
+    isa: Isa,
+    jit: &'a mut Jit,
+}
 
 /// The code of every kernel, in order.
 pub fn lower(kernels: &[Kernel], symbols: &[String]) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
-    crate::codegen::reference::lower(kernels, symbols)
+    let mut jit = Jit::new().map_err(|e| LowerError::Cranelift(e.to_string()))?;
+    let isa = Isa::detect();
+    let mut code = Vec::with_capacity(kernels.len());
+    for kernel in kernels {
+        let refuse =
+            |reason: String| LowerError::Kernel { kernel: format!("{} {}", kernel.id, kernel.name), reason };
+        let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
+        code.push(Cx { kernel, symbols, isa, jit: &mut jit }.lower(&op).map_err(refuse)?);
+    }
+    Ok(code)
+}
+
+impl Cx<'_> {
+    fn lower(&mut self, op: &Op) -> Result<Arc<dyn Executable>, String> {
+        match op {
+            Op::Linear(_) => self.linear(self.kernel.inputs.len(), None),
+            Op::Fused(fused) => match &fused.anchor {
+                Some(anchor) if matches!(anchor.op, Op::Linear(_)) => self.linear(anchor.inputs, Some(fused)),
+                Some(anchor) => Err(format!("no kernel of {} takes an epilogue", anchor.op.name())),
+                None => self.body(op),
+            },
+            Op::Gather(_) => match self.layout(0) {
+                Some(layout) => self.embed_rows(layout),
+                None => self.body(op),
+            },
+            Op::KvAppend(_) => {
+                let [cache, x, _, _, pages] = self.inputs()?;
+                let (n, pages_per_slot) = (self.extent(&x.shape[0])?, self.extent(&pages.shape[1])?);
+                Ok(Arc::new(KvAppend { isa: self.isa, n, cache: self.cache(cache)?, pages_per_slot }))
+            }
+            Op::PagedAttention(op) => self.paged_attention(op),
+            _ => self.body(op),
+        }
+    }
+
+    fn inputs<const N: usize>(&self) -> Result<&[TensorType; N], String> {
+        self.kernel.inputs.as_slice().try_into().map_err(|_| format!("takes {N} inputs"))
+    }
+
+    fn embed_rows(&self, layout: Layout) -> Result<Arc<dyn Executable>, String> {
+        let [table, ids] = self.inputs()?;
+        let (rows, width) = matrix(table)?;
+        let n = self.extent(&ids.shape[0])?;
+        Ok(Arc::new(EmbedRows { n, layout, rows: known(rows)?, width: known(width)? }))
+    }
+
+    fn paged_attention(&self, op: &ops::PagedAttention) -> Result<Arc<dyn Executable>, String> {
+        let [q, keys, _, _, _, pages] = self.inputs()?;
+        Ok(Arc::new(PagedAttention {
+            isa: self.isa,
+            n: self.extent(&q.shape[0])?,
+            heads: known(&q.shape[1])?,
+            cache: self.cache(keys)?,
+            pages_per_slot: self.extent(&pages.shape[1])?,
+            scale: op.scale,
+            window: op.window.map(|w| w as usize),
+            softcap: op.softcap,
+        }))
+    }
+
+    /// What a cache's type says: [pages, kv heads, tokens in a page, width of a head].
+    fn cache(&self, ty: &TensorType) -> Result<Cache, String> {
+        match &ty.shape[..] {
+            [_, heads, page, width] => {
+                let element = match ty.dtype {
+                    DType::F16 => Element::F16,
+                    DType::F32 => Element::F32,
+                    other => return Err(format!("a cache is of f16 or f32, got {other}")),
+                };
+                Ok(Cache { element, heads: known(heads)?, page: known(page)?, width: known(width)? })
+            }
+            _ => Err(format!("{ty} is no cache")),
+        }
+    }
+
+    /// A product of the first `own` inputs, with what is fused behind it.
+    fn linear(&mut self, own: usize, fused: Option<&Fused>) -> Result<Arc<dyn Executable>, String> {
+        let inputs = &self.kernel.inputs;
+        let (n, k) = matrix(&inputs[0])?;
+        let n = self.extent(n)?;
+        let activations = match inputs[0].dtype {
+            DType::F32 => linear::Activations::F32,
+            DType::Quant(Format::Q8A) => linear::Activations::Int8,
+            other => return Err(format!("products take f32 or q8_a, got {other}")),
+        };
+        let weight = |at: usize| {
+            let layout = self.layout(at).ok_or_else(|| format!("input {at} is not packed"))?;
+            Ok(linear::Weight { layout, rows: known(matrix(&inputs[at])?.0)? })
+        };
+        let weights = (1..own).map(weight).collect::<Result<Vec<_>, String>>()?;
+        let epilogue = fused.map(|f| self.epilogue(f)).transpose()?;
+        Ok(Arc::new(Linear {
+            isa: self.isa,
+            activations,
+            n,
+            k: known(k)?,
+            weights,
+            together: false,
+            epilogue,
+        }))
+    }
+
+    fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {
+        let kernel = self.body_kernel(fused.body.clone());
+        Ok(Box::new(compile_epilogue(&kernel, self.jit).map_err(|e: BodyError| e.to_string())?))
+    }
+
+    fn body(&mut self, op: &Op) -> Result<Arc<dyn Executable>, String> {
+        let body = op.body(&self.kernel.inputs).ok_or_else(|| format!("no kernel serves {}", op.name()))?;
+        if let Some(at) = (0..self.kernel.inputs.len()).find(|&at| self.layout(at).is_some()) {
+            return Err(format!("input {at} is packed, which bodies do not read"));
+        }
+        Ok(Arc::new(compile_body(&self.body_kernel(body), self.jit).map_err(|e| e.to_string())?))
+    }
+
+    fn body_kernel(&self, body: ir::expr::Body) -> BodyKernel {
+        let Kernel { inputs, output, .. } = self.kernel;
+        BodyKernel { inputs: inputs.clone(), output: output.clone(), body, symbols: self.symbols.to_vec() }
+    }
+
+    fn layout(&self, input: usize) -> Option<Layout> {
+        self.kernel.layouts.get(input).and_then(|name| Layout::parse(name))
+    }
+
+    fn extent(&self, dim: &Dim) -> Result<Extent, String> {
+        extent(dim, self.symbols).map_err(|e| e.to_string())
+    }
+}
+
+fn matrix(ty: &TensorType) -> Result<(&Dim, &Dim), String> {
+    match &ty.shape[..] {
+        [rows, cols] => Ok((rows, cols)),
+        _ => Err(format!("{ty} is no matrix")),
+    }
+}
+
+fn known(dim: &Dim) -> Result<usize, String> {
+    dim.known().and_then(|v| usize::try_from(v).ok()).ok_or_else(|| format!("{dim} is not a known size"))
 }
 
 /// What the passes may know of this backend.

@@ -9,7 +9,7 @@ pub mod kv_append;
 pub mod layout;
 pub mod linear;
 pub mod pack;
-mod paged;
+pub mod paged;
 mod product;
 #[cfg(test)]
 mod random;

@@ -4,8 +4,10 @@
 //! [`schedule`], turns the graph into a plan.
 mod fuse;
 mod memory;
+mod pattern;
 pub mod pipeline;
 mod quantise;
+mod raise;
 pub mod schedule;
 mod simplify;
 pub mod trace;

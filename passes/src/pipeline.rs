@@ -1,5 +1,5 @@
 //! The list of passes, the one order in which they run, and the driver around each.
-use crate::{Change, Cx, PassError, Stage, fuse, quantise, simplify};
+use crate::{Change, Cx, PassError, Stage, fuse, quantise, raise, simplify};
 use ir::Graph;
 use ir::verify::{explain, verify};
 use std::time::Instant;
@@ -13,7 +13,14 @@ pub struct Pass {
 
 /// Every pass, in the order in which a compile runs them.
 pub const PASSES: &[Pass] = &[
+    Pass { name: "constants", run: simplify::constants::run },
+    Pass { name: "identities", run: simplify::identities::run },
     Pass { name: "duplicates", run: simplify::duplicates::run },
+    Pass { name: "rms_norm", run: raise::rms_norm::run },
+    Pass { name: "softmax", run: raise::softmax::run },
+    Pass { name: "silu", run: raise::silu::run },
+    Pass { name: "gelu", run: raise::gelu::run },
+    Pass { name: "attention", run: raise::attention::run },
     Pass { name: "unused", run: simplify::unused::run },
     Pass { name: "activations", run: quantise::activations::run },
     Pass { name: "siblings", run: fuse::siblings::run },

@@ -37,7 +37,8 @@ pub struct Graph {
     pub name: String,
     /// What the graph returns, in order.
     pub outputs: Vec<NodeId>,
-    nodes: StableDiGraph<Node, Operand>,
+    /// A removed node leaves its place empty: `StableDiGraph` would give its id to the next.
+    nodes: StableDiGraph<Option<Node>, Operand>,
 }
 
 impl Graph {
@@ -57,7 +58,7 @@ impl Graph {
     /// Adds a node with a stated type. For the text reader; the verifier will compare.
     pub fn add_unchecked(&mut self, op: Op, ty: TensorType, inputs: &[NodeId]) -> NodeId {
         let node = Node { op, ty, path: String::new(), stands_for: vec![] };
-        let id = NodeId(self.nodes.add_node(node));
+        let id = NodeId(self.nodes.add_node(Some(node)));
         for (slot, input) in inputs.iter().enumerate() {
             self.nodes.add_edge(input.0, id.0, Operand { slot: slot as u32 });
         }
@@ -66,12 +67,12 @@ impl Graph {
 
     /// Every node, in order of creation.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.nodes.node_indices().map(NodeId)
+        self.nodes.node_indices().filter(|i| self.nodes[*i].is_some()).map(NodeId)
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.nodes.node_count()
+        self.nodes().count()
     }
 
     /// Whether there are none.
@@ -81,7 +82,7 @@ impl Graph {
 
     /// Whether the node is in the graph.
     pub fn contains(&self, id: NodeId) -> bool {
-        self.nodes.contains_node(id.0)
+        self.nodes.node_weight(id.0).is_some_and(Option::is_some)
     }
 
     /// The operands of a node, in order.
@@ -135,7 +136,7 @@ impl Graph {
         stands_for.sort_unstable();
         stands_for.dedup();
         let path = from.iter().map(|&f| self[f].path.clone()).find(|p| !p.is_empty());
-        let node = &mut self.nodes[id.0];
+        let node = self.node_mut(id);
         node.stands_for = stands_for;
         if node.path.is_empty() {
             node.path = path.unwrap_or_default();
@@ -144,25 +145,33 @@ impl Graph {
 
     /// Says where a node belongs.
     pub fn set_path(&mut self, id: NodeId, path: &str) {
-        self.nodes[id.0].path = path.to_owned();
+        self.node_mut(id).path = path.to_owned();
     }
 
     /// Says which reference nodes a node stands for.
     pub fn set_stands_for(&mut self, id: NodeId, reference: Vec<u32>) {
-        self.nodes[id.0].stands_for = reference;
+        self.node_mut(id).stands_for = reference;
     }
 
     /// Numbers every node as standing for itself: this graph becomes the reference.
     pub fn number_as_reference(&mut self) {
         for (number, id) in self.order().into_iter().enumerate() {
-            self.nodes[id.0].stands_for = vec![number as u32];
+            self.node_mut(id).stands_for = vec![number as u32];
         }
     }
 
     /// Removes an unused node.
     pub fn remove(&mut self, id: NodeId) {
         assert!(!self.is_used(id), "only unused nodes can be removed");
-        self.nodes.remove_node(id.0);
+        let operands: Vec<_> = self.nodes.edges_directed(id.0, Incoming).map(|e| e.id()).collect();
+        for operand in operands {
+            self.nodes.remove_edge(operand);
+        }
+        self.nodes[id.0] = None;
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes[id.0].as_mut().expect("the node is in the graph")
     }
 
     /// Removes every node that no output needs, but for those that `keep` names.
@@ -181,7 +190,7 @@ impl Graph {
 impl std::ops::Index<NodeId> for Graph {
     type Output = Node;
     fn index(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0]
+        self.nodes[id.0].as_ref().expect("the node is in the graph")
     }
 }
 
@@ -201,5 +210,22 @@ impl fmt::Display for NodeId {
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Add, Input};
+
+    #[test]
+    fn an_id_is_never_given_again() {
+        let mut g = Graph::new("g");
+        let x = g.add(Input { name: "x".into(), ty: TensorType::f32(&[2]), state: false }, &[]).unwrap();
+        let gone = g.add(Add {}, &[x, x]).unwrap();
+        g.remove(gone);
+        let next = g.add(Add {}, &[x, x]).unwrap();
+        assert!(next > gone && !g.contains(gone) && !g.is_used(next));
+        assert_eq!((g.len(), g.users(x)), (2, vec![next]));
     }
 }

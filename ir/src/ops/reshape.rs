@@ -45,12 +45,16 @@ impl OpDef for Reshape {
             (to(&[21]), vec![TensorType::f32(&[3, 1, 7])]),
             (to(&[6, 1, 5]), vec![TensorType::f32(&[2, 15])]),
             (to(&[]), vec![TensorType::known(DType::I32, &[1, 1])]),
+            (to(&[4, 1, 8, 1]), vec![TensorType::f32(&[1, 4, 8])]),
         ]
     }
 }
 
 /// The input's coordinates from the result's, if the two have as many elements as far as their form shows.
 fn source(from: &[Dim], to: &[Dim]) -> Option<Vec<Expr>> {
+    if let Some(coordinates) = only_ones_differ(from, to) {
+        return Some(coordinates);
+    }
     let (counts_from, counts_to) = (prefixes(from)?, prefixes(to)?);
     if counts_from.last() != counts_to.last() {
         return None;
@@ -67,6 +71,16 @@ fn source(from: &[Dim], to: &[Dim]) -> Option<Vec<Expr>> {
         }
     }
     Some(coordinates)
+}
+
+/// The coordinates where axes of extent 1 come or go, which any symbols allow.
+fn only_ones_differ(from: &[Dim], to: &[Dim]) -> Option<Vec<Expr>> {
+    let is_wide = |d: &&Dim| d.known() != Some(1);
+    if !from.iter().filter(is_wide).eq(to.iter().filter(is_wide)) {
+        return None;
+    }
+    let mut wide = axes(to.len()).into_iter().zip(to).filter(|(_, d)| is_wide(d)).map(|(at, _)| at);
+    Some(from.iter().map(|d| if is_wide(&d) { wide.next().unwrap_or(int(0)) } else { int(0) }).collect())
 }
 
 /// How many elements the axes before each hold together, and all of them.

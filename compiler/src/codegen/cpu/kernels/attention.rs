@@ -126,45 +126,50 @@ impl Work for Block<'_> {
             for token in 0..self.tokens {
                 let own = self.op.seen(self.positions.add(token).read());
                 seen = seen.start.min(own.start)..seen.end.max(own.end);
-                for head in 0..sharing {
-                    let state = self.state(token, head);
-                    state.write_bytes(0, self.op.state_len());
-                    state.write(f32::NEG_INFINITY);
-                }
+            }
+            for row in 0..self.tokens * sharing {
+                self.state(row).write_bytes(0, self.op.state_len());
+                self.state(row).write(f32::NEG_INFINITY);
             }
             for start in (seen.start / CHUNK * CHUNK..seen.end).step_by(CHUNK) {
                 let chunk = seen.start.max(start)..seen.end.min(start + CHUNK);
                 self.widen::<S>(start, chunk.clone());
-                for token in 0..self.tokens {
-                    let own = self.op.seen(self.positions.add(token).read());
-                    let own = own.start.max(start)..own.end.min(start + CHUNK);
-                    if own.is_empty() {
-                        continue;
-                    }
-                    let own = own.start - start..own.end - start;
-                    for head in (0..sharing).step_by(4) {
-                        match sharing - head {
-                            1 => self.attend::<S, 1>(token, head, own.clone()),
-                            2 => self.attend::<S, 2>(token, head, own.clone()),
-                            3 => self.attend::<S, 3>(token, head, own.clone()),
-                            _ => self.attend::<S, 4>(token, head, own.clone()),
-                        }
-                    }
+                let mut row = 0;
+                while row < self.tokens * sharing {
+                    row += match self.tokens * sharing - row {
+                        6.. if S::ROWS >= 6 => self.attend::<S, 6>(row, start),
+                        3.. if S::ROWS >= 3 => self.attend::<S, 3>(row, start),
+                        2.. => self.attend::<S, 2>(row, start),
+                        _ => self.attend::<S, 1>(row, start),
+                    };
                 }
             }
-            for token in 0..self.tokens {
-                for head in 0..sharing {
-                    self.finish::<S>(token, head);
-                }
+            for row in 0..self.tokens * sharing {
+                self.finish::<S>(row);
             }
         }
     }
 }
 
 impl Block<'_> {
+    /// The state of row `row`: rows are the heads of the first token, then those of the next.
     #[inline(always)]
-    fn state(&self, token: usize, head: usize) -> *mut f32 {
-        self.states.wrapping_add((token * self.op.sharing() + head) * self.op.state_len())
+    fn state(&self, row: usize) -> *mut f32 {
+        self.states.wrapping_add(row * self.op.state_len())
+    }
+
+    /// From the first query or output to that of row `row`.
+    #[inline(always)]
+    fn offset(&self, row: usize) -> usize {
+        let (token, head) = (row / self.op.sharing(), row % self.op.sharing());
+        (token * self.op.heads + head) * self.op.cache.width
+    }
+
+    /// What row `row` sees of the chunk from `start`, counted from there.
+    #[inline(always)]
+    unsafe fn own(&self, row: usize, start: usize) -> Range<usize> {
+        let seen = self.op.seen(unsafe { self.positions.add(row / self.op.sharing()).read() });
+        seen.start.clamp(start, start + CHUNK) - start..seen.end.clamp(start, start + CHUNK) - start
     }
 
     /// Lays out the keys and values at `positions`, of the chunk from `start`.
@@ -205,36 +210,46 @@ impl Block<'_> {
         }
     }
 
-    /// Takes `own` of the chunk into the states of `H` heads of a token.
+    /// Takes the chunk from `start` into the states of `R` rows from `row` on. Gives back `R`.
     #[inline(always)]
-    unsafe fn attend<S: Simd, const H: usize>(&self, token: usize, head: usize, own: Range<usize>) {
+    unsafe fn attend<S: Simd, const R: usize>(&self, row: usize, start: usize) -> usize {
         let (op, width) = (self.op, self.op.cache.width);
         unsafe {
-            let query = self.queries.add((token * op.heads + head) * width);
-            let mut scores = [[S::splat(0.0); 2]; H];
+            let mut queries = [self.queries; R];
+            let mut scores = [[S::splat(0.0); 2]; R];
+            for r in 0..R {
+                queries[r] = self.queries.add(self.offset(row + r));
+            }
             for i in 0..width {
                 let keys = self.wide_keys.add(i * CHUNK);
                 let keys = [S::load(keys), S::load(keys.add(16))];
-                for h in 0..H {
-                    let q = S::splat(query.add(h * width + i).read());
-                    scores[h] = [S::fma(q, keys[0], scores[h][0]), S::fma(q, keys[1], scores[h][1])];
+                for r in 0..R {
+                    let q = S::splat(queries[r].add(i).read());
+                    scores[r] = [S::fma(q, keys[0], scores[r][0]), S::fma(q, keys[1], scores[r][1])];
                 }
             }
-            let mut weights = [[0.0; CHUNK]; H];
-            for h in 0..H {
-                let capped = [self.scale::<S>(scores[h][0]), self.scale::<S>(scores[h][1])];
-                self.weigh::<S>(self.state(token, head + h), capped, own.clone(), &mut weights[h]);
+            let mut weights = [[0.0; CHUNK]; R];
+            let mut seen = CHUNK..0;
+            for r in 0..R {
+                let own = self.own(row + r, start);
+                if own.is_empty() {
+                    continue;
+                }
+                let capped = [self.scale::<S>(scores[r][0]), self.scale::<S>(scores[r][1])];
+                self.weigh::<S>(self.state(row + r), capped, own.clone(), &mut weights[r]);
+                seen = seen.start.min(own.start)..seen.end.max(own.end);
             }
             let mut part = 0;
             while part + 64 <= op.padded() {
-                self.sum::<S, H, 4>(token, head, own.clone(), &weights, part);
+                self.sum::<S, R, 4>(row, seen.clone(), &weights, part);
                 part += 64;
             }
             while part < op.padded() {
-                self.sum::<S, H, 1>(token, head, own.clone(), &weights, part);
+                self.sum::<S, R, 1>(row, seen.clone(), &weights, part);
                 part += 16;
             }
         }
+        R
     }
 
     #[inline(always)]
@@ -289,49 +304,52 @@ impl Block<'_> {
         }
     }
 
-    /// Adds weighted values to the states' sums, `V` vectors from `part` on.
+    /// Adds weighted values to the states' sums, `V` vectors from `part` on. What a row does not see has no weight.
     #[inline(always)]
-    unsafe fn sum<S: Simd, const H: usize, const V: usize>(
+    unsafe fn sum<S: Simd, const R: usize, const V: usize>(
         &self,
-        token: usize,
-        head: usize,
-        own: Range<usize>,
-        weights: &[[f32; CHUNK]; H],
+        row: usize,
+        seen: Range<usize>,
+        weights: &[[f32; CHUNK]; R],
         part: usize,
     ) {
         unsafe {
-            let mut sums = [[S::splat(0.0); V]; H];
-            for h in 0..H {
-                let state = self.state(token, head + h).add(STATE + part);
+            let mut sums = [[S::splat(0.0); V]; R];
+            for r in 0..R {
+                let state = self.state(row + r).add(STATE + part);
                 for v in 0..V {
-                    sums[h][v] = S::load(state.add(16 * v));
+                    sums[r][v] = S::load(state.add(16 * v));
                 }
             }
-            for position in own {
-                let values = self.wide_values.add(position * self.op.padded() + part);
+            for position in seen {
+                let from = self.wide_values.add(position * self.op.padded() + part);
+                let mut values = [S::splat(0.0); V];
                 for v in 0..V {
-                    let value = S::load(values.add(16 * v));
-                    for h in 0..H {
-                        sums[h][v] = S::fma(S::splat(*weights[h].get_unchecked(position)), value, sums[h][v]);
+                    values[v] = S::load(from.add(16 * v));
+                }
+                for r in 0..R {
+                    let weight = S::splat(*weights[r].get_unchecked(position));
+                    for v in 0..V {
+                        sums[r][v] = S::fma(weight, values[v], sums[r][v]);
                     }
                 }
             }
-            for h in 0..H {
-                let state = self.state(token, head + h).add(STATE + part);
+            for r in 0..R {
+                let state = self.state(row + r).add(STATE + part);
                 for v in 0..V {
-                    S::store(state.add(16 * v), sums[h][v]);
+                    S::store(state.add(16 * v), sums[r][v]);
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, token: usize, head: usize) {
+    unsafe fn finish<S: Simd>(&self, row: usize) {
         let width = self.op.cache.width;
         unsafe {
-            let state = self.state(token, head);
+            let state = self.state(row);
             let total: f32 = S::lanes(S::load(state.add(16))).into_iter().sum();
-            let out = self.out.add((token * self.op.heads + head) * width);
+            let out = self.out.add(self.offset(row));
             for part in (0..width).step_by(16) {
                 let values = S::div(S::load(state.add(STATE + part)), S::splat(total));
                 if part + 16 <= width {

@@ -80,7 +80,8 @@ impl Checkpoint {
         }
     }
 
-    fn from_gguf(gguf: Gguf) -> Result<Self, ImportError> {
+    /// What an open GGUF file says of its model.
+    pub fn from_gguf(gguf: Gguf) -> Result<Self, ImportError> {
         Ok(Self {
             source: gguf.path().into(),
             format: FileFormat::Gguf,

@@ -306,3 +306,175 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>, ImportError> {
 fn missing(path: &Path) -> ImportError {
     ImportError::Io { path: path.into(), source: std::io::ErrorKind::NotFound.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::Checkpoint;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 4, "num_attention_heads": 2,
+        "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 3, "tie_word_embeddings": true}"#;
+
+    /// A safetensors file with tensors of F32 of these shapes.
+    fn weights(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+        let mut header = Map::new();
+        let mut end = 0;
+        for (name, shape) in tensors {
+            let start = end;
+            end += shape.iter().product::<usize>() * 4;
+            let info = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+            header.insert((*name).into(), info);
+        }
+        let header = Value::from(header).to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.into_bytes());
+        bytes.resize(bytes.len() + end, 0);
+        bytes
+    }
+
+    fn embedding() -> Vec<u8> {
+        weights(&[("model.embed_tokens.weight", &[3, 4])])
+    }
+
+    fn folder(files: &[(&str, &[u8])]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    fn refusal(files: &[(&str, &[u8])]) -> String {
+        Checkpoint::open(folder(files).path()).expect_err("the folder is ill-formed").to_string()
+    }
+
+    fn is(found: String, expected: &str) {
+        assert!(found.contains(expected), "{found}\nlacks {expected}");
+    }
+
+    #[test]
+    fn a_folder_opens_with_the_least_that_a_model_needs() {
+        let folder = folder(&[("config.json", CONFIG.as_bytes()), ("model.safetensors", &embedding())]);
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        assert_eq!(checkpoint.bytes("token_embd.weight").unwrap().len(), 48);
+        assert_eq!((checkpoint.config.kv_heads, checkpoint.config.head_dim), (2, 2));
+        assert_eq!(checkpoint.files().len(), 2);
+        is(
+            checkpoint.weight("token_embd.weight", &[4, 3]).unwrap_err().to_string(),
+            "has shape [3, 4] in f32, expected shape [4, 3]",
+        );
+        is(
+            checkpoint.bytes("output_norm.weight").unwrap_err().to_string(),
+            "tensor `output_norm.weight` is missing",
+        );
+        is(checkpoint.tokenizer().unwrap_err().to_string(), "tokenizer.json");
+    }
+
+    #[test]
+    fn an_ill_formed_config_is_refused() {
+        let config = |from: &str, to: &str| {
+            assert!(CONFIG.contains(from));
+            refusal(&[
+                ("config.json", CONFIG.replace(from, to).as_bytes()),
+                ("model.safetensors", &embedding()),
+            ])
+        };
+        is(refusal(&[]), "a folder without config.json");
+        is(refusal(&[("config.json", b"{")]), "config.json: EOF");
+        is(
+            config("\"llama\"", "\"runes\""),
+            "architecture `runes` is unknown; known are llama, mistral, qwen2",
+        );
+        is(config("\"llama\"", "7"), "key `model_type` is 7, expected a string");
+        is(
+            config("\"hidden_size\": 4", "\"hidden_size\": \"four\""),
+            "key `hidden_size` is \"four\", expected an unsigned",
+        );
+        is(config("\"hidden_size\": 4,", ""), "key `hidden_size` is missing");
+        is(
+            config("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1152921504606846976"),
+            "key `layers` is 1152921504606846976, expected 1 to 4096",
+        );
+        is(
+            config("heads\": 2", "heads\": 2, \"num_key_value_heads\": 3"),
+            "key `kv heads` is 3, expected a divisor of 2 heads",
+        );
+        is(config("heads\": 2", "heads\": 0"), "key `heads` is 0");
+        let rope =
+            |rope: &str| config("\"vocab_size\"", &format!("\"rope_scaling\": {rope}, \"vocab_size\""));
+        is(rope("{\"type\": \"yarn\"}"), "key `rope_type`");
+        is(rope("{\"type\": \"linear\", \"factor\": 0}"), "key `factor` is 0, expected a number above 0");
+        is(
+            config("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+            "tensor `lm_head.weight` is missing",
+        );
+    }
+
+    #[test]
+    fn ill_formed_weights_are_refused() {
+        let open =
+            |bytes: &[u8]| refusal(&[("config.json", CONFIG.as_bytes()), ("model.safetensors", bytes)]);
+        let whole = embedding();
+        for len in 0..whole.len() {
+            is(open(&whole[..len]), "model.safetensors");
+        }
+        is(open(&[&[0xff; 8][..], &whole].concat()), "bytes of header, expected at most");
+        is(
+            open(&weights(&[("model.layers.0.surprise.weight", &[1])])),
+            "an unknown name, expected a name that architecture llama has",
+        );
+        is(
+            open(&weights(&[
+                ("model.embed_tokens.weight", &[3, 4]),
+                ("model.layers.0.self_attn.o_proj.bias", &[4]),
+            ])),
+            "has a bias, expected none there",
+        );
+        is(open(&String::from_utf8_lossy(&whole).replace("F32", "U32").into_bytes()), "format U32");
+        is(refusal(&[("config.json", CONFIG.as_bytes())]), "cannot read");
+    }
+
+    #[test]
+    fn shards_come_from_the_folder_and_hold_each_tensor_once() {
+        let open = |index: &str, shards: &[(&str, &[u8])]| {
+            let files =
+                [("config.json", CONFIG.as_bytes()), ("model.safetensors.index.json", index.as_bytes())];
+            refusal(&[&files[..], shards].concat())
+        };
+        is(open("{}", &[]), "key `weight_map` is missing or empty");
+        is(open(r#"{"weight_map": {"a": "../b"}}"#, &[]), "expected the name of a file in the folder");
+        is(open(r#"{"weight_map": {"a": 1}}"#, &[]), "expected the name of a file in the folder");
+        is(open(r#"{"weight_map": {"a": "1"}}"#, &[]), "cannot read");
+        let both = r#"{"weight_map": {"a": "1", "b": "2"}}"#;
+        is(
+            open(both, &[("1", &embedding()), ("2", &embedding())]),
+            "`model.embed_tokens.weight` stands twice",
+        );
+    }
+
+    #[test]
+    fn published_names_become_those_of_gguf() {
+        let known = |name: &str, architecture| match canonical(name, architecture) {
+            Name::Known(name) => name,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(known("model.layers.12.self_attn.q_proj.bias", "qwen2"), "blk.12.attn_q.bias");
+        assert_eq!(known("model.layers.0.post_attention_layernorm.weight", "llama"), "blk.0.ffn_norm.weight");
+        assert_eq!(
+            known("model.layers.0.post_attention_layernorm.weight", "gemma3"),
+            "blk.0.post_attention_norm.weight"
+        );
+        assert_eq!(known("language_model.model.norm.weight", "gemma3"), "output_norm.weight");
+        assert_eq!(
+            known("model.language_model.layers.1.mlp.up_proj.weight", "gemma3"),
+            "blk.1.ffn_up.weight"
+        );
+        assert_eq!(canonical("vision_tower.x.weight", "gemma3"), Name::Beside);
+        assert_eq!(canonical("model.layers.0.self_attn.rotary_emb.inv_freq", "llama"), Name::Beside);
+        for name in ["model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "head.weight"] {
+            assert_eq!(canonical(name, "llama"), Name::Unknown, "{name}");
+        }
+    }
+}

@@ -158,3 +158,77 @@ impl Keys<'_> {
         Ok(Some(Window { tokens, local, rope }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::gguf::writer::Writer;
+
+    /// The keys of a small model, those in `without` left out.
+    fn keys(architecture: &str, without: &str) -> Writer {
+        let sizes = [
+            ("context_length", 64),
+            ("embedding_length", 8),
+            ("block_count", 7),
+            ("feed_forward_length", 16),
+            ("attention.head_count", 2),
+            ("attention.head_count_kv", 1),
+        ];
+        let mut writer = Writer::default().string("general.architecture", architecture);
+        for (key, size) in sizes.into_iter().filter(|(key, _)| *key != without) {
+            writer = writer.u32(&format!("{architecture}.{key}"), size);
+        }
+        writer.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5)
+    }
+
+    fn small(architecture: &str) -> Writer {
+        keys(architecture, "").f32_tensor("token_embd.weight", &[8, 3])
+    }
+
+    fn config(writer: &Writer) -> Result<Config, ImportError> {
+        Config::from_gguf(&writer.open().unwrap())
+    }
+
+    #[test]
+    fn what_a_file_does_not_say_follows_from_what_it_says() {
+        let llama = config(&small("llama")).unwrap();
+        assert_eq!((llama.head_dim, llama.vocab, llama.rope.dims), (4, 3, 4));
+        assert_eq!((llama.attention_scale, llama.embedding_scale), (0.5, 1.0));
+        assert!(llama.tied_embeddings && !llama.qkv_bias && llama.window.is_none());
+        let gemma = config(&small("gemma3").u32("gemma3.attention.sliding_window", 5)).unwrap();
+        let windows: Vec<_> = (0..7).map(|layer| gemma.window_of(layer)).collect();
+        assert_eq!(windows, [Some(5), Some(5), Some(5), Some(5), Some(5), None, Some(5)]);
+        let qwen = config(&small("qwen2").f32_tensor("blk.0.attn_q.bias", &[8])).unwrap();
+        assert!(qwen.qkv_bias);
+    }
+
+    #[test]
+    fn an_ill_formed_config_is_refused() {
+        let is = |writer: Writer, expected: &str| {
+            let found = config(&writer).unwrap_err().to_string();
+            assert!(found.contains(expected), "{found}\nlacks {expected}");
+        };
+        is(Writer::default(), "key `general.architecture` is missing");
+        is(small("runes"), "architecture `runes` is unknown; known are llama, mistral, qwen2, qwen3, gemma3");
+        is(keys("llama", ""), "tensor `token_embd.weight` is missing");
+        is(
+            keys("llama", "block_count").f32_tensor("token_embd.weight", &[8, 3]),
+            "key `llama.block_count` is missing",
+        );
+        is(keys("llama", "block_count").string("llama.block_count", "7"), "expected an unsigned integer");
+        is(
+            small("llama").u32("llama.rope.dimension_count", 6),
+            "key `rope dims` is 6, expected an even number up to 4",
+        );
+        is(small("llama").u32("llama.attention.value_length", 8), "expected 4, as the key's");
+        is(small("llama").string("llama.rope.scaling.type", "yarn"), "expected none or linear");
+        is(small("llama").f32("llama.rope.freq_base", f32::NAN), "expected a finite float");
+        is(
+            small("llama").f32_tensor("rope_freqs.weight", &[2]),
+            "has the factor 0, expected a finite f32 above 0",
+        );
+        is(small("llama").f32_tensor("rope_freqs.weight", &[3]), "has shape [3] in f32");
+        is(small("llama").f32_tensor("blk.0.ffn_up.bias", &[16]), "tensor `blk.0.ffn_up.bias` has a bias");
+        is(small("gemma3").u32("gemma3.attention.sliding_window", 0), "key `attention window` is 0");
+    }
+}

@@ -111,8 +111,14 @@ impl Config {
         if self.rope.dims == 0 || self.rope.dims % 2 == 1 || self.rope.dims > self.head_dim {
             return refuse("rope dims", self.rope.dims, format!("an even number up to {}", self.head_dim));
         }
-        if let Some(window) = self.window.as_ref().filter(|window| window.tokens == 0) {
-            return refuse("attention window", window.tokens, "at least 1".into());
+        if let Some(window) = &self.window {
+            if window.tokens == 0 {
+                return refuse("attention window", window.tokens, "at least 1".into());
+            }
+            if window.local.len() as u64 != self.layers {
+                let expected = format!("one for each of {} layers", self.layers);
+                return refuse("layer types", window.local.len() as u64, expected);
+            }
         }
         let known_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
         let bias = tensors.keys().find(|name| {
@@ -164,11 +170,8 @@ impl Family {
         is_named: impl Fn(&Family) -> bool,
     ) -> Result<&'static Family, ImportError> {
         FAMILIES.iter().find(|family| is_named(family)).ok_or_else(|| {
-            let known: Vec<_> = FAMILIES
-                .iter()
-                .flat_map(|family| [family.name].into_iter().chain(family.model_types.iter().copied()))
-                .collect();
-            let mut known = known;
+            let names = |family: &Family| [&[family.name], family.model_types].concat();
+            let mut known: Vec<_> = FAMILIES.iter().flat_map(names).collect();
             known.dedup();
             ImportError::UnknownArchitecture {
                 path: path.into(),

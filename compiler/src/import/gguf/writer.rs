@@ -16,7 +16,8 @@ pub(crate) struct Writer {
 const ALIGNMENT: usize = 32;
 
 impl Writer {
-    fn key(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
+    /// A key with a value as it stands in the file.
+    pub(crate) fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
         self.keys.extend(text(key.as_bytes()));
         self.keys.extend(kind.to_le_bytes());
         self.keys.extend(value);
@@ -24,25 +25,20 @@ impl Writer {
         self
     }
 
-    /// A key with a value as it stands in the file.
-    pub(crate) fn raw(self, key: &str, kind: u32, value: &[u8]) -> Self {
-        self.key(key, kind, value)
-    }
-
     pub(crate) fn u32(self, key: &str, value: u32) -> Self {
-        self.key(key, 4, &value.to_le_bytes())
+        self.raw(key, 4, &value.to_le_bytes())
     }
 
     pub(crate) fn f32(self, key: &str, value: f32) -> Self {
-        self.key(key, 6, &value.to_le_bytes())
+        self.raw(key, 6, &value.to_le_bytes())
     }
 
     pub(crate) fn bool(self, key: &str, value: bool) -> Self {
-        self.key(key, 7, &[value.into()])
+        self.raw(key, 7, &[value.into()])
     }
 
     pub(crate) fn string(self, key: &str, value: &str) -> Self {
-        self.key(key, 8, &text(value.as_bytes()))
+        self.raw(key, 8, &text(value.as_bytes()))
     }
 
     pub(crate) fn strings(self, key: &str, values: &[&str]) -> Self {
@@ -62,7 +58,7 @@ impl Writer {
         let mut value = kind.to_le_bytes().to_vec();
         value.extend((len as u64).to_le_bytes());
         value.extend(body);
-        self.key(key, 9, &value)
+        self.raw(key, 9, &value)
     }
 
     /// A tensor of f32, its shape with the innermost axis first, as the format has it.

@@ -1,4 +1,5 @@
 //! Compiled bodies against what they mean: every operator's samples, random bodies, and the bits of both.
+mod epilogues;
 mod harness;
 mod random;
 mod samples;

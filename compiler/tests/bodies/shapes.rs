@@ -112,6 +112,33 @@ fn gated_activations() {
     }
 }
 
+/// A product of two weights side by side, gated, as operators and as their fusion write it.
+#[test]
+fn gates_beside_what_they_gate() {
+    use ir::expr::inline;
+    use ir::{Op, ops};
+    let part = |at: i64| Body::new(&load(0, [axis(0), axis(1) + int(at)]));
+    let ty = TensorType::parse("f32[n, 96]").expect("a type");
+    let product = Op::from(ops::Mul {}).body(&[ty.clone(), ty.clone()]).expect("a body");
+    for activation in [Op::from(ops::Silu {}), Op::from(ops::Gelu {})] {
+        let activation = activation.body(std::slice::from_ref(&ty)).expect("a body");
+        let activated = inline(&activation, 2, 0, &part(0), &[0], &[0]);
+        let gated =
+            inline(&inline(&product, 2, 0, &activated, &[0, 1], &[0]), 2, 1, &part(96), &[0, 1], &[0]);
+        let flipped =
+            inline(&inline(&product, 2, 1, &activated, &[1, 0], &[0]), 2, 1, &part(96), &[0, 1], &[0]);
+        for body in [gated, flipped] {
+            for output in ["f32[n, 96]", "q8_a[n, 96]"] {
+                let inputs = types(&["f32[n, 192]"]);
+                let output = TensorType::parse(output).expect("a type");
+                let tolerance = if output.dtype == DType::F32 { 1e-5 } else { 0.05 };
+                let symbols = vec!["n".into(), "m".into()];
+                check(&BodyKernel { inputs, output, body: body.clone(), symbols }, 2, tolerance);
+            }
+        }
+    }
+}
+
 /// NeoX style: the first half of a head turns with the second.
 fn rope(heads: i64, width: i64) -> BodyKernel {
     let half = width / 2;

@@ -1,6 +1,7 @@
 //! Compiled bodies as kernels: how their work is cut into units, and how they are called.
 use super::jit::{Call, Code, Jit};
 use super::kernels::Epilogue;
+use super::kernels::gated::ROWS;
 use crate::codegen::tree::{Axis, BodyError, BodyKernel, COST_EXP, Loop, Node, Step, Tree};
 use ir::Dim;
 use ir::expr::Unary;
@@ -44,7 +45,7 @@ enum Cuts {
 
 /// Compiles a kernel that is given by its body.
 pub fn compile_body(kernel: &BodyKernel, jit: &mut Jit) -> Result<BodyExecutable, BodyError> {
-    let tree = Tree::of_kernel(kernel)?;
+    let tree = Tree::of_kernel(kernel, &ROWS.functions)?;
     let code = jit.compile(&tree, kernel.inputs.len())?;
     let extent = |dim: &Dim| extent(dim, &kernel.symbols);
     let one = Dim::from(1);
@@ -85,6 +86,7 @@ fn cost(tree: &Tree, steps: &[Step], depth: usize) -> i64 {
         Step::Let(id) if matches!(tree.terms.node(*id), Node::Unary(Unary::Exp | Unary::Log, _)) => {
             i64::from(COST_EXP)
         }
+        Step::Row { .. } => i64::from(COST_EXP) / 2,
         Step::Loop(l) => {
             let extent = tree.terms.axes[l.axis as usize].extent;
             let is_inside = !l.folds.is_empty() && depth > tree.output.rank();
@@ -163,7 +165,7 @@ pub struct BodyEpilogue {
 
 /// Compiles the body of an epilogue, whose hole `h0` is the tile. Its output is a matrix, and is not quantised.
 pub fn compile_epilogue(kernel: &BodyKernel, jit: &mut Jit) -> Result<BodyEpilogue, BodyError> {
-    let tree = Tree::of_epilogue(kernel)?;
+    let tree = Tree::of_epilogue(kernel, &ROWS.functions)?;
     if tree.rows > 0 {
         return Err(BodyError::Unsupported("an epilogue that keeps rows".into()));
     }

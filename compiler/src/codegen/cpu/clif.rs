@@ -3,8 +3,11 @@
 //! Vectors have 128 bits, which is what Cranelift compiles. Which values they hold, and how many are in flight,
 //! the tree has decided; here a vector loop is followed by one for what is left over, point by point.
 use super::jit::Call;
+use super::kernels::gated::ROWS;
 use super::math;
-use crate::codegen::tree::{Axis, BodyError, Folded, Id, Loop, Source, Span, Step, Tree, Value as Taken};
+use crate::codegen::tree::{
+    Axis, BodyError, Folded, Id, Loop, Node, Source, Span, Step, Tree, Ty, Value as Taken,
+};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{
@@ -97,11 +100,10 @@ pub(super) fn function(
 }
 
 fn is_read(steps: &[Step], tree: &Tree, input: usize) -> bool {
-    use crate::codegen::tree::Node;
+    let loads = |id: &Id| matches!(tree.terms.node(*id), Node::Load { from: Source::Input(i), .. } if *i as usize == input);
     steps.iter().any(|step| match step {
-        Step::Let(id) => {
-            matches!(tree.terms.node(*id), Node::Load { from: Source::Input(i), .. } if *i as usize == input)
-        }
+        Step::Let(id) => loads(id),
+        Step::Row { args, .. } => args.iter().any(loads),
         Step::Loop(l) => l.spans.iter().any(|s| is_read(&s.steps, tree, input)),
         _ => false,
     })
@@ -155,6 +157,7 @@ impl Emit<'_, '_> {
                 Step::Keep(id, row) => self.keep(*id, *row),
                 Step::Recall(id, row) => self.recall(*id, *row),
                 Step::Finish => self.finish(),
+                Step::Row { function, args, .. } => self.row(*function, args),
                 Step::Loop(l) => self.one_loop(l)?,
             }
         }
@@ -174,7 +177,7 @@ impl Emit<'_, '_> {
     fn compute(&mut self, id: Id) {
         for form in self.forms(id) {
             // Whether an integer is needed as a vector or as points, its users know.
-            if form == Form::Point || self.tree.terms.ty(id) != crate::codegen::tree::Ty::Int {
+            if form == Form::Point || self.tree.terms.ty(id) != Ty::Int {
                 self.get(id, form);
             }
         }
@@ -432,14 +435,35 @@ impl Emit<'_, '_> {
         Ok(self.b.block_params(exit).to_vec())
     }
 
-    /// Quantises the finished part of row 0.
-    fn finish(&mut self) {
+    /// From where to where the output's last axis is computed in this call.
+    fn columns(&mut self) -> (Value, Value) {
         let last = self.tree.output.rank() - 1;
         let width = self.tree.terms.axes[last].extent;
-        let (from, to) = match self.called_range(last as Axis) {
+        match self.called_range(last as Axis) {
             Some(range) => range,
             None => (self.int(0), self.get(width, Form::Point)),
-        };
+        }
+    }
+
+    /// Calls a function for the row at hand.
+    fn row(&mut self, function: usize, args: &[Id]) {
+        let last = self.tree.output.rank() as Axis - 1;
+        let (from, to) = self.columns();
+        let outer = self.enter(last, from);
+        let mut pointers: Vec<Value> = args.iter().map(|&a| self.address_of(a)).collect();
+        if args.len() == 1 {
+            pointers.push(self.int(0));
+        }
+        let out = self.output_address();
+        self.leave(last, outer);
+        let count = self.b.ins().isub(to, from);
+        pointers.extend([out, count]);
+        self.call_rust(ROWS.code[function] as *const (), &pointers);
+    }
+
+    /// Quantises the finished part of row 0.
+    fn finish(&mut self) {
+        let (from, to) = self.columns();
         let (len, bytes) = (self.tree.output.dtype.block_len(), self.tree.output.dtype.block_bytes());
         let (row, offset) = (self.output, self.get(self.tree.offset, Form::Point));
         let skipped = self.b.ins().ushr_imm_u(from, i64::from(len.trailing_zeros()));

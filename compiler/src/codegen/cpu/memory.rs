@@ -39,6 +39,25 @@ impl Emit<'_, '_> {
         }
     }
 
+    /// Where the element of a load lies that has no guard.
+    pub(super) fn address_of(&mut self, load: Id) -> Value {
+        let Node::Load { from, offset, .. } = *self.tree.terms.node(load) else {
+            unreachable!("row functions take loads");
+        };
+        let base = self.source(from);
+        let (address, at) = self.address(base, offset, Form::Point);
+        self.b.ins().iadd_imm_s(address, i64::from(at))
+    }
+
+    /// Where the value at the point is written.
+    pub(super) fn output_address(&mut self) -> Value {
+        let (address, at) = match Elem::of(self.tree.output.dtype) {
+            Some(_) => self.address(self.output, self.tree.offset, Form::Point),
+            None => self.kept(0, Form::Point),
+        };
+        self.b.ins().iadd_imm_s(address, i64::from(at))
+    }
+
     pub(super) fn scaled(&mut self, value: Value, by: i64) -> Value {
         match by {
             1 => value,

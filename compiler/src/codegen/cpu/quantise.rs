@@ -49,19 +49,55 @@ mod x86 {
     use super::{BYTES, LEN, finish, scales};
     use std::arch::x86_64::*;
 
+    /// Blocks taken together, so that their scales are computed in one vector.
+    const TOGETHER: usize = 4;
+
     #[target_feature(enable = "avx512f")]
     pub(super) fn row_512(values: &[f32], blocks: &mut [u8]) {
-        for (values, block) in values.as_chunks::<LEN>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
-            // SAFETY: a chunk holds two vectors.
-            let halves =
-                unsafe { [_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(LEN / 2))] };
-            // In this order a NaN on the left is passed over.
-            let zero = _mm512_setzero_ps();
-            let most = halves.iter().fold(zero, |most, &v| _mm512_max_ps(_mm512_abs_ps(v), most));
-            let (scale, inverse) = scales(_mm512_reduce_max_ps(most));
-            let inverse = _mm512_set1_ps(inverse);
+        let (groups, rest) = values.as_chunks::<{ TOGETHER * LEN }>();
+        let (group_blocks, rest_blocks) = blocks.as_chunks_mut::<{ TOGETHER * BYTES }>();
+        for (values, blocks) in groups.iter().zip(group_blocks) {
+            four_blocks(values, blocks);
+        }
+        if !rest.is_empty() {
+            let mut values = [0.0; TOGETHER * LEN];
+            let mut blocks = [0; TOGETHER * BYTES];
+            values[..rest.len()].copy_from_slice(rest);
+            four_blocks(&values, &mut blocks);
+            rest_blocks.copy_from_slice(&blocks[..rest_blocks.len()]);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn four_blocks(values: &[f32; TOGETHER * LEN], blocks: &mut [u8; TOGETHER * BYTES]) {
+        let zero = _mm512_setzero_ps();
+        let halves: [[__m512; 2]; TOGETHER] = std::array::from_fn(|i| {
+            // SAFETY: a block's values are two vectors.
+            std::array::from_fn(|h| unsafe { _mm512_loadu_ps(values.as_ptr().add(i * LEN + h * LEN / 2)) })
+        });
+        // In this order a NaN on the left is passed over.
+        let most = halves.map(|block| {
+            let most = block.iter().fold(zero, |most, &v| _mm512_max_ps(_mm512_abs_ps(v), most));
+            let (low, high) =
+                (_mm512_castps512_ps256(most), _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(most)));
+            let most = _mm256_max_ps(low, _mm256_castpd_ps(high));
+            _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps::<1>(most))
+        });
+        let [a, b] = [(most[0], most[1]), (most[2], most[3])]
+            .map(|(x, y)| _mm_max_ps(_mm_unpacklo_ps(x, y), _mm_unpackhi_ps(x, y)));
+        let most = _mm_max_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+        let full = _mm_set1_ps(127.0);
+        let scales = _mm_div_ps(most, full);
+        // A block of zeros has scale zero, and codes that are zero times anything.
+        let inverses = _mm_and_ps(_mm_div_ps(full, most), _mm_cmpneq_ps(most, _mm_setzero_ps()));
+        let mut inverse = [0.0; TOGETHER];
+        // SAFETY: it holds four values.
+        unsafe { _mm_storeu_ps(inverse.as_mut_ptr(), inverses) };
+        let mut sums = [_mm_setzero_si128(); TOGETHER];
+        for (i, block) in blocks.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+            let inverse = _mm512_set1_ps(inverse[i]);
             let mut sum = _mm512_setzero_si512();
-            for (half, codes) in halves.iter().zip(block[8..].as_chunks_mut::<16>().0) {
+            for (half, codes) in halves[i].iter().zip(block[8..].as_chunks_mut::<16>().0) {
                 let scaled = _mm512_mul_ps(*half, inverse);
                 let is_number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(scaled, scaled);
                 let rounded = _mm512_maskz_cvtps_epi32(is_number, scaled);
@@ -69,7 +105,19 @@ mod x86 {
                 // SAFETY: a chunk holds 16 codes.
                 unsafe { _mm_storeu_si128(codes.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(rounded)) };
             }
-            finish(block, scale, _mm512_reduce_add_epi32(sum));
+            let sum = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
+            sums[i] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+        }
+        let [a, b] = [(sums[0], sums[1]), (sums[2], sums[3])]
+            .map(|(x, y)| _mm_add_epi32(_mm_unpacklo_epi32(x, y), _mm_unpackhi_epi32(x, y)));
+        let sums = _mm_cvtepi32_ps(_mm_add_epi32(_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)));
+        let sums = _mm_mul_ps(scales, sums);
+        let heads = [_mm_unpacklo_ps(scales, sums), _mm_unpackhi_ps(scales, sums)];
+        for (i, block) in blocks.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+            let head = _mm_castps_si128(heads[i / 2]);
+            let head = if i % 2 == 0 { head } else { _mm_unpackhi_epi64(head, head) };
+            // SAFETY: a block begins with scale and sum.
+            unsafe { _mm_storel_epi64(block.as_mut_ptr().cast(), head) };
         }
     }
 
@@ -111,7 +159,7 @@ mod tests {
     #[test]
     fn every_width_makes_the_blocks_of_the_format() {
         let mut values: Vec<f32> =
-            (0..64 * LEN as i32).map(|i| ((i * 7919 % 2003) - 1001) as f32 * 0.37f32.powi(i / 64)).collect();
+            (0..67 * LEN as i32).map(|i| ((i * 7919 % 2003) - 1001) as f32 * 0.37f32.powi(i / 64)).collect();
         values[..LEN].fill(0.0);
         (0..LEN).for_each(|i| values[LEN + i] = i as f32 - 15.5);
         values[LEN] = 127.0;

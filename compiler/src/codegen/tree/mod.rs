@@ -62,6 +62,17 @@ pub enum BodyError {
     Code(String),
 }
 
+/// A function that a backend has code of its own for, over rows of f32.
+#[derive(Clone, Debug)]
+pub struct RowFunction {
+    /// The name in texts.
+    pub name: &'static str,
+    /// The value at a point, of inputs without axes.
+    pub body: Body,
+    /// How many inputs it has.
+    pub args: usize,
+}
+
 /// The loops of a kernel.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -92,6 +103,15 @@ pub enum Step {
     Recall(Id, usize),
     /// Quantises row 0 to the output.
     Finish,
+    /// Applies a backend's function to neighbours along the output's last axis; the loads say from where.
+    Row {
+        /// Which function, by its place in the list.
+        function: usize,
+        /// Its name.
+        name: &'static str,
+        /// What it takes, each a load of f32.
+        args: Vec<Id>,
+    },
     /// A loop.
     Loop(Loop),
 }
@@ -142,15 +162,16 @@ pub enum Value {
 
 impl Tree {
     /// The loops of a kernel that computes its whole output, a range of its outer axes at a time.
-    pub fn of_kernel(kernel: &BodyKernel) -> Result<Tree, BodyError> {
+    /// A row that is one of `functions` is left to it.
+    pub fn of_kernel(kernel: &BodyKernel, functions: &[RowFunction]) -> Result<Tree, BodyError> {
         let is_wide = |axis: &usize| kernel.output.shape[*axis].known() != Some(1);
         let mut wide = (0..kernel.output.rank()).filter(is_wide).map(|a| a as Axis);
-        place::place(kernel, [wide.next(), wide.next()])
+        place::place(kernel, [wide.next(), wide.next()], functions)
     }
 
     /// The loops of an epilogue, which computes the rows and columns of a tile.
-    pub fn of_epilogue(kernel: &BodyKernel) -> Result<Tree, BodyError> {
+    pub fn of_epilogue(kernel: &BodyKernel, functions: &[RowFunction]) -> Result<Tree, BodyError> {
         let rank = kernel.output.rank() as Axis;
-        place::place(kernel, [rank.checked_sub(2), rank.checked_sub(1)])
+        place::place(kernel, [rank.checked_sub(2), rank.checked_sub(1)], functions)
     }
 }

@@ -223,3 +223,23 @@ impl Elem {
         })
     }
 }
+
+/// A function of some terms: a body without axes, whose input `i` is the term `args[i]`.
+pub(super) fn apply(terms: &mut Terms, function: &Body, args: &[Id]) -> Result<Id, BodyError> {
+    let mut made: Vec<Id> = vec![];
+    for term in function.terms() {
+        let of = |t: &TermId| made[t.0 as usize];
+        let node = match term {
+            Term::F32(bits) => Node::F32(*bits),
+            Term::Load { input, at } if at.is_empty() && (*input as usize) < args.len() => {
+                made.push(args[*input as usize]);
+                continue;
+            }
+            Term::Unary(op, a) => Node::Unary(*op, of(a)),
+            Term::Binary(op, a, b) => Node::Binary(*op, of(a), of(b)),
+            other => return Err(BodyError::Unsupported(format!("{other:?} in a function of points"))),
+        };
+        made.push(terms.make(node)?);
+    }
+    made.pop().ok_or_else(|| BodyError::Unsupported("a function without terms".into()))
+}

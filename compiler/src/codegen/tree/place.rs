@@ -1,7 +1,7 @@
 //! Puts every term where it is computed once: outside all loops whose axes it does not use.
 use super::linear::Linear;
 use super::terms::{Axis, COST_EXP, Elem, Id, Node, Source, Terms};
-use super::{BodyError, BodyKernel, Folded, Loop, Span, Step, Tree, Value, cut, open};
+use super::{BodyError, BodyKernel, Folded, Loop, RowFunction, Span, Step, Tree, Value, cut, open};
 use ir::DType;
 use ir::expr::{Binary, Fold};
 use std::collections::HashSet;
@@ -10,6 +10,9 @@ use std::collections::HashSet;
 const ACCUMULATORS: usize = 8;
 /// Lanes of a vector; trees are the same on machines with wider ones.
 const LANES: i64 = 4;
+
+/// No row function takes more inputs.
+const ROW_LOADS_MAX: usize = 2;
 
 /// An open loop, or the outside of all.
 struct Scope {
@@ -21,16 +24,21 @@ struct Scope {
     have: HashSet<Id>,
 }
 
-struct Place {
+struct Place<'a> {
     terms: Terms,
     /// Outermost first.
     scopes: Vec<Scope>,
     /// What the innermost loop computes: where reductions are looked for that can share a loop.
     roots: Vec<Id>,
     is_quantised: bool,
+    functions: &'a [RowFunction],
 }
 
-pub(super) fn place(kernel: &BodyKernel, ranged: [Option<Axis>; 2]) -> Result<Tree, BodyError> {
+pub(super) fn place(
+    kernel: &BodyKernel,
+    ranged: [Option<Axis>; 2],
+    functions: &[RowFunction],
+) -> Result<Tree, BodyError> {
     let (terms, root, point) = open::open(kernel)?;
     let is_quantised = match kernel.output.dtype {
         DType::Quant(ir::quant::Format::Q8A) => true,
@@ -38,16 +46,16 @@ pub(super) fn place(kernel: &BodyKernel, ranged: [Option<Axis>; 2]) -> Result<Tr
         _ => false,
     };
     let outermost = Scope { bound: 0, is_vector: false, steps: vec![], have: HashSet::new() };
-    let mut place = Place { terms, scopes: vec![outermost], roots: vec![root], is_quantised };
+    let mut place = Place { terms, scopes: vec![outermost], roots: vec![root], is_quantised, functions };
     place.check_output(kernel, root)?;
     let offset = place.output_offset(kernel, &point)?;
-    place.output(0, kernel.output.rank() as Axis, root)?;
+    place.output(kernel, 0, root)?;
     let steps = place.scopes.pop().expect("the outermost scope stays open").steps;
     let rows = usize::from(is_quantised);
     Ok(Tree { terms: place.terms, steps, output: kernel.output.clone(), offset, ranged, rows })
 }
 
-impl Place {
+impl Place<'_> {
     fn check_output(&self, kernel: &BodyKernel, root: Id) -> Result<(), BodyError> {
         let output = &kernel.output;
         let expected = Elem::of(output.dtype).map_or(super::Ty::F32, Elem::ty);
@@ -80,9 +88,9 @@ impl Place {
     }
 
     /// The loops over the output's axes from `axis` on, with what they hold.
-    fn output(&mut self, axis: Axis, rank: Axis, root: Id) -> Result<(), BodyError> {
+    fn output(&mut self, kernel: &BodyKernel, axis: Axis, root: Id) -> Result<(), BodyError> {
         let is_wide = |a: &Axis| self.terms.constant(self.terms.axes[*a as usize].extent) != Some(1);
-        let mut wide = (axis..rank).filter(is_wide);
+        let mut wide = (axis..kernel.output.rank() as Axis).filter(is_wide);
         let (Some(axis), next) = (wide.next(), wide.next()) else {
             self.need(root)?;
             self.push(Step::Store(root));
@@ -90,10 +98,17 @@ impl Place {
         };
         if next.is_some() {
             self.open(axis, false);
-            self.output(axis + 1, rank, root)?;
+            self.output(kernel, axis + 1, root)?;
             let steps = self.close();
             let span = Span { from: 0, to: None, steps, values: vec![] };
             self.push(Step::Loop(Loop { axis, vectors: None, folds: vec![], spans: vec![span] }));
+            return Ok(());
+        }
+        if let Some(row) = self.row(kernel, root, axis)? {
+            self.push(row);
+            if self.is_quantised {
+                self.push(Step::Finish);
+            }
             return Ok(());
         }
         let is_vector = self.is_worth_vectors(root, axis);
@@ -115,6 +130,49 @@ impl Place {
             self.push(Step::Finish);
         }
         Ok(())
+    }
+
+    /// The step that computes a row by a function of the backend, if there is one that is the root.
+    fn row(&mut self, kernel: &BodyKernel, root: Id, axis: Axis) -> Result<Option<Step>, BodyError> {
+        if !(self.is_quantised || kernel.output.dtype == DType::F32) {
+            return Ok(None);
+        }
+        let loads = self.row_loads(root, axis);
+        for (function, row) in self.functions.iter().enumerate() {
+            let pairs = loads.iter().flat_map(|&x| loads.iter().map(move |&y| vec![x, y]));
+            let singles = loads.iter().map(|&x| vec![x]);
+            let choices: Vec<_> = if row.args == 1 { singles.collect() } else { pairs.collect() };
+            for args in choices {
+                if open::apply(&mut self.terms, &row.body, &args)? == root {
+                    for &load in &args {
+                        self.terms.operands(load).into_iter().try_for_each(|o| self.need(o))?;
+                    }
+                    return Ok(Some(Step::Row { function, name: row.name, args }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a row is computed from, if that is but a few loads of neighbouring f32 and arithmetic on them.
+    fn row_loads(&self, root: Id, axis: Axis) -> Vec<Id> {
+        let (mut seen, mut todo, mut loads) = (HashSet::new(), vec![root], vec![]);
+        while let Some(id) = todo.pop() {
+            match *self.terms.node(id) {
+                _ if !seen.insert(id) => {}
+                Node::Load { elem: Elem::F32, offset, guard: None, .. } => {
+                    let are_neighbours = self.terms.step(offset, axis) == Some(Elem::F32.bytes());
+                    if !are_neighbours || loads.len() == ROW_LOADS_MAX {
+                        return vec![];
+                    }
+                    loads.push(id);
+                }
+                Node::F32(_) => {}
+                Node::Unary(..) | Node::Binary(..) | Node::Fma(..) => todo.extend(self.terms.operands(id)),
+                _ => return vec![],
+            }
+        }
+        loads
     }
 
     fn open(&mut self, axis: Axis, is_vector: bool) {

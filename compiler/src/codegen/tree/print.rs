@@ -46,6 +46,11 @@ impl Printer<'_> {
                     let at = self.term(self.tree.offset);
                     writeln!(self.text, "{indent}quantise row 0 to out[{at}]")?;
                 }
+                Step::Row { name, args, .. } => {
+                    let at = self.term(self.tree.offset);
+                    let args: Vec<_> = args.iter().map(|&a| self.expanded(a)).collect();
+                    writeln!(self.text, "{indent}out[{at}], its row = {name}({})", args.join(", "))?;
+                }
                 Step::Loop(l) => self.one_loop(l, depth)?,
             }
         }

@@ -5,6 +5,7 @@
 pub mod attention;
 mod codes;
 pub mod embed_rows;
+pub(super) mod gated;
 pub mod kv_append;
 pub mod layout;
 pub mod linear;

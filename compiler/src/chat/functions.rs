@@ -1,10 +1,9 @@
 //! What transformers gives to templates beyond Jinja: exceptions, the date, and JSON as Python writes it.
 use super::clock::DateTime;
 use super::print::{self, Layout};
-use minijinja::value::{Kwargs, Object, ObjectRepr, Value, ValueKind};
+use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 use std::fmt;
-use std::sync::Arc;
 
 /// What a template says when it refuses a conversation.
 #[derive(Debug)]
@@ -18,28 +17,17 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Python's `None` where a conversation has no tools: over it, unlike over minijinja's, a loop is an error.
-#[derive(Debug)]
-struct Absent;
+/// The filter that refuses to loop over none, as Python does and minijinja does not.
+pub(super) const GIVEN: &str = "given";
 
-impl Object for Absent {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
+fn given(value: &Value) -> Result<Value, Error> {
+    if value.is_none() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "none is not iterable"));
     }
-
-    fn is_true(self: &Arc<Self>) -> bool {
-        false
-    }
+    Ok(value.clone())
 }
 
-pub(super) fn absent() -> Value {
-    Value::from_object(Absent)
-}
-
-pub(super) fn is_none(value: &Value) -> bool {
-    value.is_none() || value.downcast_object_ref::<Absent>().is_some()
-}
-
+/// minijinja holds none for iterable, Python does not.
 fn is_iterable(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::String)
 }
@@ -47,7 +35,7 @@ fn is_iterable(value: &Value) -> bool {
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", to_json);
-    environment.add_test("none", is_none);
+    environment.add_filter(GIVEN, given);
     environment.add_test("iterable", is_iterable);
     environment.add_filter("string", |value: &Value| print::text(value));
 }

@@ -1,7 +1,8 @@
 //! Chat templates: from a conversation to the text that a model expects, as transformers renders it.
 //!
 //! Templates are programs of strangers. They run with a budget of instructions and of output, have no
-//! access to anything but the conversation, and end in an error where they go beyond.
+//! access to anything but the conversation, and end in an error where they go beyond. What they keep in
+//! variables is not counted: a template that doubles a text on purpose can still ask for memory.
 mod clock;
 mod functions;
 mod print;
@@ -79,7 +80,7 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         functions::add(&mut environment);
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(NAME, translated(source))
             .map_err(|error| ChatError::Template(error.to_string()))?;
         Ok(Self { environment })
     }
@@ -93,8 +94,8 @@ impl ChatTemplate {
         let list = |values: &[serde_json::Value]| values.iter().map(value).collect::<Value>();
         let context = minijinja::context! {
             messages => list(conversation.messages),
-            tools => conversation.tools.map_or_else(functions::absent, list),
-            documents => functions::absent(),
+            tools => conversation.tools.map_or(Value::from(()), list),
+            documents => Value::from(()),
             add_generation_prompt => conversation.add_generation_prompt,
             bos_token => conversation.bos,
             eos_token => conversation.eos,
@@ -145,25 +146,28 @@ fn value(json: &serde_json::Value) -> Value {
     }
 }
 
-/// The template with transformers' `generation` tags, which mark what the assistant says for training, as
-/// conditions that hold: they keep their scope and their trimming of blanks.
-fn without_generation_tags(source: &str) -> String {
+/// The template in minijinja's dialect. transformers' `generation` tags, which mark what the assistant says
+/// for training, become conditions that hold: they keep their scope and their trimming of blanks. A loop over
+/// tools that nobody gave becomes the error that it is in Python.
+fn translated(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
         let Some(end) = rest[start..].find("%}").map(|len| start + len) else { break };
         let tag = &rest[start + 2..end];
-        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        let condition = match word {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            other => other,
+        let words = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let translation = match words {
+            "generation" => Some("if true".to_owned()),
+            "endgeneration" => Some("endif".to_owned()),
+            _ if words.starts_with("for ") && words.ends_with(" in tools") => {
+                Some(format!("{words} | {}", functions::GIVEN))
+            }
+            _ => None,
         };
         out.push_str(&rest[..start + 2]);
-        if condition == word {
-            out.push_str(tag);
-        } else {
-            out.push_str(&tag.replace(word, &format!(" {condition} ")));
+        match translation {
+            Some(translation) => out.push_str(&tag.replace(words, &format!(" {translation} "))),
+            None => out.push_str(tag),
         }
         rest = &rest[end..];
     }
@@ -215,6 +219,23 @@ mod tests {
         let source =
             "a{% generation %}b{% endgeneration %}c  {%- generation -%}  d  {%- endgeneration -%}  e";
         assert_eq!(render(source).unwrap(), "abcde");
+    }
+
+    #[test]
+    fn nothing_is_nothing_as_in_python() {
+        let source = "{{ tools == none }} {{ tools is iterable }} {{ [none, true, 'a'] }} {{ missing }}";
+        assert_eq!(render(source).unwrap(), "True False [None, True, 'a'] ");
+        let error = render("{% for tool in tools %}{% endfor %}").unwrap_err();
+        assert!(error.to_string().contains("none is not iterable"), "{error}");
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let source = r#"{{ {"a": [1, 2.5, "é\n"], "b": {}} | tojson }} {{ [1] | tojson(indent=2) }} {{ ["é😀"] | tojson(ensure_ascii=true) }} {{ {"b": 1, "a": 2} | tojson(separators=(",", ":"), sort_keys=true) }}"#;
+        let expected = r#"{"a": [1, 2.5, "é\n"], "b": {}} [
+  1
+] ["\u00e9\ud83d\ude00"] {"a":2,"b":1}"#;
+        assert_eq!(render(source).unwrap(), expected);
     }
 
     #[test]

@@ -1,5 +1,4 @@
 //! Values as Python writes them: what a template prints, and JSON.
-use super::functions::is_none;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use std::fmt::Write;
@@ -32,7 +31,7 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
 fn repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     within(depth)?;
     match value.kind() {
-        _ if is_none(value) => out.push_str("None"),
+        ValueKind::None => out.push_str("None"),
         ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::String => quoted(out, value.as_str().unwrap_or_default()),
@@ -98,7 +97,7 @@ pub(super) fn json(value: &Value, layout: &Layout) -> Result<String, Error> {
 fn write_json(out: &mut String, value: &Value, layout: &Layout, depth: usize) -> Result<(), Error> {
     within(depth)?;
     match value.kind() {
-        _ if is_none(value) => out.push_str("null"),
+        ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::String => json_string(out, value.as_str().unwrap_or_default(), layout),
         ValueKind::Seq | ValueKind::Iterable => {

@@ -1,13 +1,19 @@
 //! What the binary `heddle` is made of: one module per subcommand, and what they share.
 //!
 //! It is a library so that tests of whole models find their files as a user's command would, by [`cache`].
+mod answer;
 pub mod cache;
+mod choices;
+pub mod compile;
 pub mod devices;
 pub mod inspect;
 pub mod interrupt;
+mod load;
 pub mod models;
 pub mod output;
 mod progress;
+mod prompt;
 pub mod pull;
 pub mod rm;
+pub mod run;
 pub mod tokenize;

@@ -1,6 +1,6 @@
 //! The binary `heddle`: parses the command line, runs one subcommand, turns its result into an exit code.
 use clap::{Parser, Subcommand};
-use cli::{devices, inspect, interrupt, models, output, pull, rm, tokenize};
+use cli::{compile, devices, inspect, interrupt, models, output, pull, rm, run, tokenize};
 use std::process::ExitCode;
 
 /// Compiles language models into plans that you can read, and runs exactly those plans.
@@ -13,6 +13,8 @@ struct Heddle {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Options),
+    Compile(compile::Options),
     Pull(pull::Options),
     Models(models::Options),
     Rm(rm::Options),
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         }
     };
     let result = interrupt::install().and_then(|()| match heddle.command {
+        Command::Run(options) => run::run(options),
+        Command::Compile(options) => compile::run(options),
         Command::Pull(options) => pull::run(options),
         Command::Models(options) => models::run(options),
         Command::Rm(options) => rm::run(options),

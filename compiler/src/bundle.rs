@@ -63,7 +63,7 @@ impl Bundle {
                 reason: "it exists and holds something else".into(),
             });
         }
-        let partial = sibling(dir, "partial");
+        let partial = Self::partial(dir);
         let _ = fs::remove_dir_all(&partial);
         let written = Self::fill(&partial, compiled, checkpoint, progress).and_then(|()| {
             let old = sibling(dir, "old");
@@ -104,6 +104,11 @@ impl Bundle {
         put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
         pack::write(&compiled.plan, checkpoint, &compiled.derived, &dir.join(WEIGHTS), progress)?;
         put(PLAN, &compiled.plan.to_text())
+    }
+
+    /// Where a bundle stands while [`Bundle::write`] fills it: what an interrupted process has to remove.
+    pub fn partial(dir: &Path) -> PathBuf {
+        sibling(dir, "partial")
     }
 
     /// Whether the folder looks like a bundle.

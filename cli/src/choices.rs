@@ -1,0 +1,237 @@
+//! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
+use anyhow::bail;
+use clap::Args;
+use ir::DType;
+use ir::plan::{self, Options};
+use runtime::SamplerOptions;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How a model is compiled; each changes the plan.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Compilation")]
+pub(crate) struct Compilation {
+    /// Most tokens of one conversation [default: what the model was made for, up to 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+    /// Most conversations at once [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_batch: Option<u32>,
+    /// Worker threads [default: every core this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Refuse a plan that needs more memory than this: bytes, or with a unit, as in 512MiB or 2GB
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
+    /// What products with quantised weights take: int8 is fast, f32 exact [default: int8]
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) activations: Option<Activations>,
+    /// How keys and values are kept [default: f16, with f32 activations f32]
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) kv: Option<Kv>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Activations {
+    Int8,
+    F32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kv {
+    F16,
+    F32,
+}
+
+/// How large the steps of a plan may be; each subcommand knows what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Steps {
+    /// Most tokens.
+    pub(crate) chunk: u32,
+    /// Most rows of logits; more where more conversations are decoded at once.
+    pub(crate) rows: u32,
+}
+
+impl Steps {
+    /// Long prompts, of which only what follows the last token matters.
+    pub(crate) const GENERATION: Steps = Steps { chunk: 512, rows: 1 };
+    /// Logits behind every token, which are large.
+    pub(crate) const EVALUATION: Steps = Steps { chunk: 128, rows: 128 };
+}
+
+impl Compilation {
+    /// What a plan is told, for a model made for `limit` tokens.
+    pub(crate) fn options(&self, limit: u64, steps: Steps) -> Options {
+        let max_batch = self.max_batch.unwrap_or(1);
+        let exact = self.activations == Some(Activations::F32);
+        Options {
+            context: self.context.unwrap_or(limit.min(4096) as u32),
+            max_batch,
+            chunk: steps.chunk.max(max_batch),
+            rows: steps.rows.max(max_batch),
+            page: 32,
+            kv: match self.kv.unwrap_or(if exact { Kv::F32 } else { Kv::F16 }) {
+                Kv::F16 => DType::F16,
+                Kv::F32 => DType::F32,
+            },
+            activations: if exact { plan::Activations::F32 } else { plan::Activations::Int8 },
+            memory: self.memory,
+        }
+    }
+
+    /// The size of the device's team.
+    pub(crate) fn team(&self) -> u32 {
+        let usable = || std::thread::available_parallelism().map_or(1, |n| n.get().min(1024) as u32);
+        self.threads.unwrap_or_else(usable)
+    }
+}
+
+/// How the next token is chosen, and when an answer ends.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Generation")]
+pub(crate) struct Generation {
+    /// Most tokens of an answer [default: until it ends, or the context is full]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens: Option<u32>,
+    /// Higher is more surprising; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Choose among the K likeliest; 0 is all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Choose among the likeliest that together have this probability; 1 is all
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    top_p: f32,
+    /// Choose among those at least P times as likely as the likeliest; 0 is all
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    min_p: f32,
+    /// Above 1, what was said lately becomes less likely
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    repeat_penalty: f32,
+    /// The same seed gives the same answer [default: from the clock]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Always take the likeliest token
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "seed"])]
+    greedy: bool,
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Go on where the model would end its answer
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+}
+
+impl Generation {
+    /// What the sampler needs; refuses values that mean nothing.
+    pub(crate) fn sampler(&self) -> anyhow::Result<SamplerOptions> {
+        let fractions = [("top-p", self.top_p), ("min-p", self.min_p)];
+        for (name, value) in fractions {
+            if !(0.0..=1.0).contains(&value) {
+                bail!("--{name} is {value}, expected a fraction from 0 to 1");
+            }
+        }
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            bail!("--temperature is {}, expected 0 or more", self.temperature);
+        }
+        if !(self.repeat_penalty.is_finite() && self.repeat_penalty > 0.0) {
+            bail!("--repeat-penalty is {}, expected more than 0", self.repeat_penalty);
+        }
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        Ok(SamplerOptions {
+            temperature: if self.greedy { 0.0 } else { self.temperature },
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            seed: self.seed.unwrap_or_else(clock),
+            ..SamplerOptions::default()
+        })
+    }
+}
+
+/// Reads `4096`, `512MiB`, `1.5 GB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("unknown unit `{unit}`, expected e.g. MB, MiB, GB, GiB")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("expected bytes, e.g. 512MiB; found `{text}`"))?;
+    Ok((number * factor) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        compilation: Compilation,
+        #[command(flatten)]
+        generation: Generation,
+    }
+
+    fn line(args: &str) -> Result<Line, clap::Error> {
+        Line::try_parse_from(["heddle"].into_iter().chain(args.split_whitespace()))
+    }
+
+    #[test]
+    fn bytes_come_with_and_without_units() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(bytes("1.5 gb"), Ok(1_500_000_000));
+        for bad in ["", "MB", "1..2", "-1", "3 parsecs", "1e9"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn compilation_has_defaults_and_bounds() {
+        let options = |args| line(args).unwrap().compilation.options(8192, Steps::GENERATION);
+        let plain = options("");
+        assert_eq!((plain.context, plain.max_batch, plain.rows, plain.memory), (4096, 1, 1, None));
+        assert_eq!((plain.kv, plain.activations), (DType::F16, plan::Activations::Int8));
+        let full = options("--context 512 --max-batch 2 --memory 1GB --activations f32");
+        assert_eq!((full.context, full.max_batch, full.rows), (512, 2, 2));
+        assert_eq!((full.memory, full.kv), (Some(1_000_000_000), DType::F32));
+        assert_eq!(options("--activations f32 --kv f16").kv, DType::F16);
+        assert_eq!(line("--threads 3").unwrap().compilation.team(), 3);
+        for bad in ["--context 0", "--threads 0", "--max-batch -1", "--memory much", "--activations f64"] {
+            assert!(line(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn greedy_is_temperature_zero_and_excludes_the_rest() {
+        assert_eq!(line("--greedy").unwrap().generation.sampler().unwrap().temperature, 0.0);
+        assert!(line("--greedy --temperature 1").is_err());
+    }
+
+    #[test]
+    fn the_sampler_gets_what_was_typed() {
+        let generation = line(
+            "--temperature 0.5 --top-k 7 --top-p 0.9 --min-p 0.1 --repeat-penalty 1.1 --seed 42 --stop a --stop b",
+        )
+        .unwrap()
+        .generation;
+        let sampler = generation.sampler().unwrap();
+        assert_eq!((sampler.temperature, sampler.top_k, sampler.top_p), (0.5, 7, 0.9));
+        assert_eq!((sampler.min_p, sampler.repeat_penalty, sampler.seed), (0.1, 1.1, 42));
+        assert_eq!(generation.stop, ["a", "b"]);
+        for bad in ["--top-p 2", "--min-p -1", "--temperature nan", "--repeat-penalty 0"] {
+            let refused = line(&bad.replace(' ', "=")).is_ok_and(|line| line.generation.sampler().is_err());
+            assert!(refused, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `heddle compile`: from a model to a bundle, and what was decided.
+use crate::choices::{Compilation, Steps};
+use crate::{load, output};
+use clap::Args;
+use ir::plan::MemoryProof;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Compile a model into a bundle: its plan, its graph after every pass, its packed weights
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  heddle compile smollm2 -o smollm2.heddle
+  heddle compile gemma3-270m -o gemma.heddle --context 2048 --threads 4
+  heddle compile model.gguf -o m.heddle --memory 512MiB --json | jq .plan_hash")]
+pub struct Options {
+    /// A model file or folder, or a name as `heddle pull` takes it
+    model: String,
+    /// The folder to write; a bundle that is there is replaced
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Print one line of JSON instead of tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compilation: Compilation,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    bundle: PathBuf,
+    plan_hash: String,
+    model: &'a ir::plan::Model,
+    options: &'a ir::plan::Options,
+    devices: &'a [ir::plan::Device],
+    memory: &'a [MemoryProof],
+    stages: Vec<Stage>,
+    total_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    pass: &'static str,
+    changed: bool,
+    ms: f64,
+}
+
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let path = load::model_path(&options.model)?;
+    let compiled = load::make(&path, &options.compilation, Steps::GENERATION, &options.output)?;
+    let plan = &compiled.plan;
+    let stages = compiled.stages.iter().map(|stage| Stage {
+        pass: stage.pass,
+        changed: stage.graph.is_some(),
+        ms: stage.time.as_secs_f64() * 1e3,
+    });
+    let summary = Summary {
+        bundle: options.output,
+        plan_hash: plan.hash(),
+        model: &plan.model,
+        options: &plan.options,
+        devices: &plan.devices,
+        memory: &plan.memory,
+        stages: stages.collect(),
+        total_ms: start.elapsed().as_secs_f64() * 1e3,
+    };
+    if options.json {
+        return output::write_json(&summary);
+    }
+    print(&summary)
+}
+
+fn print(summary: &Summary<'_>) -> anyhow::Result<()> {
+    let o = summary.options;
+    output::write(&format!(
+        "{}: {}, {}, context {}, batch {}, KV cache {}\nplan {}\n\n",
+        summary.bundle.display(),
+        summary.model.architecture,
+        summary
+            .devices
+            .iter()
+            .map(|d| format!("{} with {} threads", d.name, d.threads))
+            .collect::<Vec<_>>()
+            .join(", "),
+        o.context,
+        o.max_batch,
+        o.kv,
+        summary.plan_hash,
+    ))?;
+    let row = |m: &MemoryProof| {
+        let parts = [m.weights, m.states, m.arena, m.scratch, m.staging, m.process, m.total];
+        let device = summary.devices.iter().find(|d| d.id == m.device).map_or("", |d| &d.name);
+        [device.to_string(), m.phase.to_string()].into_iter().chain(parts.map(output::bytes)).collect()
+    };
+    let rows: Vec<Vec<String>> = summary.memory.iter().map(row).collect();
+    let headings =
+        ["DEVICE", "PHASE", " WEIGHTS", " KV CACHE", " ARENA", " SCRATCH", " EDGES", " PROCESS", " TOTAL"];
+    output::write_table(&headings, &rows)?;
+    output::write("\n")?;
+    let row = |s: &Stage| {
+        let changed = if s.changed { "yes" } else { "no" };
+        vec![s.pass.to_string(), changed.to_string(), format!("{:.1} ms", s.ms)]
+    };
+    let rows: Vec<_> = summary.stages.iter().map(row).collect();
+    output::write_table(&["PASS", "CHANGED", " TIME"], &rows)?;
+    output::write(&format!("\n{:.1} s in all\n", summary.total_ms / 1e3))
+}

@@ -115,6 +115,9 @@ impl Cx<'_> {
         };
         let weight = |at: usize| {
             let layout = self.layout(at).ok_or_else(|| format!("input {at} is not packed"))?;
+            if activations == linear::Activations::Int8 && !layout.is_coded() {
+                return Err(format!("q8_a times {}, which holds no codes", layout.name()));
+            }
             Ok(linear::Weight { layout, rows: known(matrix(&inputs[at])?.0)? })
         };
         let weights = (1..own).map(weight).collect::<Result<Vec<_>, String>>()?;

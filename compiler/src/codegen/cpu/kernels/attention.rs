@@ -122,8 +122,8 @@ impl Work for Block<'_> {
     unsafe fn run<S: Simd>(self) {
         let sharing = self.op.sharing();
         unsafe {
-            let mut seen = usize::MAX..0;
-            for token in 0..self.tokens {
+            let mut seen = self.op.seen(self.positions.read());
+            for token in 1..self.tokens {
                 let own = self.op.seen(self.positions.add(token).read());
                 seen = seen.start.min(own.start)..seen.end.max(own.end);
             }
@@ -229,7 +229,7 @@ impl Block<'_> {
                 }
             }
             let mut weights = [[0.0; CHUNK]; R];
-            let mut seen = CHUNK..0;
+            let (mut first, mut end) = (CHUNK, 0);
             for r in 0..R {
                 let own = self.own(row + r, start);
                 if own.is_empty() {
@@ -237,15 +237,15 @@ impl Block<'_> {
                 }
                 let capped = [self.scale::<S>(scores[r][0]), self.scale::<S>(scores[r][1])];
                 self.weigh::<S>(self.state(row + r), capped, own.clone(), &mut weights[r]);
-                seen = seen.start.min(own.start)..seen.end.max(own.end);
+                (first, end) = (first.min(own.start), end.max(own.end));
             }
             let mut part = 0;
             while part + 64 <= op.padded() {
-                self.sum::<S, R, 4>(row, seen.clone(), &weights, part);
+                self.sum::<S, R, 4>(row, first..end, &weights, part);
                 part += 64;
             }
             while part < op.padded() {
-                self.sum::<S, R, 1>(row, seen.clone(), &weights, part);
+                self.sum::<S, R, 1>(row, first..end, &weights, part);
                 part += 16;
             }
         }

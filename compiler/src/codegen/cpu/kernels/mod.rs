@@ -2,6 +2,9 @@
 //!
 //! Matrix products over packed weights, the rows of an embedding, attention over a paged cache and its writing.
 //! Each is one source for all instruction sets ([`simd`]), chosen at run time, with the same bits on each.
+// Rows and vectors are counted through several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 pub mod attention;
 mod codes;
 pub mod embed_rows;

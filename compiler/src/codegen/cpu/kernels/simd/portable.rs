@@ -99,7 +99,7 @@ impl Simd for Portable {
 
     #[inline]
     unsafe fn zip(a: F, b: F) -> (F, F) {
-        let at = |i: usize| if i % 2 == 0 { a[i / 2] } else { b[i / 2] };
+        let at = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
         (from_fn(at), from_fn(|i| at(16 + i)))
     }
 

@@ -1,11 +1,16 @@
-//! Ctrl-C: what a command has begun is tidied up, and the process leaves with exit code 130.
+//! Ctrl-C: what a command has begun is tidied up, and the process leaves with exit code 130; or an answer
+//! ends and the process stays.
 use anyhow::Context;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Deed = Box<dyn FnOnce() + Send>;
 
 static DEEDS: Mutex<Vec<(u64, Deed)>> = Mutex::new(Vec::new());
+
+/// Whether an answer is being given, and whether it was told to stop.
+static ANSWERING: AtomicBool = AtomicBool::new(false);
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 fn deeds() -> MutexGuard<'static, Vec<(u64, Deed)>> {
     DEEDS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -14,6 +19,9 @@ fn deeds() -> MutexGuard<'static, Vec<(u64, Deed)>> {
 /// Takes over the interrupt signal; called once, by `main`.
 pub fn install() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
+        if ANSWERING.load(Ordering::Relaxed) && !STOPPED.swap(true, Ordering::Relaxed) {
+            return;
+        }
         for (_, deed) in deeds().drain(..) {
             deed();
         }
@@ -38,5 +46,29 @@ pub struct OnInterrupt(u64);
 impl Drop for OnInterrupt {
     fn drop(&mut self) {
         deeds().retain(|(id, _)| *id != self.0);
+    }
+}
+
+/// While the returned value lives, the first interrupt asks for a stop and only the second leaves.
+/// One at a time.
+pub(crate) fn stoppable() -> Stoppable {
+    STOPPED.store(false, Ordering::Relaxed);
+    ANSWERING.store(true, Ordering::Relaxed);
+    Stoppable(())
+}
+
+/// See [`stoppable`].
+#[must_use]
+pub(crate) struct Stoppable(());
+
+impl Stoppable {
+    pub(crate) fn is_stopped(&self) -> bool {
+        STOPPED.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        ANSWERING.store(false, Ordering::Relaxed);
     }
 }

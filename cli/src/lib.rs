@@ -2,10 +2,15 @@
 //!
 //! It is a library so that tests of whole models find their files as a user's command would, by [`cache`].
 mod answer;
+pub mod bench;
 pub mod cache;
+pub mod chat;
 mod choices;
 pub mod compile;
 pub mod devices;
+pub mod diff;
+pub mod eval;
+pub mod explain;
 pub mod inspect;
 pub mod interrupt;
 mod load;
@@ -17,3 +22,4 @@ pub mod pull;
 pub mod rm;
 pub mod run;
 pub mod tokenize;
+pub mod verify;

@@ -1,6 +1,9 @@
 //! The binary `heddle`: parses the command line, runs one subcommand, turns its result into an exit code.
 use clap::{Parser, Subcommand};
-use cli::{compile, devices, inspect, interrupt, models, output, pull, rm, run, tokenize};
+use cli::{
+    bench, chat, compile, devices, diff, eval, explain, inspect, interrupt, models, output, pull, rm, run,
+    tokenize, verify,
+};
 use std::process::ExitCode;
 
 /// Compiles language models into plans that you can read, and runs exactly those plans.
@@ -13,8 +16,14 @@ struct Heddle {
 
 #[derive(Subcommand)]
 enum Command {
+    Chat(chat::Options),
     Run(run::Options),
     Compile(compile::Options),
+    Explain(explain::Options),
+    Verify(verify::Options),
+    Diff(diff::Options),
+    Eval(eval::Options),
+    Bench(bench::Options),
     Pull(pull::Options),
     Models(models::Options),
     Rm(rm::Options),
@@ -33,8 +42,14 @@ fn main() -> ExitCode {
         }
     };
     let result = interrupt::install().and_then(|()| match heddle.command {
+        Command::Chat(options) => chat::run(options),
         Command::Run(options) => run::run(options),
         Command::Compile(options) => compile::run(options),
+        Command::Explain(options) => explain::run(options),
+        Command::Verify(options) => verify::run(options),
+        Command::Diff(options) => diff::run(options),
+        Command::Eval(options) => eval::run(options),
+        Command::Bench(options) => bench::run(options),
         Command::Pull(options) => pull::run(options),
         Command::Models(options) => models::run(options),
         Command::Rm(options) => rm::run(options),

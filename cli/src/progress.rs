@@ -20,6 +20,14 @@ pub(crate) fn bytes(what: &str, total: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// A bar that counts `total` of something, silent where there is no terminal.
+pub(crate) fn count(what: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    bar.set_message(what.to_string());
+    set_style(&bar, "{msg} [{bar:30}] {human_pos}/{human_len} {eta}");
+    bar
+}
+
 /// Tells a bar its total, if it was begun without one.
 pub(crate) fn expect(bar: &ProgressBar, total: u64) {
     if bar.length().is_none() {

@@ -1,4 +1,5 @@
-//! `heddle inspect`: what is in a model file, without reading its weights.
+//! `heddle inspect`: what is in a model file, without reading its weights, or in what was compiled from one.
+mod compiled;
 mod gguf;
 mod safetensors;
 
@@ -18,9 +19,12 @@ use std::path::{Path, PathBuf};
 Examples:
   heddle inspect smollm2
   heddle inspect model.safetensors
+  heddle inspect smollm2.heddle
+  heddle inspect smollm2.heddle/graphs/00-import.ir
   heddle inspect model.gguf --json | jq '.[0].totals'")]
 pub struct Options {
-    /// A GGUF or safetensors file, a folder of them, or a name as `heddle pull` takes it
+    /// A GGUF or safetensors file, a folder of them, a name as `heddle pull` takes it; or a bundle, a plan, a
+    /// graph's text
     file: String,
     /// Print a JSON array of files instead of tables; metadata in full
     #[arg(long)]
@@ -62,6 +66,9 @@ struct Total {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let path = Cache::from_env()?.resolve(Some(&options.file))?;
+    if let Some(text) = compiled::read(&path)? {
+        return compiled::print(&text, options.json);
+    }
     let contents = files(&path)?.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
     if options.json {
         return output::write_json(&contents);

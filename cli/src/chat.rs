@@ -1,0 +1,155 @@
+//! `heddle chat`: one answer, or a conversation in the terminal.
+use crate::answer::{Answer, End, answer};
+use crate::choices::{Compilation, Generation, Steps};
+use crate::load::{self, Loaded};
+use crate::prompt::{self, Prompter};
+use crate::{interrupt, output};
+use anyhow::{Context, bail};
+use clap::Args;
+use compiler::chat::message;
+use runtime::Sequence;
+use rustyline::error::ReadlineError;
+use serde_json::Value;
+use std::io::{self, BufRead, IsTerminal};
+
+/// Talk with a model: one answer to a prompt, or a conversation
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  heddle chat 'Why is the sky blue?'
+  heddle chat
+  heddle chat --model smollm2 --system 'Answer in one sentence.' --temperature 0.3
+
+In a conversation, /reset begins anew and /quit leaves. Ctrl-C stops an answer, twice leaves.
+Without a terminal, every line of standard input is a turn.")]
+pub struct Options {
+    /// What to say; without it, a conversation begins
+    prompt: Option<String>,
+    /// A bundle, a model file or folder, or a name as `heddle pull` takes it [default: smollm2]
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<String>,
+    /// What the model is told before everything else
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    generation: Generation,
+    #[command(flatten)]
+    compilation: Compilation,
+}
+
+pub fn run(options: Options) -> anyhow::Result<()> {
+    options.generation.sampler()?;
+    let loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION)?;
+    let prompter = Prompter::new(&loaded.checkpoint, false)?;
+    eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
+    let sequence = Sequence::new(&loaded.session, 0);
+    let system = options.system.map(|system| message("system", &system)).into_iter().collect();
+    let mut chat =
+        Chat { loaded, sequence, prompter, generation: options.generation, messages: system, system: 0 };
+    chat.system = chat.messages.len();
+    match options.prompt {
+        Some(prompt) => chat.say(&prompt::text(prompt.into_bytes())?),
+        None => chat.converse(),
+    }
+}
+
+/// A conversation and its place in the cache.
+struct Chat {
+    loaded: Loaded,
+    sequence: Sequence,
+    prompter: Prompter,
+    generation: Generation,
+    messages: Vec<Value>,
+    /// How many of the messages come before the first turn.
+    system: usize,
+}
+
+impl Chat {
+    /// Turn after turn, until the user leaves.
+    fn converse(&mut self) -> anyhow::Result<()> {
+        if let Prompter::Raw = self.prompter {
+            bail!("the model has no chat template and cannot converse: `heddle run` lets it continue a text");
+        }
+        let mut lines = Lines::new()?;
+        while let Some(line) = lines.next()? {
+            match line.trim() {
+                "" => {}
+                "/quit" | "/exit" => break,
+                "/reset" => self.messages.truncate(self.system),
+                command if command.starts_with('/') => eprintln!("{command} is unknown: /reset, /quit"),
+                text => match self.say(text) {
+                    Err(error) if error.is::<output::ClosedPipe>() => return Err(error),
+                    // The conversation goes on: a shorter prompt or /reset may do.
+                    Err(error) => eprintln!("error: {error:#}"),
+                    Ok(()) => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn: what was said is remembered with its answer, or neither is.
+    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        let turn = self.messages.len();
+        self.messages.push(message("user", text));
+        match self.answer() {
+            Ok(answer) if answer.end == End::Interrupted && answer.text.is_empty() => {
+                self.messages.truncate(turn);
+            }
+            Ok(answer) => {
+                self.messages.push(message("assistant", &answer.text));
+                eprintln!("{}", answer.speeds());
+            }
+            Err(error) => {
+                self.messages.truncate(turn);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Answer> {
+        let prompt = self.prompter.tokens(&self.loaded.tokenizer, &self.messages)?;
+        let stop = interrupt::stoppable();
+        let is_stopped = || stop.is_stopped();
+        let (loaded, sequence) = (&mut self.loaded, &mut self.sequence);
+        let answer = answer(loaded, sequence, &prompt, &self.generation, &is_stopped, &mut output::write)?;
+        output::write("\n")?;
+        Ok(answer)
+    }
+}
+
+/// What the user says, line by line: edited in a terminal, else as it comes.
+enum Lines {
+    Terminal(Box<rustyline::DefaultEditor>),
+    Input,
+}
+
+impl Lines {
+    fn new() -> anyhow::Result<Lines> {
+        if !io::stdin().is_terminal() {
+            return Ok(Lines::Input);
+        }
+        Ok(Lines::Terminal(Box::new(rustyline::DefaultEditor::new().context("cannot edit lines here")?)))
+    }
+
+    /// The next line; none when the user leaves.
+    fn next(&mut self) -> anyhow::Result<Option<String>> {
+        match self {
+            Lines::Terminal(editor) => match editor.readline("> ") {
+                Ok(line) => {
+                    // A history that cannot grow is no reason to stop talking.
+                    let _ = editor.add_history_entry(&line);
+                    Ok(Some(line))
+                }
+                Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(None),
+                Err(error) => Err(error).context("cannot read the terminal"),
+            },
+            Lines::Input => {
+                let mut line = String::new();
+                let read = io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
+                Ok((read > 0).then_some(line))
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `heddle verify`: whether a bundle is sound, as it stands.
+use crate::{load, output};
+use anyhow::bail;
+use clap::Args;
+use compiler::{Bundle, CompileError, codegen};
+use std::path::PathBuf;
+
+/// Check a bundle: its plan line by line, its weights, its model, the code of its kernels
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  heddle verify smollm2.heddle")]
+pub struct Options {
+    /// The bundle
+    dir: PathBuf,
+}
+
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let bundle = Bundle::open(&options.dir)?;
+    let plan = &bundle.plan;
+    let found = compiler::hash(&bundle.checkpoint.files())?;
+    if found != plan.model.sha256 {
+        let (path, expected) = (bundle.checkpoint.source.clone(), plan.model.sha256.clone());
+        return Err(CompileError::ModelChanged { path, found, expected }.into());
+    }
+    let code = codegen::lower(plan)?;
+    for (kernel, code) in plan.kernels.iter().zip(&code) {
+        let needed = code.scratch_bytes() as u64;
+        if needed > kernel.scratch {
+            let (name, stated) = (&kernel.name, kernel.scratch);
+            bail!("kernel {name} states {stated} bytes of scratch, its code needs {needed}");
+        }
+    }
+    let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
+    output::write(&format!(
+        "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\nmodel {} {}\n",
+        plan.hash(),
+        if bundle.is_edited { ", edited since it was compiled" } else { "" },
+        plan.kernels.len(),
+        plan.buffers.len(),
+        plan.edges.len(),
+        plan.weights.len(),
+        output::bytes(load::predicted_peak(plan)),
+        bundle.checkpoint.source.display(),
+        found,
+    ))
+}

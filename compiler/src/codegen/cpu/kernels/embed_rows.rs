@@ -38,3 +38,35 @@ impl Executable for EmbedRows {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::pack_tile;
+    use super::super::random::Random;
+    use super::*;
+    use ir::DType;
+    use ir::quant::Format;
+
+    #[test]
+    fn ids_choose_rows_and_those_outside_the_table_zeros() {
+        let (dtype, rows, width) = (DType::Quant(Format::Q8_0), 21, 64);
+        let (src, values) = Random(11).weight(dtype, rows * width);
+        let n = Extent { constant: 0, terms: vec![(1, 0)] };
+        let embed = EmbedRows { n, layout: Layout::Q8, rows, width };
+        let mut table = vec![0; Layout::Q8.packed_bytes(rows, width)];
+        for (tile, dst) in table.chunks_exact_mut(Layout::Q8.tile_bytes(width)).enumerate() {
+            pack_tile(dtype, &src, rows, width, tile, dst);
+        }
+        let mut ids = [20i32, 0, 21, -1, 17];
+        let mut out = vec![f32::NAN; ids.len() * width];
+        let args = [table.as_mut_ptr(), ids.as_mut_ptr().cast(), out.as_mut_ptr().cast()];
+        let syms = [ids.len() as i64];
+        unsafe { embed.run(&args, &syms, 0..embed.units(&syms), std::ptr::null_mut()) };
+        for (id, out) in ids.into_iter().zip(out.chunks_exact(width)) {
+            match usize::try_from(id) {
+                Ok(row) if row < rows => assert_eq!(out, &values[row * width..][..width]),
+                _ => assert_eq!(out, vec![0.0; width]),
+            }
+        }
+    }
+}

@@ -20,8 +20,8 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
             change = Change::Some;
         }
     }
-    g.remove_unused(|node| matches!(node.op, Op::Input(_)));
-    Ok(change)
+    let removed = g.remove_unused(|node| matches!(node.op, Op::Input(_)));
+    Ok(if removed > 0 { Change::Some } else { change })
 }
 
 /// The body of a node that may be fused. Rows of a weight stay with the kernel that knows its layout.

@@ -16,8 +16,8 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
             change = Change::Some;
         }
     }
-    g.remove_unused(|node| matches!(node.op, Op::Input(_)));
-    Ok(change)
+    let removed = g.remove_unused(|node| matches!(node.op, Op::Input(_)));
+    Ok(if removed > 0 { Change::Some } else { change })
 }
 
 fn fits(g: &Graph, consumer: NodeId, slot: usize) -> bool {

@@ -211,6 +211,17 @@ fn reductions_to_rows_columns_and_everything() {
 }
 
 #[test]
+fn what_a_select_skips_is_not_read() {
+    let n = size(&Dim::symbol("n"));
+    let is_taken = (axis(1) / int(3)).equals(axis(1) % int(5));
+    // Loads whose place is known only from other loads, and lies outside where the arm is not taken.
+    let place = |k: Expr| load(1, [k]) + axis(1).lt(int(9)).select(int(0), int(1 << 40));
+    let total = sum(n, |k| load(0, [k.clone(), place(k)]));
+    let within = axis(1).lt(int(9)).select(is_taken.select(total, f32(-1.5)), f32(0.25));
+    check(&kernel(&["f32[n, 40]", "i32[n]"], "f32[n, 11]", &within), 40, 1e-5);
+}
+
+#[test]
 fn every_plain_dtype_is_read_and_written() {
     for dtype in ["f32", "f16", "bf16"] {
         let (x, y) = (format!("{dtype}[n, 37]"), format!("{dtype}[n, 37]"));

@@ -8,6 +8,8 @@ mod linear;
 mod open;
 mod place;
 mod print;
+mod rows;
+mod share;
 mod terms;
 
 pub use linear::Linear;
@@ -166,12 +168,12 @@ impl Tree {
     pub fn of_kernel(kernel: &BodyKernel, functions: &[RowFunction]) -> Result<Tree, BodyError> {
         let is_wide = |axis: &usize| kernel.output.shape[*axis].known() != Some(1);
         let mut wide = (0..kernel.output.rank()).filter(is_wide).map(|a| a as Axis);
-        place::place(kernel, [wide.next(), wide.next()], functions)
+        place::place(kernel, functions, [wide.next(), wide.next()], true)
     }
 
     /// The loops of an epilogue, which computes the rows and columns of a tile.
     pub fn of_epilogue(kernel: &BodyKernel, functions: &[RowFunction]) -> Result<Tree, BodyError> {
         let rank = kernel.output.rank() as Axis;
-        place::place(kernel, [rank.checked_sub(2), rank.checked_sub(1)], functions)
+        place::place(kernel, functions, [rank.checked_sub(2), rank.checked_sub(1)], false)
     }
 }

@@ -23,6 +23,7 @@ struct Opening<'a> {
 pub(super) fn open(kernel: &BodyKernel) -> Result<(Terms, Id, Vec<Id>), BodyError> {
     let mut opening =
         Opening { kernel, terms: Terms::default(), done: HashMap::new(), reduced: HashMap::new() };
+    opening.terms.rank = kernel.output.rank() as u32;
     for dim in &kernel.output.shape {
         let extent = opening.dim(dim)?;
         opening.terms.add_axis(extent)?;

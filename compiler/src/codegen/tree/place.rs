@@ -4,40 +4,45 @@ use super::terms::{Axis, COST_EXP, Elem, Id, Node, Source, Terms};
 use super::{BodyError, BodyKernel, Folded, Loop, RowFunction, Span, Step, Tree, Value, cut, open};
 use ir::DType;
 use ir::expr::{Binary, Fold};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Accumulators of a loop together, so that they stay in registers.
-const ACCUMULATORS: usize = 8;
+pub(super) const ACCUMULATORS: usize = 8;
 /// Lanes of a vector; trees are the same on machines with wider ones.
 const LANES: i64 = 4;
 
-/// No row function takes more inputs.
-const ROW_LOADS_MAX: usize = 2;
-
 /// An open loop, or the outside of all.
-struct Scope {
+#[derive(Default)]
+pub(super) struct Scope {
     /// The axes open here, a bit each.
     bound: u64,
     /// Whether coordinates are taken several at a time.
     is_vector: bool,
     steps: Vec<Step>,
     have: HashSet<Id>,
+    /// Dear values that a loop here has written to a row of scratch.
+    pub(super) kept: HashMap<Id, usize>,
 }
 
-struct Place<'a> {
-    terms: Terms,
+pub(super) struct Place<'a> {
+    pub(super) kernel: &'a BodyKernel,
+    pub(super) functions: &'a [RowFunction],
+    pub(super) terms: Terms,
     /// Outermost first.
-    scopes: Vec<Scope>,
+    pub(super) scopes: Vec<Scope>,
     /// What the innermost loop computes: where reductions are looked for that can share a loop.
-    roots: Vec<Id>,
-    is_quantised: bool,
-    functions: &'a [RowFunction],
+    pub(super) roots: Vec<Id>,
+    pub(super) is_quantised: bool,
+    /// Rows of scratch in use.
+    pub(super) rows: usize,
+    pub(super) may_keep: bool,
 }
 
 pub(super) fn place(
     kernel: &BodyKernel,
-    ranged: [Option<Axis>; 2],
     functions: &[RowFunction],
+    ranged: [Option<Axis>; 2],
+    may_keep: bool,
 ) -> Result<Tree, BodyError> {
     let (terms, root, point) = open::open(kernel)?;
     let is_quantised = match kernel.output.dtype {
@@ -45,19 +50,19 @@ pub(super) fn place(
         DType::Quant(format) => return Err(BodyError::Unsupported(format!("an output of {format}"))),
         _ => false,
     };
-    let outermost = Scope { bound: 0, is_vector: false, steps: vec![], have: HashSet::new() };
-    let mut place = Place { terms, scopes: vec![outermost], roots: vec![root], is_quantised, functions };
-    place.check_output(kernel, root)?;
-    let offset = place.output_offset(kernel, &point)?;
-    place.output(kernel, 0, root)?;
-    let steps = place.scopes.pop().expect("the outermost scope stays open").steps;
     let rows = usize::from(is_quantised);
-    Ok(Tree { terms: place.terms, steps, output: kernel.output.clone(), offset, ranged, rows })
+    let (scopes, roots) = (vec![Scope::default()], vec![root]);
+    let mut place = Place { kernel, functions, terms, scopes, roots, is_quantised, rows, may_keep };
+    place.check_output(root)?;
+    let offset = place.output_offset(&point)?;
+    place.output(0, root)?;
+    let steps = place.scopes.pop().expect("the outermost scope stays open").steps;
+    Ok(Tree { terms: place.terms, steps, output: kernel.output.clone(), offset, ranged, rows: place.rows })
 }
 
 impl Place<'_> {
-    fn check_output(&self, kernel: &BodyKernel, root: Id) -> Result<(), BodyError> {
-        let output = &kernel.output;
+    fn check_output(&self, root: Id) -> Result<(), BodyError> {
+        let output = &self.kernel.output;
         let expected = Elem::of(output.dtype).map_or(super::Ty::F32, Elem::ty);
         if self.terms.ty(root) != expected {
             return Err(BodyError::Type { found: self.terms.ty(root), expected });
@@ -71,7 +76,7 @@ impl Place<'_> {
     }
 
     /// In bytes; where rows are quantised, of the row's first block.
-    fn output_offset(&mut self, kernel: &BodyKernel, point: &[Id]) -> Result<Id, BodyError> {
+    fn output_offset(&mut self, point: &[Id]) -> Result<Id, BodyError> {
         let mut flat = Linear::constant(0);
         for (axis, &coordinate) in point.iter().enumerate() {
             let extent = self.terms.linear(self.terms.axes[axis].extent);
@@ -80,7 +85,8 @@ impl Place<'_> {
                 flat = flat.plus(&self.terms.linear(coordinate), 1);
             }
         }
-        let (len, bytes) = (kernel.output.dtype.block_len() as i64, kernel.output.dtype.block_bytes() as i64);
+        let (len, bytes) =
+            (self.kernel.output.dtype.block_len() as i64, self.kernel.output.dtype.block_bytes() as i64);
         let flat = self.terms.sum(flat);
         let blocks = self.terms.floor_div(flat, len);
         let offset = self.terms.linear(blocks).scaled(bytes);
@@ -88,9 +94,9 @@ impl Place<'_> {
     }
 
     /// The loops over the output's axes from `axis` on, with what they hold.
-    fn output(&mut self, kernel: &BodyKernel, axis: Axis, root: Id) -> Result<(), BodyError> {
+    fn output(&mut self, axis: Axis, root: Id) -> Result<(), BodyError> {
         let is_wide = |a: &Axis| self.terms.constant(self.terms.axes[*a as usize].extent) != Some(1);
-        let mut wide = (axis..kernel.output.rank() as Axis).filter(is_wide);
+        let mut wide = (axis..self.kernel.output.rank() as Axis).filter(is_wide);
         let (Some(axis), next) = (wide.next(), wide.next()) else {
             self.need(root)?;
             self.push(Step::Store(root));
@@ -98,13 +104,13 @@ impl Place<'_> {
         };
         if next.is_some() {
             self.open(axis, false);
-            self.output(kernel, axis + 1, root)?;
+            self.output(axis + 1, root)?;
             let steps = self.close();
             let span = Span { from: 0, to: None, steps, values: vec![] };
             self.push(Step::Loop(Loop { axis, vectors: None, folds: vec![], spans: vec![span] }));
             return Ok(());
         }
-        if let Some(row) = self.row(kernel, root, axis)? {
+        if let Some(row) = self.row(root, axis)? {
             self.push(row);
             if self.is_quantised {
                 self.push(Step::Finish);
@@ -114,6 +120,12 @@ impl Place<'_> {
         let is_vector = self.is_worth_vectors(root, axis);
         let mut spans = vec![];
         for part in cut::parts(&mut self.terms, axis, &[root])? {
+            // Before what uses them, for they may keep what this loop needs.
+            for inner in self.reductions_below(part.roots[0]) {
+                if self.is_ready(inner) {
+                    self.need(inner)?;
+                }
+            }
             let whole = self.terms.set_range(axis, part.range);
             self.open(axis, is_vector);
             let around = std::mem::replace(&mut self.roots, part.roots.clone());
@@ -132,52 +144,9 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// The step that computes a row by a function of the backend, if there is one that is the root.
-    fn row(&mut self, kernel: &BodyKernel, root: Id, axis: Axis) -> Result<Option<Step>, BodyError> {
-        if !(self.is_quantised || kernel.output.dtype == DType::F32) {
-            return Ok(None);
-        }
-        let loads = self.row_loads(root, axis);
-        for (function, row) in self.functions.iter().enumerate() {
-            let pairs = loads.iter().flat_map(|&x| loads.iter().map(move |&y| vec![x, y]));
-            let singles = loads.iter().map(|&x| vec![x]);
-            let choices: Vec<_> = if row.args == 1 { singles.collect() } else { pairs.collect() };
-            for args in choices {
-                if open::apply(&mut self.terms, &row.body, &args)? == root {
-                    for &load in &args {
-                        self.terms.operands(load).into_iter().try_for_each(|o| self.need(o))?;
-                    }
-                    return Ok(Some(Step::Row { function, name: row.name, args }));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// What a row is computed from, if that is but a few loads of neighbouring f32 and arithmetic on them.
-    fn row_loads(&self, root: Id, axis: Axis) -> Vec<Id> {
-        let (mut seen, mut todo, mut loads) = (HashSet::new(), vec![root], vec![]);
-        while let Some(id) = todo.pop() {
-            match *self.terms.node(id) {
-                _ if !seen.insert(id) => {}
-                Node::Load { elem: Elem::F32, offset, guard: None, .. } => {
-                    let are_neighbours = self.terms.step(offset, axis) == Some(Elem::F32.bytes());
-                    if !are_neighbours || loads.len() == ROW_LOADS_MAX {
-                        return vec![];
-                    }
-                    loads.push(id);
-                }
-                Node::F32(_) => {}
-                Node::Unary(..) | Node::Binary(..) | Node::Fma(..) => todo.extend(self.terms.operands(id)),
-                _ => return vec![],
-            }
-        }
-        loads
-    }
-
     fn open(&mut self, axis: Axis, is_vector: bool) {
         let bound = self.scopes.last().map_or(0, |s| s.bound) | 1 << axis;
-        self.scopes.push(Scope { bound, is_vector, steps: vec![], have: HashSet::new() });
+        self.scopes.push(Scope { bound, is_vector, ..Scope::default() });
     }
 
     fn close(&mut self) -> Vec<Step> {
@@ -188,18 +157,18 @@ impl Place<'_> {
         self.scopes.last_mut().expect("the outermost scope stays open").steps.push(step);
     }
 
-    fn has(&self, id: Id) -> bool {
+    pub(super) fn has(&self, id: Id) -> bool {
         self.scopes.iter().any(|s| s.have.contains(&id))
     }
 
     /// The outermost open scope in which all axes of the term are open.
-    fn home(&self, id: Id) -> usize {
+    pub(super) fn home(&self, id: Id) -> usize {
         let free = self.terms.free(id);
         self.scopes.iter().position(|s| free & !s.bound == 0).unwrap_or(self.scopes.len() - 1)
     }
 
     /// Computes a term where it belongs, unless it is there.
-    fn need(&mut self, id: Id) -> Result<(), BodyError> {
+    pub(super) fn need(&mut self, id: Id) -> Result<(), BodyError> {
         let is_leaf = match self.terms.node(id) {
             Node::Sum(linear) => linear.terms.is_empty(),
             node => matches!(
@@ -213,7 +182,10 @@ impl Place<'_> {
         // The loops inside are put aside: what is pushed now comes before them.
         let home = self.home(id);
         let inside = self.scopes.split_off(home + 1);
-        if matches!(self.terms.node(id), Node::Reduce { .. }) {
+        if let Some(row) = self.scopes.iter().find_map(|s| s.kept.get(&id).copied()) {
+            self.push(Step::Recall(id, row));
+            self.scopes[home].have.insert(id);
+        } else if matches!(self.terms.node(id), Node::Reduce { .. }) {
             self.fold(id)?;
         } else {
             for operand in self.terms.operands(id) {
@@ -244,14 +216,20 @@ impl Place<'_> {
         let group = self.siblings(id, axis, over);
         let bodies: Vec<Id> = group.iter().map(|&g| self.reduced(g).1).collect();
         let is_inside_vectors = self.scopes.iter().any(|s| s.is_vector);
+        let parts = cut::parts(&mut self.terms, axis, &bodies)?;
+        let kept = if parts.len() == 1 { self.worth_keeping(&group, &bodies, axis) } else { vec![] };
         let mut spans = vec![];
-        for part in cut::parts(&mut self.terms, axis, &bodies)? {
+        for part in parts {
             let whole = self.terms.set_range(axis, part.range);
             self.open(axis, false);
             let around = std::mem::replace(&mut self.roots, part.roots.clone());
             let mut values = vec![];
             for (&member, &root) in group.iter().zip(&part.roots) {
                 values.push(self.value(self.reduced(member).0, root)?);
+            }
+            for (at, &value) in kept.iter().enumerate() {
+                self.need(value)?;
+                self.push(Step::Keep(value, self.rows + at));
             }
             self.roots = around;
             let steps = self.close();
@@ -263,6 +241,10 @@ impl Place<'_> {
         let folds = group.iter().map(|&g| Folded { fold: self.reduced(g).0, result: g }).collect();
         self.push(Step::Loop(Loop { axis, vectors, folds, spans }));
         self.scopes[here].have.extend(group);
+        for value in kept {
+            self.scopes[here].kept.insert(value, self.rows);
+            self.rows += 1;
+        }
         Ok(())
     }
 
@@ -298,47 +280,8 @@ impl Place<'_> {
     }
 
     /// Whether all axes of the term are open.
-    fn is_ready(&self, id: Id) -> bool {
+    pub(super) fn is_ready(&self, id: Id) -> bool {
         self.terms.free(id) & !self.scopes.last().expect("a scope is open").bound == 0
-    }
-
-    /// The reductions that one loop can compute together with `id`: as long, and waiting for no other.
-    fn siblings(&self, id: Id, axis: Axis, over: Id) -> Vec<Id> {
-        let mut seen = HashSet::new();
-        let mut all = vec![];
-        for &root in &self.roots {
-            self.collect(root, &mut seen, &mut all);
-        }
-        let here = self.scopes.len() - 1;
-        let shares = |m: &Id| {
-            *m != id
-                && matches!(*self.terms.node(*m), Node::Reduce { axis: a, over: o, .. } if a == axis && o == over)
-                && !self.has(*m)
-                && self.is_ready(*m)
-                && self.home(*m) == here
-                && self.reductions_below(*m).iter().all(|d| d == m || !self.is_ready(*d) || self.has(*d))
-        };
-        let mut group = vec![id];
-        group.extend(all.into_iter().filter(shares).take(ACCUMULATORS - 1));
-        group
-    }
-
-    /// A reduction and those that it needs, the needed first.
-    fn reductions_below(&self, id: Id) -> Vec<Id> {
-        let mut all = vec![];
-        self.collect(id, &mut HashSet::new(), &mut all);
-        all
-    }
-
-    fn collect(&self, id: Id, seen: &mut HashSet<Id>, all: &mut Vec<Id>) {
-        if seen.insert(id) {
-            for operand in self.terms.operands(id) {
-                self.collect(operand, seen, all);
-            }
-            if matches!(self.terms.node(id), Node::Reduce { .. }) {
-                all.push(id);
-            }
-        }
     }
 
     /// Whether the output's last axis is taken several points at a time: not where it is short, nor where a

@@ -145,6 +145,8 @@ pub struct Terms {
     pub(super) ranges: RefCell<HashMap<Id, Option<(i64, i64)>>>,
     /// The axes, those of the output first.
     pub axes: Vec<AxisInfo>,
+    /// How many axes the output has.
+    pub rank: u32,
     /// How many bytes each input has.
     pub input_bytes: Vec<Id>,
 }
@@ -449,10 +451,11 @@ impl Terms {
                 || self.operands(id).into_iter().any(|o| self.may_read_outside(o, seen)))
     }
 
-    /// The same terms with no reduction over any of these axes: over others as long instead.
+    /// The same terms, but reductions that bear the name of an output axis get an axis of their own, if that axis
+    /// or one inside it is among these: they are about to depend on it, and so to stand inside its loop.
     fn apart(&mut self, id: Id, axes: u64) -> Result<Id, BodyError> {
         self.rebuild(id, &mut HashMap::new(), &|_, _| true, &mut |terms, node| match node {
-            Node::Reduce { fold, axis, over, body } if axes & (1 << axis) != 0 => {
+            Node::Reduce { fold, axis, over, body } if axis < terms.rank && axes >> axis != 0 => {
                 let other = terms.add_axis(over)?;
                 let body = terms.rebuild(
                     body,

@@ -35,7 +35,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     };
     let text = difference(&a, &b);
     if text.is_empty() {
-        eprintln!("no difference");
+        eprintln!("no difference, but perhaps in numbers and offsets");
     }
     output::write(&text)
 }
@@ -111,14 +111,21 @@ fn graph_items(g: &Graph) -> Items {
 
 fn plan_items(plan: &Plan) -> Items {
     let mut unique = Unique::default();
-    let mut items: Items = vec![("model".into(), ron(&plan.model)), ("options".into(), ron(&plan.options))];
+    let mut items: Items = vec![("model".into(), json(&plan.model)), ("options".into(), json(&plan.options))];
     let mut put = |name: String, value: String| items.push((unique.name(&name), value));
-    plan.symbols.iter().for_each(|s| put(format!("symbol {}", s.name), ron(s)));
-    plan.devices.iter().for_each(|d| put(format!("device {}", d.name), ron(d)));
-    plan.memory.iter().for_each(|m| put(format!("memory of {} at {}", m.device, m.phase), ron(m)));
-    plan.edges.iter().for_each(|e| put(format!("edge {}", e.name), ron(e)));
-    plan.weights.iter().for_each(|w| put(format!("weight {}", w.name), ron(w)));
-    plan.states.iter().for_each(|s| put(format!("state {}", s.name), ron(s)));
+    plan.symbols.iter().for_each(|s| put(format!("symbol {}", s.name), json(s)));
+    plan.devices.iter().for_each(|d| put(format!("device {}", d.name), json(d)));
+    plan.memory.iter().for_each(|m| put(format!("memory of {} at {}", m.device, m.phase), json(m)));
+    for e in &plan.edges {
+        let value = format!("{} to {}, {}, {} messages of {} bytes", e.from, e.to, e.ty, e.capacity, e.bytes);
+        put(format!("edge {}", e.name), value);
+    }
+    for w in &plan.weights {
+        put(format!("weight {}", w.name), format!("{}, {}, {}, {} bytes", w.device, w.ty, w.layout, w.bytes));
+    }
+    for s in &plan.states {
+        put(format!("state {}", s.name), format!("{}, {}, {} bytes", s.device, s.ty, s.bytes));
+    }
     for thread in &plan.threads {
         let sizes = (thread.arena_bytes, thread.state_bytes, thread.scratch_bytes);
         put(format!("thread of {}", thread.device), format!("arena, states, scratch {sizes:?}"));
@@ -130,12 +137,10 @@ fn plan_items(plan: &Plan) -> Items {
     items
 }
 
-/// A step by its node, with its kernel and where its arguments lie.
+/// A step by its node, with its kernel and what its arguments are.
 fn step_item(plan: &Plan, step: &Step) -> (String, String) {
     let buffer = |id: ir::plan::BufferId| {
-        plan.buffers
-            .get(id.0 as usize)
-            .map_or_else(|| id.to_string(), |b| format!("{} at {}", b.ty, b.offset))
+        plan.buffers.get(id.0 as usize).map_or_else(|| id.to_string(), |b| b.ty.to_string())
     };
     let edge = |id: ir::plan::EdgeId| {
         plan.edges.get(id.0 as usize).map_or_else(|| id.to_string(), |e| e.name.clone())
@@ -161,6 +166,6 @@ fn step_item(plan: &Plan, step: &Step) -> (String, String) {
     }
 }
 
-fn ron(value: &impl Serialize) -> String {
+fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

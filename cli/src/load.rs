@@ -1,8 +1,8 @@
 //! From a command's model argument to something that runs: the bundle, found or compiled, and its session.
 //!
-//! A plain model is compiled into the cache, once for each model and set of options. Beside a bundle stands
-//! by which build it was made (`.key`); another build makes it anew. The lock is shared by those who open a
-//! bundle and held alone by the one who makes it.
+//! A plain model is compiled into the cache, once for each path and set of options: `bundles/MODEL/OPTIONS`.
+//! Beside a bundle stands by which build it was made (`.key`), for another build makes it anew, and a lock
+//! (`.lock`), shared by those who open the bundle and held alone by the one who makes it.
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
 use crate::{interrupt, output, progress};
@@ -65,9 +65,9 @@ pub(crate) fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
 
 fn cached(cache: &Cache, path: &Path, compilation: &Compilation, steps: Steps) -> anyhow::Result<Bundle> {
     let path = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
-    let folder = cache.root().join("bundles");
+    let folder = bundles_of(cache, &path);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
-    let name = bundle_name(&path, compilation, steps);
+    let name = short_hash(&format!("{compilation:?} {steps:?} {}", compilation.team()));
     let (dir, key) = (folder.join(&name), folder.join(format!("{name}.key")));
     let lock_path = folder.join(format!("{name}.lock"));
     let fault = || format!("cannot lock {}", lock_path.display());
@@ -121,13 +121,14 @@ pub(crate) fn make(
     Ok(compiled)
 }
 
-/// A folder's name for a model and everything that its plan depends on.
-fn bundle_name(path: &Path, compilation: &Compilation, steps: Steps) -> String {
-    let everything = format!("{path:?} {compilation:?} {steps:?} {}", compilation.team());
-    let digest = Sha256::digest(everything);
-    let hex: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+/// The folder of the bundles that were compiled from the model at this absolute path.
+pub(crate) fn bundles_of(cache: &Cache, path: &Path) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    format!("{stem}-{hex}")
+    cache.root().join("bundles").join(format!("{stem}-{}", short_hash(&path.display().to_string())))
+}
+
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What tells one build of heddle from another.

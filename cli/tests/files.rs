@@ -3,13 +3,8 @@ mod support;
 
 use serde_json::Value;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use support::{Done, Home, done};
-
-fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(path)
-}
+use support::{Done, Home, done, fixture};
 
 fn json(done: Done) -> Value {
     serde_json::from_str(&done.ok()).expect("JSON")

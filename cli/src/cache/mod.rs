@@ -3,7 +3,8 @@
 //! Under the cache's root stand
 //! - `models/NAME/`: a model's file or files, and `model.json`, its [`Kept`] record;
 //! - `partial/NAME/`: a model that is on its way; renamed to `models/NAME` when it is whole and checked;
-//! - `locks/NAME`: held by the process that fetches `NAME`.
+//! - `locks/NAME`: held by the process that fetches `NAME`;
+//! - `bundles/`: what was compiled from models, see `load`.
 //!
 //! So a folder under `models` is always complete, and what a killed process leaves can be resumed or overwritten.
 pub mod catalogue;

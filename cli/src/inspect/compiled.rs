@@ -114,7 +114,8 @@ struct GraphSummary {
     name: String,
     /// Inputs and states with their types.
     inputs: BTreeMap<String, String>,
-    outputs: Vec<String>,
+    /// How many results there are of each type.
+    outputs: BTreeMap<String, usize>,
     /// How many nodes there are of each operator.
     operators: BTreeMap<&'static str, usize>,
 }
@@ -129,14 +130,18 @@ impl GraphSummary {
                 inputs.insert(input.name.clone(), node.ty.to_string());
             }
         }
-        let outputs = graph.outputs.iter().map(|id| graph[*id].ty.to_string()).collect();
+        let mut outputs = BTreeMap::new();
+        for id in &graph.outputs {
+            *outputs.entry(graph[*id].ty.to_string()).or_default() += 1;
+        }
         GraphSummary { format: "graph", name: graph.name.clone(), inputs, outputs, operators }
     }
 }
 
 fn print_graph(graph: &GraphSummary) -> anyhow::Result<()> {
     let nodes: usize = graph.operators.values().sum();
-    output::write(&format!("graph {}: {nodes} nodes, returns {}\n\n", graph.name, graph.outputs.join(", ")))?;
+    let returns: Vec<String> = graph.outputs.iter().map(|(ty, n)| format!("{n} × {ty}")).collect();
+    output::write(&format!("graph {}: {nodes} nodes, returns {}\n\n", graph.name, returns.join(", ")))?;
     let rows: Vec<_> = graph.inputs.iter().map(|(name, ty)| vec![name.clone(), ty.clone()]).collect();
     output::write_table(&["INPUT", "TYPE"], &rows)?;
     output::write("\n")?;

@@ -59,10 +59,15 @@ impl Home {
         let root = self.cache();
         let mut names: Vec<String> =
             files.iter().map(|file| file.strip_prefix(&root).expect("below").display().to_string()).collect();
-        names.retain(|name| !name.starts_with("locks/"));
+        names.retain(|name| !name.starts_with("locks/") && !name.ends_with(".lock"));
         names.sort();
         names
     }
+}
+
+/// A file or folder of the fixtures that all tests share.
+pub fn fixture(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(path)
 }
 
 pub fn done(output: Output) -> Done {

@@ -3,9 +3,8 @@ use crate::output;
 use anyhow::{Context, bail};
 use clap::Args;
 use compiler::Bundle;
-use ir::Graph;
 use ir::plan::{Arg, Plan, Step};
-use ir::text::Names;
+use ir::{Graph, NodeId};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -86,27 +85,40 @@ impl Unique {
     }
 }
 
-fn graph_items(g: &Graph) -> Items {
-    let (names, mut unique) = (Names::of(g), Unique::default());
-    let mut keys: HashMap<ir::NodeId, String> = HashMap::new();
-    let mut items = vec![];
+/// A node as a line that does not change when others come and go: it and its operands go by their own names
+/// or their paths, not by numbers.
+pub(crate) struct NamedNode {
+    pub(crate) id: NodeId,
+    pub(crate) name: String,
+    /// Operator, operands, attributes, type.
+    pub(crate) value: String,
+}
+
+/// The nodes of a graph, operands first.
+pub(crate) fn named_nodes(g: &Graph) -> Vec<NamedNode> {
+    let mut unique = Unique::default();
+    let mut names: HashMap<NodeId, String> = HashMap::new();
+    let mut nodes = vec![];
     for id in g.order() {
         let node = &g[id];
-        let own = names.get(id);
-        let key = match (own.starts_with('%'), node.path.as_str()) {
-            (false, _) => unique.name(own),
-            (true, "") => unique.name(node.op.name()),
-            (true, path) => unique.name(path),
+        let own = node.op.given_name();
+        let path = Some(node.path.as_str()).filter(|path| !path.is_empty());
+        let name = unique.name(own.or(path).unwrap_or(node.op.name()));
+        let operands: Vec<&str> = g.inputs(id).iter().map(|operand| names[operand].as_str()).collect();
+        let attributes = match own {
+            Some(_) => String::new(),
+            None => node.op.attributes(),
         };
-        let inputs: Vec<String> = g.inputs(id).iter().map(|n| keys[n].clone()).collect();
-        let attributes = if own.starts_with('%') { node.op.attributes() } else { String::new() };
-        items.push((
-            key.clone(),
-            format!("{}({}) {{{attributes}}}: {}", node.op.name(), inputs.join(", "), node.ty),
-        ));
-        keys.insert(id, key);
+        let attributes = if attributes.is_empty() { attributes } else { format!(" {{{attributes}}}") };
+        let value = format!("{}({}){attributes}: {}", node.op.name(), operands.join(", "), node.ty);
+        nodes.push(NamedNode { id, name: name.clone(), value });
+        names.insert(id, name);
     }
-    items
+    nodes
+}
+
+fn graph_items(g: &Graph) -> Items {
+    named_nodes(g).into_iter().map(|node| (node.name, node.value)).collect()
 }
 
 fn plan_items(plan: &Plan) -> Items {

@@ -1,12 +1,13 @@
 //! `heddle explain`: the graph after each pass that changed it.
 use crate::choices::{Compilation, Steps};
+use crate::diff::{NamedNode, named_nodes};
 use crate::{load, output};
 use anyhow::bail;
 use clap::Args;
 use compiler::codegen::cpu;
 use compiler::import::Checkpoint;
 use compiler::models::step_graph;
-use ir::{Graph, NodeId};
+use ir::Graph;
 use passes::{Cx, PASSES, run_all};
 use similar::TextDiff;
 use std::collections::HashSet;
@@ -47,9 +48,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let plan = options.compilation.options(checkpoint.config.context_length, Steps::GENERATION);
     let mut graph = step_graph(&checkpoint, &plan)?.graph;
     let wanted = options.node.as_deref().map(|node| reference_ids(&graph, node)).transpose()?;
-    let shown = |graph: &Graph| match &wanted {
-        None => graph.to_string(),
-        Some(wanted) => nodes(graph, wanted),
+    let shown = |graph: &Graph| match options.diff || wanted.is_some() {
+        // Numbers of values shift with every pass.
+        true => nodes(graph, wanted.as_ref()),
+        false => graph.to_string(),
     };
     let is_asked = |pass: &str| options.pass.as_deref().is_none_or(|asked| asked == pass);
     let mut before = shown(&graph);
@@ -93,11 +95,11 @@ fn reference_ids(graph: &Graph, name: &str) -> anyhow::Result<HashSet<u32>> {
     Ok(ids)
 }
 
-/// The lines of the nodes that stand for any of the wanted ones.
-fn nodes(graph: &Graph, wanted: &HashSet<u32>) -> String {
-    let text = graph.to_string();
-    // The writer gives every node its line, in this order, behind the line with the graph's name.
-    let lines = graph.order().into_iter().zip(text.lines().skip(1));
-    let is_wanted = |id: &NodeId| graph[*id].stands_for.iter().any(|id| wanted.contains(id));
-    lines.filter(|(id, _)| is_wanted(id)).map(|(_, line)| format!("{}\n", line.trim_start())).collect()
+/// The lines of all nodes, or of those that stand for any of the wanted ones.
+fn nodes(graph: &Graph, wanted: Option<&HashSet<u32>>) -> String {
+    let is_wanted = |node: &NamedNode| {
+        wanted.is_none_or(|wanted| graph[node.id].stands_for.iter().any(|id| wanted.contains(id)))
+    };
+    let lines = named_nodes(graph).into_iter().filter(is_wanted);
+    lines.map(|node| format!("{} = {}\n", node.name, node.value)).collect()
 }

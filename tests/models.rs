@@ -124,7 +124,7 @@ impl Model {
     }
 
     fn start(&self) -> Running {
-        Running::start(&self.checkpoint, exact(64))
+        Running::start(&self.checkpoint, exact(64), 2)
     }
 
     fn chunks_agree(&self) {

@@ -29,12 +29,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Compiles and starts.
-    pub fn start(checkpoint: &Checkpoint, options: Options) -> Running {
+    /// Compiles for one device with a team of `threads`, and starts.
+    pub fn start(checkpoint: &Checkpoint, options: Options, threads: u32) -> Running {
         let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{e}") };
         let dir = TempDir::new().expect("a temporary folder");
         let path = dir.path().join("bundle.heddle");
-        let compiled = compile(checkpoint, options, 2).unwrap_or_else(|e| fail(&e));
+        let compiled = compile(checkpoint, options, threads).unwrap_or_else(|e| fail(&e));
         Bundle::write(&path, &compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
         let code = codegen::lower(&bundle.plan).unwrap_or_else(|e| fail(&e));

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// How a model is spoken to.
 pub(crate) enum Prompter {
     /// By its chat template.
-    Chat(ChatTemplate),
+    Chat(Box<ChatTemplate>),
     /// With text that it continues: it has no template, or the user wants none.
     Raw,
 }
@@ -17,7 +17,7 @@ impl Prompter {
     pub(crate) fn new(checkpoint: &Checkpoint, raw: bool) -> anyhow::Result<Prompter> {
         match checkpoint.chat_template.as_deref().filter(|_| !raw) {
             None => Ok(Prompter::Raw),
-            Some(source) => Ok(Prompter::Chat(ChatTemplate::new(source)?)),
+            Some(source) => Ok(Prompter::Chat(Box::new(ChatTemplate::new(source)?))),
         }
     }
 

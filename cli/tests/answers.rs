@@ -3,7 +3,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use support::{Done, Home, done, fixture};
 
@@ -138,6 +138,30 @@ fn bench_measures_both_speeds() {
     for speed in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
         assert!(measured[speed].as_f64() > Some(0.0), "{measured}");
     }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_ends_the_answer_and_the_conversation_goes_on() {
+    // Of the default model, whose answer takes a while.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heddle"))
+        .args(["chat", "--ignore-eos", "--greedy"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"Tell me a story.\n").unwrap();
+    let mut began = [0; 64];
+    child.stdout.as_mut().unwrap().read_exact(&mut began).unwrap();
+    support::interrupt(&child);
+    input.write_all(b"/nonsense\n").unwrap();
+    drop(input);
+    let done = done(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let (first, rest) = done.err.split_once(" written at ").expect("the answer was counted");
+    assert!(!first.contains("/nonsense") && rest.contains("/nonsense is unknown"), "{done:?}");
 }
 
 /// The default model, in the cache of whoever runs the tests.

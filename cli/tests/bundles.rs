@@ -88,6 +88,18 @@ fn a_damaged_bundle_in_the_cache_is_made_again() {
 }
 
 #[test]
+fn a_bundle_of_another_build_is_made_again() {
+    let home = Home::new();
+    model(&home);
+    run(&home, &["tiny.gguf"]).ok();
+    for file in home.cached().into_iter().filter(|file| file.ends_with(".key")) {
+        fs::write(home.cache().join(file), "heddle of yesterday").unwrap();
+    }
+    assert!(run(&home, &["tiny.gguf"]).err.contains("packing"));
+    assert!(!run(&home, &["tiny.gguf"]).err.contains("packing"));
+}
+
+#[test]
 fn two_processes_that_compile_the_same_do_not_clash() {
     let home = Home::new();
     model(&home);

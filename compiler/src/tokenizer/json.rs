@@ -48,7 +48,7 @@ impl Tokenizer {
             ends: ends(&vocab, eos.into_iter().chain(roles.eos_ids.iter().copied())),
             add_bos: roles.add_bos.unwrap_or_else(|| wants(bos)),
             add_eos: roles.add_eos.unwrap_or_else(|| wants(eos) && eos != bos),
-            engine: Engine::Library(Library(Mutex::new(library))),
+            engine: Engine::Library(Box::new(Library(Mutex::new(library)))),
             vocab,
         })
     }

@@ -66,7 +66,7 @@ pub struct Tokenizer {
 enum Engine {
     Bpe(Bpe, Whole),
     Spm(Spm, Whole),
-    Library(Library),
+    Library(Box<Library>),
 }
 
 /// Names of tokens that end a turn, whether or not a file says so: chat models end with these, and files

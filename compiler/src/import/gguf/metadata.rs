@@ -112,7 +112,9 @@ fn array(cursor: &mut Cursor<'_>, key: &str, what: &str, depth: u32) -> Result<V
     let start = cursor.position();
     match kind.size() {
         // A product beyond u64 is beyond any file, and so is its saturated value.
-        Some(size) => drop(cursor.take(len.saturating_mul(size), what)?),
+        Some(size) => {
+            cursor.take(len.saturating_mul(size), what)?;
+        }
         None if kind == Kind::String => {
             for _ in 0..len {
                 cursor.text(what)?;

@@ -51,6 +51,7 @@ pub(crate) fn bundle(name: Option<&str>, compilation: &Compilation, steps: Steps
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
 pub(crate) fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
     // What compiling took is no part of what running takes.
+    runtime::memory::give_back();
     runtime::memory::reset_peak();
     let Bundle { plan, checkpoint, weights, is_edited, .. } = bundle;
     let (session, tokenizer) = std::thread::scope(|scope| {

@@ -52,21 +52,20 @@ pub enum InterpretError {
     },
 }
 
+/// The values of inputs, states and weights, by name.
+pub type Given<'a> = &'a dyn Fn(&str) -> Option<Tensor>;
+
 /// The values that a sound graph returns, for `given` values of its inputs, states and weights by name.
 ///
 /// Symbols are learned from the extents of what is given; `symbols` has those that cannot be.
-pub fn interpret(
-    g: &Graph,
-    given: &dyn Fn(&str) -> Option<Tensor>,
-    symbols: &Symbols,
-) -> Result<Vec<Tensor>, InterpretError> {
+pub fn interpret(g: &Graph, given: Given<'_>, symbols: &Symbols) -> Result<Vec<Tensor>, InterpretError> {
     interpret_with(g, given, symbols, &mut |n, inputs, symbols| g[n].op.eval(inputs, symbols))
 }
 
 /// The same from the operators' bodies, where they have one: what a backend would compute.
 pub fn interpret_bodies(
     g: &Graph,
-    given: &dyn Fn(&str) -> Option<Tensor>,
+    given: Given<'_>,
     symbols: &Symbols,
 ) -> Result<Vec<Tensor>, InterpretError> {
     interpret_with(g, given, symbols, &mut |n, inputs, symbols| match g[n].op.body(&g.input_types(n)) {
@@ -82,7 +81,7 @@ pub type Compute<'a> = &'a mut dyn FnMut(NodeId, &[&Tensor], &Symbols) -> Result
 /// look on: compare each value with another run's, or count.
 pub fn interpret_with(
     g: &Graph,
-    given: &dyn Fn(&str) -> Option<Tensor>,
+    given: Given<'_>,
     symbols: &Symbols,
     compute: Compute<'_>,
 ) -> Result<Vec<Tensor>, InterpretError> {
@@ -119,7 +118,7 @@ pub fn interpret_with(
 fn take_given(
     g: &Graph,
     order: &[NodeId],
-    given: &dyn Fn(&str) -> Option<Tensor>,
+    given: Given<'_>,
     symbols: &Symbols,
 ) -> Result<(HashMap<NodeId, Tensor>, Symbols), InterpretError> {
     let mut values = HashMap::new();
@@ -198,7 +197,7 @@ mod tests {
             "w" => Some(Tensor::i32(&[2], &[1, 1])),
             name => given(name),
         };
-        let faults: [(&dyn Fn(&str) -> Option<Tensor>, &str); 3] = [
+        let faults: [(Given<'_>, &str); 3] = [
             (&|name| given(name).filter(|_| name != "w"), "w was not given"),
             (&whole, "w was given as i32[2], expected f32[2]: another dtype"),
             (

@@ -33,10 +33,13 @@ impl Default for Cx {
     }
 }
 
+/// The layout of a weight of that type under the operators that use it, and its bytes there; or why there is none.
+pub type Layout = fn(&TensorType, &[&Op]) -> Result<(String, u64), String>;
+
 /// What a backend tells the passes.
 pub struct Target {
-    /// The layout into which it packs a weight that these operators use, and its bytes there; or why it can't.
-    pub layout: fn(&TensorType, &[&Op]) -> Result<(String, u64), String>,
+    /// How it packs weights.
+    pub layout: Layout,
 }
 
 impl Default for Target {

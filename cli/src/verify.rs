@@ -1,6 +1,5 @@
 //! `heddle verify`: whether a bundle is sound, as it stands.
 use crate::{load, output};
-use anyhow::bail;
 use clap::Args;
 use compiler::{Bundle, CompileError, codegen};
 use std::path::PathBuf;
@@ -23,14 +22,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let (path, expected) = (bundle.checkpoint.source.clone(), plan.model.sha256.clone());
         return Err(CompileError::ModelChanged { path, found, expected }.into());
     }
-    let code = codegen::lower(plan)?;
-    for (kernel, code) in plan.kernels.iter().zip(&code) {
-        let needed = code.scratch_bytes() as u64;
-        if needed > kernel.scratch {
-            let (name, stated) = (&kernel.name, kernel.scratch);
-            bail!("kernel {name} states {stated} bytes of scratch, its code needs {needed}");
-        }
-    }
+    codegen::lower(plan)?;
+    bundle.verify_weights()?;
     let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
     output::write(&format!(
         "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\nmodel {} {}\n",

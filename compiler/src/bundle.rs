@@ -21,6 +21,8 @@ const GRAPHS: &str = "graphs";
 struct Manifest {
     /// The hash of the plan as compiled: another one means that a person edited it.
     plan: String,
+    /// SHA-256 of the packed weights.
+    weights: String,
     /// The model file's bytes and time of change, in nanoseconds since 1970: while both are as they
     /// were, the file need not be hashed again.
     model_bytes: u64,
@@ -43,6 +45,8 @@ pub struct Bundle {
     pub checkpoint: Checkpoint,
     /// The packed weights.
     pub weights: Mmap,
+    /// SHA-256 of the packed weights as they were written.
+    weights_hash: String,
 }
 
 impl Bundle {
@@ -100,9 +104,11 @@ impl Bundle {
         }
         let (model_bytes, model_changed) = stamp(&checkpoint.files())?;
         let model_path = fs::canonicalize(&checkpoint.source).unwrap_or_else(|_| checkpoint.source.clone());
-        let manifest = Manifest { plan: compiled.plan.hash(), model_bytes, model_changed, model_path };
+        let packed = dir.join(WEIGHTS);
+        pack::write(&compiled.plan, checkpoint, &compiled.derived, &packed, progress)?;
+        let (plan, weights) = (compiled.plan.hash(), hash(&[packed])?);
+        let manifest = Manifest { plan, weights, model_bytes, model_changed, model_path };
         put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
-        pack::write(&compiled.plan, checkpoint, &compiled.derived, &dir.join(WEIGHTS), progress)?;
         put(PLAN, &compiled.plan.to_text())
     }
 
@@ -147,7 +153,23 @@ impl Bundle {
         let checkpoint = Checkpoint::open(&manifest.model_path)?;
         check_model(&manifest, &checkpoint, &plan)?;
         let is_edited = plan.hash() != manifest.plan;
-        Ok(Bundle { dir: dir.to_owned(), plan, text, is_edited, checkpoint, weights })
+        let weights_hash = manifest.weights;
+        Ok(Bundle { dir: dir.to_owned(), plan, text, is_edited, checkpoint, weights, weights_hash })
+    }
+
+    /// Holds the packed weights to the hash that they had when they were written; reads all of them.
+    pub fn verify_weights(&self) -> Result<(), CompileError> {
+        let found = hex(&Sha256::digest(&self.weights));
+        match found == self.weights_hash {
+            true => Ok(()),
+            false => Err(CompileError::NotABundle {
+                path: self.dir.join(WEIGHTS),
+                reason: format!(
+                    "its sha256 is {found}, expected {}: compile the model again",
+                    self.weights_hash
+                ),
+            }),
+        }
     }
 }
 

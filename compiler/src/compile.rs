@@ -45,9 +45,9 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
 
 /// Compiles every kernel to learn that it can be, and how much scratch it needs.
 fn state_scratch(plan: &mut Plan) -> Result<(), CompileError> {
-    let code = codegen::lower(plan)?;
-    for (kernel, code) in plan.kernels.iter_mut().zip(&code) {
-        kernel.scratch = aligned(code.scratch_bytes() as u64);
+    let needed = codegen::scratch(plan)?;
+    for (kernel, needed) in plan.kernels.iter_mut().zip(needed) {
+        kernel.scratch = aligned(needed);
     }
     plan.threads[0].scratch_bytes = plan.kernels.iter().map(|k| k.scratch).max().unwrap_or(0);
     Ok(())

@@ -23,7 +23,7 @@ struct Task<'a> {
 }
 
 /// Writes all weights to a new file; `progress` is told how many bytes were written, from any thread.
-pub fn write(
+pub(crate) fn write(
     plan: &Plan,
     checkpoint: &Checkpoint,
     derived: &Derived,

@@ -8,8 +8,25 @@ use ir::plan::Plan;
 use runtime::device::Executable;
 use std::sync::Arc;
 
-/// The code of every kernel of a plan, in order of id.
+/// The code of every kernel of a plan, in order of id. A plan that states less scratch than the code needs is refused.
 pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
-    let symbols: Vec<String> = plan.symbols.iter().map(|s| s.name.clone()).collect();
-    cpu::lower(&plan.kernels, &symbols)
+    let code = cpu::lower(&plan.kernels, &symbols(plan))?;
+    for (kernel, code) in plan.kernels.iter().zip(&code) {
+        let needed = code.scratch_bytes() as u64;
+        if needed > kernel.scratch {
+            let reason = format!("states {} bytes of scratch, its code needs {needed}", kernel.scratch);
+            return Err(LowerError::Kernel { kernel: format!("{} {}", kernel.id, kernel.name), reason });
+        }
+    }
+    Ok(code)
+}
+
+/// Bytes of scratch that the code of each kernel needs.
+pub(crate) fn scratch(plan: &Plan) -> Result<Vec<u64>, LowerError> {
+    let code = cpu::lower(&plan.kernels, &symbols(plan))?;
+    Ok(code.iter().map(|code| code.scratch_bytes() as u64).collect())
+}
+
+fn symbols(plan: &Plan) -> Vec<String> {
+    plan.symbols.iter().map(|s| s.name.clone()).collect()
 }

@@ -185,7 +185,7 @@ fn layout(ty: &TensorType, users: &[&Op]) -> Result<(String, u64), String> {
     };
     let extents = ty.extents(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))?;
     match (&extents[..], Layout::of(ty.dtype)) {
-        (&[rows, cols], Some(layout)) if users.iter().all(|u| packs(u)) => {
+        (&[rows, cols], Some(layout)) if users.iter().all(packs) => {
             Ok((layout.name().to_owned(), layout.packed_bytes(rows as usize, cols as usize) as u64))
         }
         _ => Ok((

@@ -13,7 +13,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cranelift_codegen", &["compiler/src/codegen/cpu"]),
     ("cranelift_frontend", &["compiler/src/codegen/cpu"]),
     ("cranelift_native", &["compiler/src/codegen/cpu"]),
-    ("std::arch", &["compiler/src/codegen/cpu"]),
+    ("std::arch", &["compiler/src/codegen/cpu", "cli/src/devices.rs"]),
     ("tokenizers", &["compiler/src/tokenizer"]),
     ("minijinja", &["compiler/src/chat"]),
     ("minijinja_contrib", &["compiler/src/chat"]),

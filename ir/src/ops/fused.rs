@@ -28,12 +28,15 @@ pub struct Anchor {
 }
 
 impl Fused {
-    /// How passes may treat it: as its anchor; else as a reduction where it folds, a pointwise one where not.
+    /// How passes may treat it: as its anchor; else as a reduction where it folds, as movement where its value
+    /// is one element of an input, and as pointwise otherwise.
     pub fn class(&self) -> Class {
+        let moves = matches!(self.body.term(self.body.root()), Term::Load { .. });
         let folds = self.body.terms().iter().any(|t| matches!(t, Term::Reduce { .. }));
         match &self.anchor {
             Some(anchor) => anchor.op.class(),
             None if folds => Class::Reduction,
+            None if moves => Class::Movement,
             None => Class::Pointwise,
         }
     }

@@ -181,7 +181,7 @@ fn edit(bundle: &Path, needle: &str, from: &str, to: &str) -> usize {
 fn an_edit_that_breaks_the_plan_is_caught_with_its_line() {
     let faults = [
         ("(id:5,device:0,ty:", "offset:", "offset:1"),
-        ("name:\"rope\"", "name:\"rope\"", "name:\"ripe\""),
+        ("name:\"kv_append\"", "name:\"kv_append\"", "name:\"kv_upend\""),
         ("name:\"positions\"", "to:Device(0)", "to:Host"),
     ];
     for (needle, from, to) in faults {
@@ -211,6 +211,17 @@ fn a_plan_from_a_newer_version_is_refused() {
     edit(&bundle, "version:", "version: ", "version: 9");
     let refused = home.run(&["run", "tiny.heddle", "--prompt", "a"]).refused();
     assert!(refused.contains("compile the model again"), "{refused}");
+}
+
+#[test]
+fn weights_with_another_byte_are_refused() {
+    let home = Home::new();
+    let weights = compiled(&home).join("weights.bin");
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let refused = home.run(&["verify", "tiny.heddle"]).refused();
+    assert!(refused.contains("weights.bin: its sha256 is"), "{refused}");
 }
 
 #[test]

@@ -7,11 +7,15 @@
 //! | `pass: NAME` | the graph after the pass; it must mean what it meant |
 //! | `explain` | the graph after each pass that changed it, in the order of a compile |
 //! | `plan` | the plan for one CPU device, before a backend states its scratch |
+//! | `tree` | the loop tree of every operator with a body |
+//! | `cpu` | its CLIF |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
 //! `activations = int8` lets the passes quantise what enters quantised products.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
+use compiler::codegen::cpu::{Jit, loop_tree};
+use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
 use ir::plan::{Activations, Device, DeviceId, Model, Options, Symbol};
 use ir::text::{Names, Text, read};
@@ -108,6 +112,10 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("run") => values(&text.graph, &settings),
         Some("explain") => stages(&text.graph, &context(&settings)?),
         Some("plan") => plan(text.graph, &context(&settings)?),
+        Some("tree") => each_body(&text.graph, |kernel| Ok(loop_tree(kernel)?.to_string())),
+        Some("cpu") => {
+            each_body(&text.graph, |kernel| Ok(Jit::new()?.clif(&loop_tree(kernel)?, kernel.inputs.len())?))
+        }
         Some(asked) if asked.starts_with("pass:") => {
             passed(&text.graph, asked[5..].trim(), &context(&settings)?)
         }
@@ -188,6 +196,22 @@ fn plan(mut g: Graph, cx: &Cx) -> Result<String, Failed> {
     };
     let plan = schedule::run(cx, &g, request)?;
     Ok(plan.to_text())
+}
+
+/// What becomes of every operator that has a body.
+fn each_body(g: &Graph, shown: impl Fn(&BodyKernel) -> Result<String, BodyError>) -> Result<String, Failed> {
+    sound(g)?;
+    let names: BTreeSet<&str> =
+        g.nodes().flat_map(|n| &g[n].ty.shape).flat_map(|d| d.terms().map(|(name, _)| name)).collect();
+    let symbols: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let mut text = String::new();
+    for n in g.nodes() {
+        let inputs: Vec<_> = g.inputs(n).iter().map(|&i| g[i].ty.clone()).collect();
+        let Some(body) = g[n].op.body(&inputs) else { continue };
+        let kernel = BodyKernel { inputs, output: g[n].ty.clone(), body, symbols: symbols.clone() };
+        text += &format!("{}: {}\n{}", g[n].op.name(), kernel.output, shown(&kernel)?);
+    }
+    Ok(text)
 }
 
 /// Both graphs return the same for drawn inputs, or neither returns.

@@ -45,7 +45,7 @@ enum Cuts {
 
 /// Compiles a kernel that is given by its body.
 pub fn compile_body(kernel: &BodyKernel, jit: &mut Jit) -> Result<BodyExecutable, BodyError> {
-    let tree = Tree::of_kernel(kernel, &ROWS.functions)?;
+    let tree = loop_tree(kernel)?;
     let code = jit.compile(&tree, kernel.inputs.len())?;
     let extent = |dim: &Dim| extent(dim, &kernel.symbols);
     let one = Dim::from(1);
@@ -61,6 +61,11 @@ pub fn compile_body(kernel: &BodyKernel, jit: &mut Jit) -> Result<BodyExecutable
         cost: cost(&tree, &tree.steps, 1),
         scratch_bytes: scratch_bytes(&tree),
     })
+}
+
+/// The loops of a kernel, with rows left to functions where this backend has them.
+pub fn loop_tree(kernel: &BodyKernel) -> Result<Tree, BodyError> {
+    Tree::of_kernel(kernel, &ROWS.functions)
 }
 
 fn scratch_bytes(tree: &Tree) -> usize {

@@ -266,3 +266,12 @@ pub(super) struct Load {
     pub(super) offset: Id,
     pub(super) guard: Option<Id>,
 }
+
+impl Load {
+    pub(super) fn of(node: &Node) -> Option<Load> {
+        match *node {
+            Node::Load { from, elem, offset, guard, .. } => Some(Load { from, elem, offset, guard }),
+            _ => None,
+        }
+    }
+}

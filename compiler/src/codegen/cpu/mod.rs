@@ -9,6 +9,6 @@ mod memory;
 mod quantise;
 mod values;
 
-pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue};
+pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue, loop_tree};
 pub use jit::Jit;
 pub use lower::{lower, target};

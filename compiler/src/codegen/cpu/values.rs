@@ -62,17 +62,10 @@ impl Emit<'_, '_> {
         self.tree.terms.range(id).is_some_and(|(low, high)| fits(low) && fits(high))
     }
 
-    fn load_of(&self, node: &Node) -> Option<Load> {
-        match *node {
-            Node::Load { from, elem, offset, guard, .. } => Some(Load { from, elem, offset, guard }),
-            _ => None,
-        }
-    }
-
     /// One value: the point at hand, or one lane of the vectors in flight.
     fn point(&mut self, id: Id, form: Form) -> Value {
         let node = self.tree.terms.node(id).clone();
-        if let Some(load) = self.load_of(&node) {
+        if let Some(load) = Load::of(&node) {
             return self.load_point(&load, form);
         }
         match node {
@@ -291,7 +284,7 @@ impl Emit<'_, '_> {
     fn vector(&mut self, id: Id, vector: u8) -> Value {
         let node = self.tree.terms.node(id).clone();
         let form = Form::Vector(vector);
-        if let Some(load) = self.load_of(&node) {
+        if let Some(load) = Load::of(&node) {
             return self.load_vector(&load, vector);
         }
         let wide = match node {

@@ -281,3 +281,74 @@ fn corners(a: (i64, i64), b: (i64, i64), f: impl Fn(i64, i64) -> Option<i64>) ->
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::expr::Compare;
+
+    /// Terms with an axis below 576 and a symbol.
+    fn terms() -> (Terms, Id, Id) {
+        let mut terms = Terms::default();
+        let extent = terms.int(576);
+        let axis = terms.add_axis(extent).expect("there is room");
+        let (j, n) = (terms.axis(axis), terms.make(Node::Symbol(0)).expect("a symbol"));
+        (terms, j, n)
+    }
+
+    fn int(terms: &mut Terms, op: Binary, a: Id, b: i64) -> Id {
+        let b = terms.int(b);
+        terms.make(Node::Binary(op, a, b)).expect("both are ints")
+    }
+
+    #[test]
+    fn a_remainder_cancels_against_its_quotient() {
+        let (mut terms, j, _) = terms();
+        let quotient = int(&mut terms, Binary::Div, j, 24);
+        let whole = int(&mut terms, Binary::Mul, quotient, 24);
+        let rest = int(&mut terms, Binary::Rem, j, 24);
+        assert_eq!(terms.make(Node::Binary(Binary::Add, whole, rest)), Ok(j));
+    }
+
+    #[test]
+    fn quotients_are_resolved_where_ranges_allow() {
+        let (mut terms, j, _) = terms();
+        let scaled = int(&mut terms, Binary::Mul, j, 1024);
+        let ahead = int(&mut terms, Binary::Add, scaled, 1000);
+        let quotient = int(&mut terms, Binary::Div, ahead, 1024);
+        assert_eq!(quotient, j);
+        let past = int(&mut terms, Binary::Add, j, 576);
+        let one = int(&mut terms, Binary::Div, past, 1152);
+        assert_eq!(terms.constant(one), Some(0));
+        let below = int(&mut terms, Binary::Sub, j, 576);
+        let minus_one = int(&mut terms, Binary::Div, below, 576);
+        assert_eq!(terms.constant(minus_one), Some(-1));
+    }
+
+    #[test]
+    fn comparisons_are_decided_where_ranges_allow() {
+        let (mut terms, j, n) = terms();
+        let end = terms.int(576);
+        let less = terms.make(Node::Compare(Compare::Lt, j, end)).expect("ints");
+        assert_eq!(*terms.node(less), Node::Bool(true));
+        let open = terms.make(Node::Compare(Compare::Lt, j, n)).expect("ints");
+        assert!(matches!(terms.node(open), Node::Compare(..)));
+        let same = terms.make(Node::Compare(Compare::Eq, n, n)).expect("ints");
+        assert_eq!(*terms.node(same), Node::Bool(true));
+    }
+
+    #[test]
+    fn rows_of_any_number_lie_inside_and_what_is_read_does_not() {
+        let (mut terms, j, n) = terms();
+        let rows = terms.add_axis(n).expect("there is room");
+        let i = terms.axis(rows);
+        let at = terms.linear(i).scaled(576).plus(&terms.linear(j), 1).scaled(4);
+        let total = terms.linear(n).scaled(576 * 4);
+        let (at, total) = (terms.sum(at), terms.sum(total));
+        assert!(terms.lies_inside(at, 4, total));
+        let past = int(&mut terms, Binary::Add, at, 4);
+        assert!(!terms.lies_inside(past, 4, total));
+        let before = int(&mut terms, Binary::Sub, at, 4);
+        assert!(!terms.lies_inside(before, 4, total));
+    }
+}

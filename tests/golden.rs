@@ -114,7 +114,7 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("plan") => plan(text.graph, &context(&settings)?),
         Some("tree") => each_body(&text.graph, |kernel| Ok(loop_tree(kernel)?.to_string())),
         Some("cpu") => {
-            each_body(&text.graph, |kernel| Ok(Jit::new()?.clif(&loop_tree(kernel)?, kernel.inputs.len())?))
+            each_body(&text.graph, |kernel| Jit::new()?.clif(&loop_tree(kernel)?, kernel.inputs.len()))
         }
         Some(asked) if asked.starts_with("pass:") => {
             passed(&text.graph, asked[5..].trim(), &context(&settings)?)

@@ -17,8 +17,8 @@ use std::io;
 /// Instructions for a template itself and for each message: the longest that we know of take a tenth.
 const FUEL: u64 = 1 << 20;
 const FUEL_PER_MESSAGE: u64 = 1 << 14;
-/// More text than any model's context holds.
-const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// More text than a context of a million tokens holds.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Nesting of macros, blocks and loops; templates that list a tool's parameters reach some ten.
 const DEPTH_MAX: usize = 64;
 

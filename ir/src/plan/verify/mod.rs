@@ -53,6 +53,10 @@ impl fmt::Display for Fault {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn add(&mut self, section: Section, index: usize, message: impl Into<String>) {
         self.0.push(Fault { at: Where { section, index }, message: message.into() });
     }

@@ -54,6 +54,12 @@ impl Plan {
             for (index, step) in thread.steps.iter().enumerate() {
                 self.verify_step(Section::Thread(at), index, thread, step, faults);
             }
+        }
+        // Lives are followed by id: only once every id is known to exist.
+        if !faults.is_empty() {
+            return;
+        }
+        for (at, thread) in self.threads.iter().enumerate() {
             self.verify_lives(at, thread, faults);
         }
     }

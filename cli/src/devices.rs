@@ -1,7 +1,7 @@
 //! `heddle devices`: what this machine has to run plans on.
 use crate::output;
 use clap::Args;
-use compiler::codegen::cpu::kernels::simd::Isa;
+use kernels::simd::Isa;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! Writes the packed weights of a plan: every weight in its layout at its offset, in parallel.
-use crate::codegen::cpu::kernels::{layout::Layout, pack::pack_tile};
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::Derived;
 use ir::plan::{Plan, Weight};
+use kernels::{layout::Layout, pack::pack_tile};
 use rayon::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -1,9 +1,9 @@
 //! Kernels that are the operators' own meaning: slow, for holding other backends to them on whole plans.
-use crate::codegen::cpu::kernels::layout::Layout;
-use crate::codegen::cpu::kernels::pack::gather_row;
 use crate::error::LowerError;
 use ir::plan::Kernel;
 use ir::{Op, Symbols, Tensor, TensorType};
+use kernels::layout::Layout;
+use kernels::pack::gather_row;
 use runtime::device::Executable;
 use std::ops::Range;
 use std::sync::Arc;

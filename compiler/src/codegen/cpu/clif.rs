@@ -3,8 +3,8 @@
 //! Vectors have 128 bits, which is what Cranelift compiles. Which values they hold, and how many are in flight,
 //! the tree has decided; here a vector loop is followed by one for what is left over, point by point.
 use super::jit::Call;
-use super::kernels::gated::ROWS;
 use super::math;
+use super::rows::ROWS;
 use crate::codegen::tree::{
     Axis, BodyError, Folded, Id, Loop, Node, Source, Span, Step, Tree, Ty, Value as Taken,
 };
@@ -473,6 +473,6 @@ impl Emit<'_, '_> {
         let ahead = self.b.ins().ishl_imm_u(from, 2);
         let values = self.b.ins().iadd(self.scratch, ahead);
         let count = self.b.ins().isub(to, from);
-        self.call_rust(super::quantise::row as *const (), &[values, blocks, count]);
+        self.call_rust(kernels::quantise::row as *const (), &[values, blocks, count]);
     }
 }

@@ -1,20 +1,20 @@
 //! Chooses code for a plan's kernels: a kernel written by hand where one fits, else the operator's body, compiled.
 use super::body::{compile_body, compile_epilogue, extent};
 use super::jit::Jit;
-use super::kernels::Epilogue;
-use super::kernels::attention::PagedAttention;
-use super::kernels::embed_rows::EmbedRows;
-use super::kernels::kv_append::KvAppend;
-use super::kernels::layout::Layout;
-use super::kernels::linear::{self, Linear};
-use super::kernels::paged::{Cache, Element};
-use super::kernels::simd::Isa;
 use crate::codegen::tree::{BodyError, BodyKernel};
 use crate::error::LowerError;
 use ir::ops::{self, Fused};
 use ir::plan::Kernel;
 use ir::quant::Format;
 use ir::{DType, Dim, Op, TensorType};
+use kernels::Epilogue;
+use kernels::attention::PagedAttention;
+use kernels::embed_rows::EmbedRows;
+use kernels::kv_append::KvAppend;
+use kernels::layout::Layout;
+use kernels::linear::{self, Linear};
+use kernels::paged::{Cache, Element};
+use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use std::sync::Arc;
 

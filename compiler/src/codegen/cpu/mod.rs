@@ -2,11 +2,10 @@
 mod body;
 mod clif;
 mod jit;
-pub mod kernels;
 mod lower;
 mod math;
 mod memory;
-mod quantise;
+mod rows;
 mod values;
 
 pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue, loop_tree};

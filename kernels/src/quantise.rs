@@ -10,7 +10,7 @@ const BYTES: usize = 40;
 ///
 /// # Safety
 /// `values` holds `count` f32, and `blocks` has room for their blocks.
-pub(super) unsafe extern "C" fn row(values: *const f32, blocks: *mut u8, count: usize) {
+pub unsafe extern "C" fn row(values: *const f32, blocks: *mut u8, count: usize) {
     // SAFETY: as the caller says.
     let (values, blocks) = unsafe {
         (

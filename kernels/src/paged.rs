@@ -20,7 +20,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub(super) fn element_bytes(&self) -> usize {
+    pub(crate) fn element_bytes(&self) -> usize {
         match self.element {
             Element::F16 => 2,
             Element::F32 => 4,
@@ -29,14 +29,14 @@ impl Cache {
 
     /// Bytes from the start of a cache to the vector of `head` at `position` of the slot whose pages are `pages`.
     #[inline(always)]
-    pub(super) unsafe fn at(&self, pages: *const i32, head: usize, position: usize) -> usize {
+    pub(crate) unsafe fn at(&self, pages: *const i32, head: usize, position: usize) -> usize {
         let page = unsafe { pages.add(position / self.page).read() } as usize;
         ((page * self.heads + head) * self.page + position % self.page) * self.width * self.element_bytes()
     }
 
     /// 16 values, or the `left` that are left of a vector and zeros, from `p` in the cache.
     #[inline(always)]
-    pub(super) unsafe fn load<S: Simd>(&self, p: *const u8, left: usize) -> S::F {
+    pub(crate) unsafe fn load<S: Simd>(&self, p: *const u8, left: usize) -> S::F {
         let mut end = [0u8; 64];
         unsafe {
             let p = if left < 16 {
@@ -54,7 +54,7 @@ impl Cache {
 
     /// Puts 16 values, or the first `left`, to `p` in the cache.
     #[inline(always)]
-    pub(super) unsafe fn store<S: Simd>(&self, p: *mut u8, values: S::F, left: usize) {
+    pub(crate) unsafe fn store<S: Simd>(&self, p: *mut u8, values: S::F, left: usize) {
         let mut end = [0u8; 64];
         unsafe {
             let to = if left < 16 { end.as_mut_ptr() } else { p };

@@ -5,12 +5,12 @@
 use super::simd::Simd;
 
 /// Rows of a tile.
-pub(super) const TILE: usize = 16;
+pub(crate) const TILE: usize = 16;
 /// Values in k that a block of codes spans.
-pub(super) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// A width of codes. They are unsigned; `ZERO` is what stands for zero where a layout has no min.
-pub(super) trait Codes {
+pub(crate) trait Codes {
     /// Bytes of a block.
     const BYTES: usize;
     const ZERO: u8;
@@ -32,7 +32,7 @@ fn place(row: usize, k: usize) -> (usize, usize) {
 
 /// Codes of 4 + `PLANES` bits: first the planes, 64 bits a vector, lowest plane first; then the low 4 bits, two
 /// vectors in 64 bytes.
-pub(super) struct Bits<const PLANES: usize>;
+pub(crate) struct Bits<const PLANES: usize>;
 
 impl<const PLANES: usize> Codes for Bits<PLANES> {
     const BYTES: usize = 64 * PLANES + 256;
@@ -72,7 +72,7 @@ impl<const PLANES: usize> Codes for Bits<PLANES> {
 }
 
 /// Codes of a byte.
-pub(super) struct Bytes;
+pub(crate) struct Bytes;
 
 impl Codes for Bytes {
     const BYTES: usize = 512;
@@ -96,7 +96,7 @@ impl Codes for Bytes {
 }
 
 /// Codes of 4 bits that stand for the unevenly spaced levels of `iq4_nl`.
-pub(super) struct Levels;
+pub(crate) struct Levels;
 
 const LEVELS: [u8; 16] = {
     let signed: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];

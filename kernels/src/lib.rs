@@ -1,6 +1,7 @@
 //! Kernels written by hand, where code made from an operator's body would be slow.
 //!
-//! Matrix products over packed weights, the rows of an embedding, attention over a paged cache and its writing.
+//! Matrix products over packed weights, the rows of an embedding, attention over a paged cache and its writing,
+//! gated activations, blocks of activations.
 //! Each is one source for all instruction sets ([`simd`]), chosen at run time, with the same bits on each.
 // Rows and vectors are counted through several arrays at once.
 #![allow(clippy::needless_range_loop)]
@@ -8,13 +9,14 @@
 pub mod attention;
 mod codes;
 pub mod embed_rows;
-pub(super) mod gated;
+pub mod gated;
 pub mod kv_append;
 pub mod layout;
 pub mod linear;
 pub mod pack;
 pub mod paged;
 mod product;
+pub mod quantise;
 #[cfg(test)]
 mod random;
 pub mod simd;

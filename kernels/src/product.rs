@@ -9,13 +9,13 @@ use super::simd::{Simd, Work, prefetch};
 use std::marker::PhantomData;
 
 /// Bytes of a block of `q8_a`: f32 scale, f32 sum, 32 i8.
-pub(super) const Q8A_BYTES: usize = 40;
+pub(crate) const Q8A_BYTES: usize = 40;
 /// How far ahead of its use a weight is asked for.
 const AHEAD_BYTES: usize = 2048;
 
 /// What a run needs besides its types.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// The length of a dot product.
     pub k: usize,
     /// The first tile, and how many follow each other.
@@ -49,7 +49,7 @@ impl Run {
 }
 
 /// Coded weights times int8 activations, summed in i32 over each scale's values and in f32 from there.
-pub(super) struct CodedInt8<L, const N: usize>(pub Run, pub PhantomData<L>);
+pub(crate) struct CodedInt8<L, const N: usize>(pub Run, pub PhantomData<L>);
 
 impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
     const ROWS: usize = N;
@@ -121,7 +121,7 @@ impl<L: Coded, const N: usize> CodedInt8<L, N> {
 }
 
 /// Coded weights times f32 activations: each weight becomes f32 and is used `N` times.
-pub(super) struct CodedF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+pub(crate) struct CodedF32<L, const N: usize>(pub Run, pub PhantomData<L>);
 
 impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
     const ROWS: usize = N;
@@ -163,7 +163,7 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
 }
 
 /// Dense weights times f32 activations.
-pub(super) struct DenseF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+pub(crate) struct DenseF32<L, const N: usize>(pub Run, pub PhantomData<L>);
 
 impl<L: Dense, const N: usize> Work for DenseF32<L, N> {
     const ROWS: usize = N;

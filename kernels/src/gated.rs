@@ -2,40 +2,16 @@
 //!
 //! Bodies full of `exp` are what the compiler of bodies, with its narrow vectors, is slow at.
 use super::simd::{Isa, Simd, Work, exp};
-use crate::codegen::tree::RowFunction;
-use ir::expr::{Body, inline};
-use ir::{Op, TensorType, ops};
 use std::sync::LazyLock;
 
 /// Compiled code calls this for a row: two inputs, of which the second may be missing, an output, a count.
-pub(in super::super) type RowCode = unsafe extern "C" fn(*const f32, *const f32, *mut f32, usize);
+pub type RowCode = unsafe extern "C" fn(*const f32, *const f32, *mut f32, usize);
 
-/// The functions that rows may be, and their code.
-pub(in super::super) struct Rows {
-    pub(in super::super) functions: Vec<RowFunction>,
-    pub(in super::super) code: Vec<RowCode>,
-}
+/// SiLU of the first input, times the second where there is one.
+pub const SILU: RowCode = row::<Silu>;
 
-/// All of them.
-pub(in super::super) static ROWS: LazyLock<Rows> = LazyLock::new(|| {
-    let point = [TensorType::f32(&[])];
-    let body = |op: Op, types: &[TensorType]| op.body(types).expect("pointwise operators have a body");
-    let product = body(ops::Mul {}.into(), &[point.clone(), point.clone()].concat());
-    let mut rows = Rows { functions: vec![], code: vec![] };
-    let mut add = |name, body: Body, args, code: RowCode| {
-        rows.functions.push(RowFunction { name, body, args });
-        rows.code.push(code);
-    };
-    let silu = body(ops::Silu {}.into(), &point);
-    let gelu = body(ops::Gelu {}.into(), &point);
-    for (name, activation, code) in [("silu", silu, row::<Silu> as RowCode), ("gelu", gelu, row::<Gelu>)] {
-        // The gate may stand on either side.
-        add(name, inline(&product, 0, 0, &activation, &[0, 1], &[0]), 2, code);
-        add(name, inline(&product, 0, 1, &activation, &[1, 0], &[0]), 2, code);
-        add(name, activation, 1, code);
-    }
-    rows
-});
+/// GELU, in its tanh form, of the first input, times the second where there is one.
+pub const GELU: RowCode = row::<Gelu>;
 
 /// The machine's best, asked for once.
 static ISA: LazyLock<Isa> = LazyLock::new(Isa::detect);

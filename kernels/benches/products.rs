@@ -1,9 +1,9 @@
 //! Matrix products of SmolLM2-135M's shapes, on one thread: bytes of weights a second for one row of x, operations
 //! a second for 512.
-use compiler::codegen::cpu::kernels::layout::Layout;
-use compiler::codegen::cpu::kernels::linear::{Activations, Linear, Weight};
-use compiler::codegen::cpu::kernels::simd::Isa;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kernels::layout::Layout;
+use kernels::linear::{Activations, Linear, Weight};
+use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 
 /// k and outputs of: q, k and v; attention's output; gate and up; down; logits.

@@ -17,7 +17,7 @@ use ir::quant::Format;
 use std::marker::PhantomData;
 
 /// A coded layout, as a type that kernels are compiled for.
-pub(super) trait Coded {
+pub(crate) trait Coded {
     type Codes: Codes;
     /// How many values share a scale: 16 or 32.
     const SHARE: usize;
@@ -60,7 +60,7 @@ pub(super) trait Coded {
     }
 }
 
-pub(super) struct Blocks<C, const SHARE: usize, const SUPER: bool, const MIN: bool>(PhantomData<C>);
+pub(crate) struct Blocks<C, const SHARE: usize, const SUPER: bool, const MIN: bool>(PhantomData<C>);
 
 impl<C: Codes, const SHARE: usize, const SUPER: bool, const MIN: bool> Coded
     for Blocks<C, SHARE, SUPER, MIN>
@@ -72,16 +72,16 @@ impl<C: Codes, const SHARE: usize, const SUPER: bool, const MIN: bool> Coded
 }
 
 /// A dense layout, as a type that kernels are compiled for.
-pub(super) trait Dense {
+pub(crate) trait Dense {
     /// Bytes of a value.
     const BYTES: usize;
     unsafe fn load<S: Simd>(p: *const u8) -> S::F;
     fn get(bytes: &[u8]) -> f32;
 }
 
-pub(super) struct F32;
-pub(super) struct F16;
-pub(super) struct Bf16;
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
 
 impl Dense for F32 {
     const BYTES: usize = 4;
@@ -117,7 +117,7 @@ impl Dense for Bf16 {
 }
 
 /// What is to be done with the type of a layout.
-pub(super) trait Visit {
+pub(crate) trait Visit {
     type Out;
     fn coded<L: Coded>(self) -> Self::Out;
     fn dense<L: Dense>(self) -> Self::Out;
@@ -140,7 +140,7 @@ macro_rules! layouts {
                 match self { $(Layout::$layout => $name,)* }
             }
 
-            pub(super) fn visit<V: Visit>(self, visit: V) -> V::Out {
+            pub(crate) fn visit<V: Visit>(self, visit: V) -> V::Out {
                 match self { $(Layout::$layout => visit.$kind::<$ty>(),)* }
             }
         }
@@ -200,7 +200,7 @@ impl Layout {
     }
 
     /// How many values share a scale in a coded layout; 0 in a dense one.
-    pub(super) fn share(self) -> usize {
+    pub(crate) fn share(self) -> usize {
         struct Share;
         impl Visit for Share {
             type Out = usize;

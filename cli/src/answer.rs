@@ -1,7 +1,7 @@
 //! One answer: prefill, then token by token until something ends it, shown as it comes.
 use crate::choices::Generation;
 use crate::load::Loaded;
-use anyhow::bail;
+use anyhow::Context;
 use compiler::tokenizer::StreamDecoder;
 use runtime::{Sampler, Sequence, Stops};
 use std::time::{Duration, Instant};
@@ -65,8 +65,8 @@ pub(crate) fn per_second(tokens: usize, time: Duration) -> f64 {
     if tokens == 0 { 0.0 } else { tokens as f64 / time.as_secs_f64() }
 }
 
-/// Answers `prompt` in `sequence`, of which what it shares with the prompt is not computed again.
-/// `stop` is asked between steps.
+/// Answers `prompt`, which fits the context, in `sequence`, of which what it shares with the prompt is not
+/// computed again. `stop` is asked between steps.
 pub(crate) fn answer(
     loaded: &mut Loaded,
     sequence: &mut Sequence,
@@ -77,13 +77,6 @@ pub(crate) fn answer(
 ) -> anyhow::Result<Answer> {
     let Loaded { session, tokenizer, .. } = loaded;
     let context = session.plan().options.context as usize;
-    if prompt.is_empty() {
-        bail!("the prompt is empty");
-    }
-    if prompt.len() > context {
-        let tokens = prompt.len();
-        bail!("the prompt has {tokens} tokens, the context holds {context}: shorten it, or raise --context");
-    }
     let mut sampler = Sampler::new(generation.sampler()?);
     prompt.iter().for_each(|id| sampler.accept(*id));
     let ends = if generation.ignore_eos { vec![] } else { tokenizer.eos_ids().to_vec() };
@@ -96,7 +89,7 @@ pub(crate) fn answer(
     let kept = sequence.keep_shared(session, &tokens);
     let start = Instant::now();
     let logits = sequence.extend(session, &tokens[kept..], stop)?;
-    let mut next = logits.map(|logits| sampler.sample(logits)).transpose()?;
+    let mut next = choose(&mut sampler, logits)?;
     let first_token = Instant::now();
     let mut answer = Answer {
         ids: vec![],
@@ -131,7 +124,7 @@ pub(crate) fn answer(
             break;
         }
         let logits = sequence.extend(session, &[token as i32], stop)?;
-        next = logits.map(|logits| sampler.sample(logits)).transpose()?;
+        next = choose(&mut sampler, logits)?;
         answer.decoded += usize::from(next.is_some());
     }
     answer.decode = first_token.elapsed();
@@ -144,3 +137,12 @@ pub(crate) fn answer(
     }
     Ok(answer)
 }
+
+/// The next token, if there are logits to choose by.
+fn choose(sampler: &mut Sampler, logits: Option<&[f32]>) -> anyhow::Result<Option<u32>> {
+    logits.map(|logits| sampler.sample(logits)).transpose().context(NO_NUMBERS)
+}
+
+/// What is likely wrong where a model does not compute numbers.
+pub(crate) const NO_NUMBERS: &str =
+    "the weights of the model may be damaged (`heddle verify` checks a bundle)";

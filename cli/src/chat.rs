@@ -3,7 +3,7 @@ use crate::answer::{Answer, End, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
 use crate::prompt::{self, Prompter};
-use crate::{interrupt, output};
+use crate::{fit, interrupt, output};
 use anyhow::{Context, bail};
 use clap::Args;
 use compiler::chat::message;
@@ -21,7 +21,8 @@ Examples:
   heddle chat --model smollm2 --system 'Answer in one sentence.' --temperature 0.3
 
 In a conversation, /reset begins anew and /quit leaves. Ctrl-C stops an answer, twice leaves.
-Without a terminal, every line of standard input is a turn.")]
+Without a terminal, every line of standard input is a turn. When the conversation no longer fits the context,
+its oldest turns are forgotten.")]
 pub struct Options {
     /// What to say; without it, a conversation begins
     prompt: Option<String>,
@@ -47,9 +48,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let mut chat =
         Chat { loaded, sequence, prompter, generation: options.generation, messages: system, system: 0 };
     chat.system = chat.messages.len();
-    match options.prompt {
-        Some(prompt) => chat.say(&prompt::text(prompt.into_bytes())?),
-        None => chat.converse(),
+    match (options.prompt, &chat.prompter) {
+        (None, Prompter::Raw) => {
+            bail!("the model has no chat template and cannot converse: `heddle run` lets it continue a text")
+        }
+        (None, Prompter::Chat(_)) => chat.converse(),
+        (Some(prompt), prompter) => {
+            if let Prompter::Raw = prompter {
+                eprintln!("the model has no chat template: it continues the prompt instead of answering it");
+            }
+            chat.say(&prompt::text(prompt.into_bytes())?)
+        }
     }
 }
 
@@ -67,9 +76,6 @@ struct Chat {
 impl Chat {
     /// Turn after turn, until the user leaves.
     fn converse(&mut self) -> anyhow::Result<()> {
-        if let Prompter::Raw = self.prompter {
-            bail!("the model has no chat template and cannot converse: `heddle run` lets it continue a text");
-        }
         let mut lines = Lines::new()?;
         while let Some(line) = lines.next()? {
             match line.trim() {
@@ -90,32 +96,50 @@ impl Chat {
 
     /// One turn: what was said is remembered with its answer, or neither is.
     fn say(&mut self, text: &str) -> anyhow::Result<()> {
-        let turn = self.messages.len();
         self.messages.push(message("user", text));
-        match self.answer() {
-            Ok(answer) if answer.end == End::Interrupted && answer.text.is_empty() => {
-                self.messages.truncate(turn);
-            }
-            Ok(answer) => {
+        let answer = self.answer();
+        match &answer {
+            Ok(answer) if answer.end != End::Interrupted || !answer.text.is_empty() => {
                 self.messages.push(message("assistant", &answer.text));
                 eprintln!("{}", answer.speeds());
             }
-            Err(error) => {
-                self.messages.truncate(turn);
-                return Err(error);
-            }
+            _ => drop(self.messages.pop()),
         }
-        Ok(())
+        answer.map(drop)
     }
 
     fn answer(&mut self) -> anyhow::Result<Answer> {
-        let prompt = self.prompter.tokens(&self.loaded.tokenizer, &self.messages)?;
+        self.forget()?;
+        let prompt = fit::prompt(&self.loaded, &self.prompter, &self.messages, &self.generation)?;
         let stop = interrupt::stoppable();
         let is_stopped = || stop.is_stopped();
         let (loaded, sequence) = (&mut self.loaded, &mut self.sequence);
         let answer = answer(loaded, sequence, &prompt, &self.generation, &is_stopped, &mut output::write)?;
         output::write("\n")?;
         Ok(answer)
+    }
+
+    /// Forgets the oldest turns once an answer would have less than an eighth of the context. A quarter becomes
+    /// free, for the next turns would else be read anew each time.
+    fn forget(&mut self) -> anyhow::Result<()> {
+        let context = self.loaded.session.plan().options.context as usize;
+        let mut most = context - context / 8;
+        let mut turns = 0;
+        while self.messages.len() > self.system + 1
+            && self.prompter.tokens(&self.loaded.tokenizer, &self.messages)?.len() > most
+        {
+            // What the user said and what was answered.
+            self.messages.drain(self.system..self.system + 2);
+            turns += 1;
+            most = context - context / 4;
+        }
+        if turns > 0 {
+            let (s, are) = if turns == 1 { ("", "is") } else { ("s", "are") };
+            eprintln!(
+                "the conversation no longer fits the context of {context} tokens: its oldest {turns} turn{s} {are} forgotten"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -119,9 +119,18 @@ pub(crate) struct Generation {
     /// Go on where the model would end its answer
     #[arg(long)]
     pub(crate) ignore_eos: bool,
+    /// Cut a prompt that is longer than the context: it loses its beginning, but neither the chat template nor
+    /// --system; room is left for --tokens, else for a quarter of the context, at most for half
+    #[arg(long)]
+    pub(crate) cut: bool,
 }
 
 impl Generation {
+    /// How many tokens a cut leaves for the answer.
+    pub(crate) fn room(&self, context: usize) -> usize {
+        self.tokens.map_or(context / 4, |tokens| tokens as usize).min(context / 2)
+    }
+
     /// What the sampler needs; refuses values that mean nothing.
     pub(crate) fn sampler(&self) -> anyhow::Result<SamplerOptions> {
         let fractions = [("top-p", self.top_p), ("min-p", self.min_p)];

@@ -20,6 +20,10 @@ pub struct Options {
     /// The folder to write; a bundle that is there is replaced
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
+    /// Rows of logits that a step may be asked for; `heddle eval` reads as many tokens a step, 128 do it well
+    /// [default: one for every conversation]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    rows: Option<u32>,
     /// Print one line of JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -49,7 +53,8 @@ struct Stage {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
     let path = load::model_path(&options.model)?;
-    let compiled = load::make(&path, &options.compilation, Steps::GENERATION, &options.output)?;
+    let steps = Steps { rows: options.rows.unwrap_or(Steps::GENERATION.rows), ..Steps::GENERATION };
+    let compiled = load::make(&path, &options.compilation, steps, &options.output)?;
     let plan = &compiled.plan;
     let stages = compiled.stages.iter().map(|stage| Stage {
         pass: stage.pass,

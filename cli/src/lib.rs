@@ -11,6 +11,7 @@ pub mod devices;
 pub mod diff;
 pub mod eval;
 pub mod explain;
+mod fit;
 pub mod inspect;
 pub mod interrupt;
 mod load;

@@ -2,8 +2,8 @@
 use crate::answer::{Answer, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
-use crate::output;
 use crate::prompt::{self, Prompter};
+use crate::{fit, output};
 use anyhow::Context;
 use clap::Args;
 use compiler::chat::message;
@@ -21,6 +21,7 @@ Examples:
   heddle run --prompt 'Why is the sky blue?'
   heddle run smollm2 --prompt 'Count to ten.' --greedy --tokens 40
   heddle run model.heddle --system 'Answer in one word.' < question.txt
+  heddle run smollm2 --file book.txt --cut --tokens 100
   heddle run gemma3-270m --raw --prompt 'Once upon a time' --seed 7
   heddle run smollm2 --prompt Hello --greedy --json | jq .timing")]
 pub struct Options {
@@ -82,7 +83,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let prompter = Prompter::new(&loaded.checkpoint, options.raw)?;
     let system = options.system.as_deref().map(|system| message("system", system));
     let messages: Vec<_> = system.into_iter().chain([message("user", &text)]).collect();
-    let prompt_ids = prompter.tokens(&loaded.tokenizer, &messages)?;
+    let prompt_ids = fit::prompt(&loaded, &prompter, &messages, &options.generation)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     if !options.json {
         eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));

@@ -75,6 +75,7 @@ fn write(loaded: &mut Loaded, ids: &[i32], path: &Path) -> anyhow::Result<()> {
     for id in ids {
         out.write_all(&id.to_le_bytes())?;
     }
+    super::tell_if_slow(session);
     let mut sequence = Sequence::new(session, 0);
     let mut written: io::Result<()> = Ok(());
     sequence.extend_all(session, ids, |_, row| {

@@ -1,4 +1,5 @@
 //! `heddle eval perplexity`: how well a model foresees a text, in windows that do not overlap.
+use crate::answer::NO_NUMBERS;
 use crate::choices::{Compilation, Steps};
 use crate::{load, output, progress};
 use anyhow::{Context, bail};
@@ -29,7 +30,7 @@ pub(super) struct Options {
     /// Score only the first N windows [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     windows: Option<u32>,
-    /// Print {"nll":…,"perplexity":…,"tokens":…}
+    /// Print {"nll":…,"perplexity":…,"tokens":…,"nll_per_window":[…]}
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -43,6 +44,8 @@ struct Report {
     perplexity: f64,
     /// How many tokens were scored.
     tokens: usize,
+    /// Sums, not means.
+    nll_per_window: Vec<f64>,
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
@@ -62,11 +65,13 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     if count == 0 {
         bail!("{file} has {} tokens, expected at least the {length} of one window", ids.len());
     }
+    super::tell_if_slow(&session);
     let bar = progress::count("windows", count as u64);
     let mut sequence = Sequence::new(&session, 0);
-    let (mut sum, mut tokens) = (0.0, 0);
+    let (mut nll_per_window, mut tokens) = (Vec::with_capacity(count), 0);
     for window in ids.chunks_exact(length).take(count) {
         let window: Vec<i32> = bos.iter().chain(window).map(|id| *id as i32).collect();
+        let mut sum = 0.0;
         sequence.truncate(&mut session, 0);
         sequence.extend_all(&mut session, &window, |at, logits| {
             if let Some(next) = window.get(at + 1) {
@@ -74,11 +79,16 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
                 tokens += 1;
             }
         })?;
+        if !sum.is_finite() {
+            let window = nll_per_window.len() + 1;
+            bail!("the nll of window {window} is {sum}, expected a number: {NO_NUMBERS}");
+        }
+        nll_per_window.push(sum);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let nll = sum / tokens as f64;
-    let report = Report { nll, perplexity: nll.exp(), tokens };
+    let nll = nll_per_window.iter().sum::<f64>() / tokens as f64;
+    let report = Report { nll, perplexity: nll.exp(), tokens, nll_per_window };
     if options.json {
         return output::write_json(&report);
     }

@@ -1,0 +1,73 @@
+//! A prompt that is longer than the context: refused, or cut as asked.
+use crate::choices::Generation;
+use crate::load::Loaded;
+use crate::prompt::Prompter;
+use anyhow::bail;
+use serde_json::Value;
+
+/// The tokens of a conversation, as many as the context holds.
+pub(crate) fn prompt(
+    loaded: &Loaded,
+    prompter: &Prompter,
+    messages: &[Value],
+    generation: &Generation,
+) -> anyhow::Result<Vec<u32>> {
+    let ids = prompter.tokens(&loaded.tokenizer, messages)?;
+    let context = loaded.session.plan().options.context as usize;
+    match ids.len() {
+        0 => bail!("the prompt is empty"),
+        tokens if tokens <= context => Ok(ids),
+        tokens if generation.cut => {
+            let ids = cut(loaded, prompter, messages, ids, context - generation.room(context))?;
+            let left = ids.len();
+            eprintln!(
+                "the prompt is cut from {tokens} tokens to its last {left}: the context holds {context}"
+            );
+            Ok(ids)
+        }
+        tokens => bail!(
+            "the prompt has {tokens} tokens, the context holds {context}: shorten it, cut it with --cut, or raise --context"
+        ),
+    }
+}
+
+/// The tokens of a conversation whose last message loses its beginning, so that they are `most` at most.
+fn cut(
+    loaded: &Loaded,
+    prompter: &Prompter,
+    messages: &[Value],
+    mut ids: Vec<u32>,
+    most: usize,
+) -> anyhow::Result<Vec<u32>> {
+    let tokenizer = &loaded.tokenizer;
+    let (Prompter::Chat(_), Some((last, before))) = (prompter, messages.split_last()) else {
+        let begin = usize::from(tokenizer.add_bos() && ids.first().copied() == tokenizer.bos());
+        ids.drain(begin..begin + (ids.len() - most.max(begin)));
+        return Ok(ids);
+    };
+    let text = last["content"].as_str().unwrap_or_default();
+    let from = |at: usize| {
+        let mut last = last.clone();
+        last["content"] = text[text.ceil_char_boundary(at)..].into();
+        prompter.tokens(tokenizer, &[before, &[last]].concat())
+    };
+    // What is short enough begins between the two.
+    let (mut long, mut short) = (0, text.len());
+    let mut shortest = from(short)?;
+    let frame = shortest.len();
+    if frame > most {
+        bail!(
+            "the chat template and --system have {frame} tokens without the prompt, expected at most {most}: raise --context"
+        );
+    }
+    while short - long > 1 {
+        let middle = long.midpoint(short);
+        let ids = from(middle)?;
+        if ids.len() <= most {
+            (short, shortest) = (middle, ids);
+        } else {
+            long = middle;
+        }
+    }
+    Ok(shortest)
+}

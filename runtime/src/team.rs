@@ -1,6 +1,8 @@
 //! The worker team inside one device: the device's own thread and its helpers run one kernel together.
 //!
-//! - Work is split by counting, never by who is free, so the same units go to the same worker every time.
+//! - Work is split by counting: the same units go to the same worker every time, but for a worker that has not
+//!   come by when the device's own thread is done, whose part that thread then takes. So a core that is busy
+//!   with something else costs its share of the speed, and not the time until it is free again.
 //! - [`Team::run`] returns when every worker is done, also when one of them panicked.
 //! - An idle team sleeps.
 use crate::bell::Bell;
@@ -37,19 +39,22 @@ pub struct Team {
 
 /// What the workers share.
 struct Stage {
-    /// Counts the jobs started; a helper that has done fewer has one to do.
+    /// Counts the jobs started.
     started: AtomicU64,
-    /// The present job. Written only while no helper is at work.
+    /// For each helper the last job of which its part was taken, by itself or by the device's thread.
+    taken: Box<[AtomicU64]>,
+    /// The present job. Written only while no part is being done; read by who took a part.
     job: UnsafeCell<Job>,
-    /// Helpers that have not finished the present job.
-    busy: AtomicUsize,
+    /// Helpers' parts of the present job that are not done.
+    open: AtomicUsize,
     stopping: AtomicBool,
     start: Bell,
     finish: Bell,
     panic: Mutex<Option<TeamError>>,
 }
 
-// SAFETY: `job` changes only between jobs, when `busy` is 0 and every helper waits for `started`.
+// SAFETY: `job` changes only between jobs, when `open` is 0; no part can be taken then, and who has none does
+// not look at it.
 unsafe impl Sync for Stage {}
 unsafe impl Send for Stage {}
 
@@ -71,15 +76,7 @@ impl Team {
     /// Workers beyond the list, and those whose core the system refuses, stay free.
     pub fn pinned(threads: usize, cores: &[usize]) -> Result<Team, TeamError> {
         let threads = threads.max(1);
-        let stage = Arc::new(Stage {
-            started: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { body: &|_, _| {}, units: 0 }),
-            busy: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            start: Bell::new(),
-            finish: Bell::new(),
-            panic: Mutex::new(None),
-        });
+        let stage = Arc::new(Stage::new(threads));
         let mut team = Team { stage, helpers: Vec::with_capacity(threads - 1) };
         for worker in 1..threads {
             let (stage, core) = (team.stage.clone(), cores.get(worker).copied());
@@ -103,7 +100,7 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Calls `body(range, worker)` on every worker with its part of `0..units`, and waits for all.
+    /// Calls `body(range, worker)` for every worker's part of `0..units`, and waits for all. `worker` says who calls.
     /// Workers without a part are not called. Fewer than two units run here, without waking anyone.
     pub fn run(&mut self, units: usize, body: impl Fn(Range<usize>, usize) + Sync) -> Result<(), TeamError> {
         if units < 2 || self.helpers.is_empty() {
@@ -111,17 +108,22 @@ impl Team {
         }
         let stage = &*self.stage;
         let erased: *const Body<'_> = &body;
-        // SAFETY: only the lifetime changes, and no helper uses the body after `busy` has come back to 0,
+        // SAFETY: only the lifetime changes, and no helper uses the body after `open` has come back to 0,
         // which is awaited below before `body` can go.
         let erased = unsafe { std::mem::transmute::<*const Body<'_>, *const Body<'static>>(erased) };
         // SAFETY: no job runs, for `run` borrows the team mutably and waits for each job's end.
         stage.job.with_mut(|job| unsafe { *job = Job { body: erased, units } });
-        stage.busy.store(self.helpers.len(), Ordering::Relaxed);
-        stage.started.fetch_add(1, Ordering::Release);
+        stage.open.store(self.helpers.len(), Ordering::Relaxed);
+        let job = stage.started.fetch_add(1, Ordering::Release) + 1;
         stage.start.ring();
 
-        let mine = play(&body, part(units, 0, self.threads()), 0);
-        stage.finish.wait(None, || stage.busy.load(Ordering::Acquire) == 0);
+        let threads = self.threads();
+        let mut mine = play(&body, part(units, 0, threads), 0);
+        for late in (1..threads).filter(|&worker| stage.take(worker, job)) {
+            mine = mine.and(play(&body, part(units, late, threads), 0));
+            stage.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        stage.finish.wait(None, || stage.open.load(Ordering::Acquire) == 0);
         match lock(&stage.panic).take() {
             Some(theirs) => mine.and(Err(theirs)),
             None => mine,
@@ -142,17 +144,33 @@ impl Drop for Team {
 }
 
 impl Stage {
-    /// The life of a helper: wait for a job, do its part, say so.
+    fn new(threads: usize) -> Stage {
+        Stage {
+            started: AtomicU64::new(0),
+            taken: (1..threads).map(|_| AtomicU64::new(0)).collect(),
+            job: UnsafeCell::new(Job { body: &|_, _| {}, units: 0 }),
+            open: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            start: Bell::new(),
+            finish: Bell::new(),
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// The life of a helper: wait for a job, do its part unless that was taken, say so.
     fn help(&self, worker: usize, threads: usize) {
-        let mut done = 0;
+        let mut seen = 0;
         loop {
-            self.start.wait(None, || self.started.load(Ordering::Acquire) > done);
-            done += 1;
+            self.start.wait(None, || self.started.load(Ordering::Acquire) > seen);
+            seen = self.started.load(Ordering::Acquire);
             if self.stopping.load(Ordering::Relaxed) {
                 return;
             }
+            if !self.take(worker, seen) {
+                continue;
+            }
             // SAFETY: `started` was raised after the job was written, and `run` keeps job and body until
-            // `busy` is 0.
+            // `open` is 0.
             let outcome = self.job.with(|job| unsafe {
                 let Job { body, units } = *job;
                 play(&*body, part(units, worker, threads), worker)
@@ -160,10 +178,17 @@ impl Stage {
             if let Err(error) = outcome {
                 *lock(&self.panic) = Some(error);
             }
-            if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.finish.ring();
             }
         }
+    }
+
+    /// Takes `worker`'s part of a job, which can be done once. A job does not end before all its parts are taken,
+    /// so a part of the job before this one is the last that was.
+    fn take(&self, worker: usize, job: u64) -> bool {
+        let taken = &self.taken[worker - 1];
+        taken.compare_exchange(job - 1, job, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -218,10 +243,12 @@ mod models {
             for round in 1..3 {
                 let sums = [UnsafeCell::new(0), UnsafeCell::new(0)];
                 let cells = Cells(&sums);
-                team.run(2, move |range, worker| {
+                team.run(2, move |units, _| {
                     let cells = &cells;
-                    // SAFETY: each worker has a cell of its own; loom checks that nobody else is at it.
-                    cells.0[worker].with_mut(|sum| unsafe { *sum += round * (range.start + 1) });
+                    for unit in units {
+                        // SAFETY: each unit has a cell of its own; loom checks that nobody else is at it.
+                        cells.0[unit].with_mut(|sum| unsafe { *sum += round * (unit + 1) });
+                    }
                 })
                 .unwrap();
                 // SAFETY: as above, and the job is over.
@@ -281,12 +308,26 @@ mod tests {
         }
     }
 
+    /// Waits until the helper is at its part, which the device's thread would take from it otherwise.
+    fn until(came: &AtomicBool) {
+        while !came.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn a_helper_that_panics_is_an_error_and_the_team_lives_on() {
         let mut team = Team::new(2).unwrap();
-        let error = team.run(2, |_, worker| assert_eq!(worker, 0, "on purpose")).unwrap_err();
+        let came = AtomicBool::new(false);
+        let error = team.run(2, |_, worker| match worker {
+            0 => until(&came),
+            _ => {
+                came.store(true, Ordering::Release);
+                panic!("on purpose")
+            }
+        });
         assert!(
-            matches!(&error, TeamError::Panicked { worker: 1, message } if message.contains("on purpose"))
+            matches!(&error, Err(TeamError::Panicked { worker: 1, message }) if message.contains("on purpose"))
         );
         team.run(2, |_, _| {}).unwrap();
     }
@@ -294,16 +335,31 @@ mod tests {
     #[test]
     fn the_device_thread_that_panics_waits_for_its_helpers() {
         let mut team = Team::new(2).unwrap();
-        let helped = AtomicBool::new(false);
+        let (came, helped) = (AtomicBool::new(false), AtomicBool::new(false));
         let error = team.run(2, |_, worker| match worker {
-            0 => panic!("on purpose"),
+            0 => {
+                until(&came);
+                panic!("on purpose")
+            }
             _ => {
+                came.store(true, Ordering::Release);
                 thread::sleep(std::time::Duration::from_millis(5));
                 helped.store(true, Ordering::Relaxed);
             }
         });
         assert!(matches!(error, Err(TeamError::Panicked { worker: 0, .. })));
         assert!(helped.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_part_of_a_helper_that_does_not_come_is_done_all_the_same() {
+        let gone = || thread::spawn(|| {});
+        let mut team = Team { stage: Arc::new(Stage::new(3)), helpers: vec![gone(), gone()] };
+        for _ in 0..2 {
+            let done: Vec<_> = (0..5).map(|_| AtomicUsize::new(0)).collect();
+            team.run(5, |units, _| done[units].iter().for_each(count)).unwrap();
+            assert!(done.iter().all(|d| d.load(Ordering::Relaxed) == 1));
+        }
     }
 
     #[test]

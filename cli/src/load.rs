@@ -53,6 +53,7 @@ pub(crate) fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
     // What compiling took is no part of what running takes.
     runtime::memory::give_back();
     runtime::memory::reset_peak();
+    bundle.make_resident();
     let Bundle { plan, checkpoint, weights, is_edited, .. } = bundle;
     let (session, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| checkpoint.tokenizer());

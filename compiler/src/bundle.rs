@@ -157,6 +157,15 @@ impl Bundle {
         Ok(Bundle { dir: dir.to_owned(), plan, text, is_edited, checkpoint, weights, weights_hash })
     }
 
+    /// Asks the system to map the packed weights by huge pages, and to have all of them in memory now: a step
+    /// must not wait for them page by page. Systems that know neither request are slower, not wrong.
+    pub fn make_resident(&self) {
+        #[cfg(target_os = "linux")]
+        for advice in [memmap2::Advice::HugePage, memmap2::Advice::PopulateRead] {
+            let _ = self.weights.advise(advice);
+        }
+    }
+
     /// Holds the packed weights to the hash that they had when they were written; reads all of them.
     pub fn verify_weights(&self) -> Result<(), CompileError> {
         let found = hex(&Sha256::digest(&self.weights));

@@ -6,11 +6,17 @@ use ir::plan::{Plan, Weight};
 use kernels::{layout::Layout, pack::pack_tile};
 use rayon::prelude::*;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
-/// Bytes that one task packs before it writes: bounds what packing holds in memory.
+/// Bytes that one task packs at most, but for a single tile that is longer.
 const TASK_BYTES: usize = 1 << 20;
+/// Bytes of tasks that are packed before they are written: bounds what packing holds in memory.
+const BATCH_BYTES: usize = 16 << 20;
+/// The file is written in multiples of this, so that systems whose file cache has huge pages keep it in those,
+/// and then map it by them: weights are read a good deal faster so.
+const WRITE_BYTES: usize = 2 << 20;
 /// Rows of one tile of a packed layout.
 const TILE_ROWS: usize = 16;
 
@@ -18,11 +24,17 @@ const TILE_ROWS: usize = 16;
 struct Task<'a> {
     weight: &'a Weight,
     source: &'a [u8],
-    /// Tiles of a packed layout; the whole of a plain weight is tile 0.
-    tiles: std::ops::Range<usize>,
+    part: Part,
 }
 
-/// Writes all weights to a new file; `progress` is told how many bytes were written, from any thread.
+enum Part {
+    /// Bytes as they are in the source.
+    Plain(Range<usize>),
+    /// Tiles of a packed layout.
+    Tiles(Layout, Range<usize>),
+}
+
+/// Writes all weights to a new file; `progress` is told how many bytes were packed.
 pub(crate) fn write(
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -31,8 +43,6 @@ pub(crate) fn write(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), CompileError> {
     let io = |source| CompileError::Io { path: path.to_owned(), source };
-    let file = File::create(path).map_err(io)?;
-    file.set_len(plan.model.packed_bytes).map_err(io)?;
     let mut tasks = vec![];
     for weight in &plan.weights {
         let source = match derived.get(&weight.name) {
@@ -41,41 +51,85 @@ pub(crate) fn write(
         };
         tasks.extend(split(weight, source));
     }
-    tasks.par_iter().try_for_each(|task| {
-        let (offset, bytes) = run(task);
-        file.write_all_at(&bytes, offset).map_err(io)?;
-        progress(bytes.len() as u64);
-        Ok::<_, CompileError>(())
-    })?;
-    file.sync_all().map_err(io)
+    tasks.sort_by_key(Task::offset);
+    let mut file = Sequential { file: File::create(path).map_err(io)?, at: 0, pending: vec![] };
+    for batch in tasks.chunks(BATCH_BYTES / TASK_BYTES) {
+        let packed: Vec<Vec<u8>> = batch.par_iter().map(Task::run).collect();
+        for (task, bytes) in batch.iter().zip(packed) {
+            file.put(task.offset(), &bytes).map_err(io)?;
+            progress(bytes.len() as u64);
+        }
+    }
+    file.finish(plan.model.packed_bytes).map_err(io)
+}
+
+/// A file that is written from its beginning to its end, in large pieces.
+struct Sequential {
+    file: File,
+    /// Where in the file `pending` begins.
+    at: u64,
+    pending: Vec<u8>,
+}
+
+impl Sequential {
+    /// Puts bytes at an offset that is not before the last; what lies between is zeros.
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.pending.resize(offset.saturating_sub(self.at) as usize, 0);
+        self.pending.extend_from_slice(bytes);
+        self.flush(self.pending.len() / WRITE_BYTES * WRITE_BYTES)
+    }
+
+    fn flush(&mut self, bytes: usize) -> std::io::Result<()> {
+        self.file.write_all(&self.pending[..bytes])?;
+        self.pending.drain(..bytes);
+        self.at += bytes as u64;
+        Ok(())
+    }
+
+    fn finish(mut self, bytes: u64) -> std::io::Result<()> {
+        self.put(bytes, &[])?;
+        self.flush(self.pending.len())?;
+        self.file.sync_all()
+    }
 }
 
 fn split<'a>(weight: &'a Weight, source: &'a [u8]) -> Vec<Task<'a>> {
-    let (tiles, step) = match Layout::parse(&weight.layout) {
-        None => (1, 1),
+    let ranges =
+        |all: usize, step: usize| (0..all).step_by(step).map(move |first| first..all.min(first + step));
+    let task = |part| Task { weight, source, part };
+    match Layout::parse(&weight.layout) {
+        None => ranges(source.len(), TASK_BYTES).map(Part::Plain).map(task).collect(),
         Some(layout) => {
             let (rows, cols) = matrix(weight);
-            (rows.div_ceil(TILE_ROWS), (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1))
+            let step = (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1);
+            ranges(rows.div_ceil(TILE_ROWS), step).map(|tiles| task(Part::Tiles(layout, tiles))).collect()
         }
-    };
-    (0..tiles)
-        .step_by(step)
-        .map(|first| Task { weight, source, tiles: first..tiles.min(first + step) })
-        .collect()
+    }
 }
 
-/// Where in the file the task's bytes go, and what they are.
-fn run(task: &Task<'_>) -> (u64, Vec<u8>) {
-    let Some(layout) = Layout::parse(&task.weight.layout) else {
-        return (task.weight.offset, task.source.to_vec());
-    };
-    let (rows, cols) = matrix(task.weight);
-    let tile_bytes = layout.tile_bytes(cols);
-    let mut bytes = vec![0; task.tiles.len() * tile_bytes];
-    for (tile, out) in task.tiles.clone().zip(bytes.chunks_exact_mut(tile_bytes)) {
-        pack_tile(task.weight.ty.dtype, task.source, rows, cols, tile, out);
+impl Task<'_> {
+    /// Where in the file its bytes go.
+    fn offset(&self) -> u64 {
+        let inside = match &self.part {
+            Part::Plain(bytes) => bytes.start,
+            Part::Tiles(layout, tiles) => tiles.start * layout.tile_bytes(matrix(self.weight).1),
+        };
+        self.weight.offset + inside as u64
     }
-    (task.weight.offset + (task.tiles.start * tile_bytes) as u64, bytes)
+
+    fn run(&self) -> Vec<u8> {
+        let (layout, tiles) = match &self.part {
+            Part::Plain(bytes) => return self.source[bytes.clone()].to_vec(),
+            Part::Tiles(layout, tiles) => (layout, tiles),
+        };
+        let (rows, cols) = matrix(self.weight);
+        let tile_bytes = layout.tile_bytes(cols);
+        let mut bytes = vec![0; tiles.len() * tile_bytes];
+        for (tile, out) in tiles.clone().zip(bytes.chunks_exact_mut(tile_bytes)) {
+            pack_tile(self.weight.ty.dtype, self.source, rows, cols, tile, out);
+        }
+        bytes
+    }
 }
 
 fn matrix(weight: &Weight) -> (usize, usize) {

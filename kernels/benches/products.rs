@@ -4,6 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernels::layout::Layout;
 use kernels::linear::{Activations, Linear, Weight};
 use kernels::simd::Isa;
+use runtime::Arena;
 use runtime::device::{Executable, Extent};
 
 /// k and outputs of: q, k and v; attention's output; gate and up; down; logits.
@@ -43,8 +44,9 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
     };
     let bytes = layout.packed_bytes(rows, k);
     let copies = if n == 1 { MODEL_BYTES.div_ceil(bytes) } else { 1 };
-    // Zeros are as fast as any weights once the pages are there.
-    let mut weights = vec![1u8; bytes * copies];
+    let mut arena = Arena::new(bytes * copies).expect("memory for a model");
+    arena.prefault().expect("memory for a model");
+    let weights = arena.at(0, bytes * copies).expect("the arena is as long");
     let mut x = vec![0u8; n * k * 4];
     let mut y = vec![0f32; n * rows];
     let mut scratch = vec![0u8; linear.scratch_bytes()];
@@ -56,7 +58,7 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
     let mut turn = 0;
     group.bench_function(format!("{k}x{rows}"), |b| {
         b.iter(|| {
-            let weight = weights[turn % copies * bytes..].as_mut_ptr();
+            let weight = weights.wrapping_add(turn % copies * bytes);
             turn += 1;
             let args = [x.as_mut_ptr(), weight, y.as_mut_ptr().cast()];
             unsafe { linear.run(&args, &[], 0..linear.units(&[]), scratch.as_mut_ptr()) };

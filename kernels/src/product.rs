@@ -10,8 +10,9 @@ use std::marker::PhantomData;
 
 /// Bytes of a block of `q8_a`: f32 scale, f32 sum, 32 i8.
 pub(crate) const Q8A_BYTES: usize = 40;
-/// How far ahead of its use a weight is asked for.
-const AHEAD_BYTES: usize = 2048;
+/// How far ahead of its use a weight is asked for: across the ends of tiles and weights, for the steps of a plan
+/// read them in the order in which they lie.
+const AHEAD_BYTES: usize = 16384;
 
 /// What a run needs besides its types.
 #[derive(Clone, Copy)]

@@ -12,24 +12,43 @@ pub(crate) fn prompt(
     messages: &[Value],
     generation: &Generation,
 ) -> anyhow::Result<Vec<u32>> {
-    let ids = prompter.tokens(&loaded.tokenizer, messages)?;
     let context = loaded.session.plan().options.context as usize;
-    match ids.len() {
-        0 => bail!("the prompt is empty"),
-        tokens if tokens <= context => Ok(ids),
-        tokens if generation.cut => {
-            let ids = cut(loaded, prompter, messages, ids, context - generation.room(context))?;
-            let left = ids.len();
-            eprintln!(
-                "the prompt is cut from {tokens} tokens to its last {left}: the context holds {context}"
-            );
-            Ok(ids)
-        }
-        tokens => bail!(
-            "the prompt has {tokens} tokens, the context holds {context}: shorten it, cut it with --cut, or raise --context"
-        ),
+    let shortened = generation.cut.then(|| shortened(messages, context)).flatten();
+    let messages = shortened.as_deref().unwrap_or(messages);
+    let mut ids = prompter.tokens(&loaded.tokenizer, messages)?;
+    let tokens = ids.len();
+    if tokens == 0 {
+        bail!("the prompt is empty");
     }
+    if tokens > context {
+        if !generation.cut {
+            bail!(
+                "the prompt has {tokens} tokens, the context holds {context}: shorten it, cut it with --cut, or raise --context"
+            );
+        }
+        ids = cut(loaded, prompter, messages, ids, context - generation.room(context))?;
+    }
+    if tokens > context || shortened.is_some() {
+        eprintln!("the prompt is cut to its last {} tokens: the context holds {context}", ids.len());
+    }
+    Ok(ids)
 }
+
+/// The conversation without what no context of this size holds, of a text so long that neither template nor
+/// tokeniser should see it; none if it is not.
+fn shortened(messages: &[Value], context: usize) -> Option<Vec<Value>> {
+    let (last, before) = messages.split_last()?;
+    let text = last["content"].as_str()?;
+    let too_many = text.len().checked_sub((context * TOKEN_BYTES).min(TEXT_BYTES_MAX)).filter(|n| *n > 0)?;
+    let mut last = last.clone();
+    last["content"] = text[text.ceil_char_boundary(too_many)..].into();
+    Some([before, &[last]].concat())
+}
+
+/// Few tokens are longer.
+const TOKEN_BYTES: usize = 64;
+/// A template may write more than once what was said, and no more than some megabytes.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// The tokens of a conversation whose last message loses its beginning, so that they are `most` at most.
 fn cut(

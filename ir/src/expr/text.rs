@@ -216,17 +216,27 @@ impl<'a> Parser<'a> {
         self.take(|c| c.is_ascii_alphanumeric() || c == '_')
     }
 
+    /// Names and an expression that uses them. Behind it they mean what they did before: what an axis of a
+    /// reduction went into means nothing outside of it.
     fn block(&mut self) -> Result<Expr, String> {
+        let mut hidden = vec![];
         while self.eat("let ") {
             let name = self.word();
             self.expect("=")?;
             let outside = std::mem::take(&mut self.height);
             let value = self.expr()?;
             self.expect(";")?;
-            self.names.insert(name, (value, self.height));
+            hidden.push((name, self.names.insert(name, (value, self.height))));
             self.height = outside;
         }
-        self.expr()
+        let expr = self.expr()?;
+        for (name, before) in hidden.into_iter().rev() {
+            match before {
+                Some(before) => self.names.insert(name, before),
+                None => self.names.remove(name),
+            };
+        }
+        Ok(expr)
     }
 
     fn expr(&mut self) -> Result<Expr, String> {
@@ -364,6 +374,15 @@ impl<'de> Deserialize<'de> for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_ends_with_its_reduction() {
+        let fault = Body::parse("(sum(k16 < 4: let t0 = x0[i0, k16]; (t0 * t0)) * t0)").unwrap_err();
+        assert!(fault.contains(r#"found "t0)""#), "{fault}");
+        let hiding = Body::parse("let t0 = x0[i0, 0]; (sum(k16 < 4: let t0 = x0[i0, k16]; (t0 * t0)) * t0)");
+        let plain = Body::parse("(sum(k16 < 4: (x0[i0, k16] * x0[i0, k16])) * x0[i0, 0])");
+        assert_eq!(hiding.unwrap(), plain.unwrap());
+    }
 
     #[test]
     fn what_nests_too_deep_is_refused_before_the_stack_is_gone() {

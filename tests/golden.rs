@@ -6,7 +6,7 @@
 //! | `verify` | the graph with every fault beneath its line |
 //! | `pass: NAME` | the graph after the pass; it must mean what it meant |
 //! | `explain` | the graph after each pass that changed it, in the order of a compile |
-//! | `plan` | the plan for one CPU device, before a backend states its scratch |
+//! | `pass: schedule`, `pass: memory` | the plan for one CPU device behind that pass |
 //! | `tree` | the loop tree of every operator with a body |
 //! | `cpu` | its CLIF |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
@@ -14,7 +14,7 @@
 //! `activations = int8` lets the passes quantise what enters quantised products.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
-use compiler::codegen::cpu::{Jit, loop_tree};
+use compiler::codegen::cpu::{self, Jit, loop_tree};
 use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
 use ir::plan::{Activations, Device, DeviceId, Model, Options, Symbol};
@@ -22,8 +22,8 @@ use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
-use passes::schedule::{self, Request};
-use passes::{Cx, run_all, run_one};
+use passes::schedule::Request;
+use passes::{Cx, PLAN_PASSES, run_all, run_one};
 use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -111,13 +111,17 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("verify") => Ok(explain(&text.graph, &verify(&text.graph))),
         Some("run") => values(&text.graph, &settings),
         Some("explain") => stages(&text.graph, &context(&settings)?),
-        Some("plan") => plan(text.graph, &context(&settings)?),
         Some("tree") => each_body(&text.graph, |kernel| Ok(loop_tree(kernel)?.to_string())),
         Some("cpu") => {
             each_body(&text.graph, |kernel| Jit::new()?.clif(&loop_tree(kernel)?, kernel.inputs.len()))
         }
         Some(asked) if asked.starts_with("pass:") => {
-            passed(&text.graph, asked[5..].trim(), &context(&settings)?)
+            let (pass, cx) = (asked[5..].trim(), context(&settings)?);
+            if PLAN_PASSES.contains(&pass) {
+                plan(text.graph, pass, &cx)
+            } else {
+                passed(&text.graph, pass, &cx)
+            }
         }
         other => Err(format!("unknown directive {other:?}").into()),
     }
@@ -142,7 +146,7 @@ fn context(settings: &BTreeMap<&str, &str>) -> Result<Cx, Failed> {
         Some(&"int8") => Activations::Int8,
         Some(other) => return Err(format!("activations = {other}, expected int8").into()),
     };
-    Ok(Cx { activations, ..Cx::default() })
+    Ok(Cx { activations, target: cpu::target() })
 }
 
 /// The graph after one pass.
@@ -167,8 +171,8 @@ fn stages(before: &Graph, cx: &Cx) -> Result<String, Failed> {
     Ok(shown)
 }
 
-/// The plan's text. Every symbol is at most 8, and 1 in a decode step.
-fn plan(mut g: Graph, cx: &Cx) -> Result<String, Failed> {
+/// The plan's text behind a pass that makes it. Every symbol is at most 8, and 1 in a decode step.
+fn plan(mut g: Graph, pass: &str, cx: &Cx) -> Result<String, Failed> {
     sound(&g)?;
     run_all(cx, &mut g)?;
     let names: BTreeSet<&str> =
@@ -194,8 +198,9 @@ fn plan(mut g: Graph, cx: &Cx) -> Result<String, Failed> {
         symbols: names.iter().map(|&name| Symbol { name: name.into(), max: 8, decode: 1 }).collect(),
         device: Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 },
     };
-    let plan = schedule::run(cx, &g, request)?;
-    Ok(plan.to_text())
+    let (_, stages) = passes::plan(cx, &g, request, 0)?;
+    let stage = stages.iter().find(|stage| stage.pass == pass).ok_or("no such stage of the plan")?;
+    Ok(stage.plan.to_text())
 }
 
 /// What becomes of every operator that has a body.

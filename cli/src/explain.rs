@@ -1,25 +1,27 @@
-//! `heddle explain`: the graph after each pass that changed it.
+//! `heddle explain`: the graph after each pass that changed it, and the plan that the last passes make.
 use crate::choices::{Compilation, Steps};
 use crate::diff::{NamedNode, named_nodes};
 use crate::{load, output};
 use anyhow::bail;
 use clap::Args;
-use compiler::codegen::cpu;
+use compiler::compile;
 use compiler::import::Checkpoint;
-use compiler::models::step_graph;
 use ir::Graph;
-use passes::{Cx, PASSES, run_all};
+use ir::plan::Plan;
+use passes::{PASSES, PLAN_PASSES};
 use similar::TextDiff;
 use std::collections::HashSet;
+use std::time::Duration;
 
-/// Show what the passes make of a model's graph
+/// Show what the passes make of a model: graph after graph, then the plan
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   heddle explain smollm2 --diff
   heddle explain smollm2 --pass import
   heddle explain smollm2 --node blk.0.ffn_up
-  heddle explain gemma3-270m --pass siblings --node blk.3.attn --diff")]
+  heddle explain gemma3-270m --pass siblings --node blk.3.attn --diff
+  heddle explain smollm2 --pass schedule --node blk.0")]
 pub struct Options {
     /// A model file or folder, or a name as `heddle pull` takes it
     model: String,
@@ -40,39 +42,64 @@ pub struct Options {
 const IMPORT: &str = "import";
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let names: Vec<&str> = [IMPORT].into_iter().chain(PASSES.iter().map(|pass| pass.name)).collect();
+    let graph_passes = PASSES.iter().map(|pass| pass.name);
+    let names: Vec<&str> =
+        [IMPORT].into_iter().chain(graph_passes).chain(PLAN_PASSES.iter().copied()).collect();
     if let Some(pass) = options.pass.as_deref().filter(|pass| !names.contains(pass)) {
         bail!("there is no pass {pass:?}, expected one of {}", names.join(", "));
     }
     let checkpoint = Checkpoint::open(&load::model_path(&options.model)?)?;
     let plan = options.compilation.options(checkpoint.config.context_length, Steps::GENERATION);
-    let mut graph = step_graph(&checkpoint, &plan)?.graph;
-    let wanted = options.node.as_deref().map(|node| reference_ids(&graph, node)).transpose()?;
+    let compiled = compile(&checkpoint, plan, options.compilation.team())?;
+    let node = options.node.as_deref();
+    let wanted = node.map(|node| reference_ids(&compiled.reference, node)).transpose()?;
     let shown = |graph: &Graph| match options.diff || wanted.is_some() {
         // Numbers of values shift with every pass.
         true => nodes(graph, wanted.as_ref()),
         false => graph.to_string(),
     };
     let is_asked = |pass: &str| options.pass.as_deref().is_none_or(|asked| asked == pass);
-    let mut before = shown(&graph);
+    let show = |pass: &str, time: Duration, before: &str, after: &str| -> anyhow::Result<()> {
+        if !is_asked(pass) || (after == before && options.pass.is_none()) {
+            return Ok(());
+        }
+        let time = format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let nothing = if after == before { ", changed nothing" } else { "" };
+        let text = if options.diff { &diff(before, after) } else { after };
+        output::write(&format!("// {pass}, {time}{nothing}\n{text}\n"))
+    };
+    let mut before = shown(&compiled.reference);
     if is_asked(IMPORT) && !(options.diff && options.pass.is_none()) {
         output::write(&format!("// {IMPORT}\n{before}\n"))?;
     }
-    let cx = Cx { activations: plan.activations, target: cpu::target() };
-    for stage in run_all(&cx, &mut graph)? {
+    for stage in &compiled.stages {
         let after = stage.graph.as_ref().map_or_else(|| before.clone(), &shown);
-        let time = format!("{:.1} ms", stage.time.as_secs_f64() * 1e3);
-        if is_asked(stage.pass) && (after != before || options.pass.is_some()) {
-            let text = match options.diff {
-                true => diff(&before, &after),
-                false => after.clone(),
-            };
-            let nothing = if after == before { ", changed nothing" } else { "" };
-            output::write(&format!("// {}, {time}{nothing}\n{text}\n", stage.pass))?;
-        }
+        show(stage.pass, stage.time, &before, &after)?;
+        before = after;
+    }
+    let mut before = String::new();
+    for stage in &compiled.plan_stages {
+        let after = steps(&stage.plan, node);
+        show(stage.pass, stage.time, &before, &after)?;
         before = after;
     }
     Ok(())
+}
+
+/// A plan's text, or of it only the steps that come from a node or from what lies beneath it.
+fn steps(plan: &Plan, node: Option<&str>) -> String {
+    let Some(node) = node else { return plan.to_text() };
+    let text = plan.to_text();
+    let lines = text.lines().filter(|line| {
+        let path = line.split_once("node:\"").and_then(|(_, rest)| rest.split('"').next());
+        path.is_some_and(|path| path.split('+').any(|part| is_beneath(part, node)))
+    });
+    lines.map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// Whether a name is the one that is meant, or lies beneath it.
+fn is_beneath(name: &str, meant: &str) -> bool {
+    name.strip_prefix(meant).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
 }
 
 fn diff(before: &str, after: &str) -> String {
@@ -82,9 +109,7 @@ fn diff(before: &str, after: &str) -> String {
 /// What a name means in the graph before the first pass: the node of this path or own name, and those
 /// beneath it.
 fn reference_ids(graph: &Graph, name: &str) -> anyhow::Result<HashSet<u32>> {
-    let is_meant = |found: &str| {
-        found.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
-    };
+    let is_meant = |found: &str| is_beneath(found, name);
     let meant = graph
         .nodes()
         .filter(|id| is_meant(&graph[*id].path) || graph[*id].op.given_name().is_some_and(is_meant));

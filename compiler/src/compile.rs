@@ -4,8 +4,8 @@ use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::{self, Derived, StepGraph};
 use ir::Graph;
-use ir::plan::{Device, DeviceId, Model, Options, Plan, aligned};
-use passes::{Cx, Stage, schedule};
+use ir::plan::{Device, DeviceId, Model, Options, Plan};
+use passes::{Cx, PlanStage, Stage, schedule};
 
 /// What a compile made.
 pub struct Compiled {
@@ -13,8 +13,10 @@ pub struct Compiled {
     pub plan: Plan,
     /// The graph as the architecture wrote it: what every later node stands for.
     pub reference: Graph,
-    /// What each pass did.
+    /// What each pass over the graph did.
     pub stages: Vec<Stage>,
+    /// What each pass did that makes the plan.
+    pub plan_stages: Vec<PlanStage>,
     /// Weights that the checkpoint does not hold as they are.
     pub derived: Derived,
 }
@@ -36,21 +38,10 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
         packed_bytes: 0,
     };
     let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads };
-    let mut plan = schedule::run(&cx, &graph, schedule::Request { model, options, symbols, device })?;
-    state_scratch(&mut plan)?;
-    plan.memory = plan.prove_memory(crate::process::bytes(checkpoint));
+    let request = schedule::Request { model, options, symbols, device };
+    let (plan, plan_stages) = passes::plan(&cx, &graph, request, crate::process::bytes(checkpoint))?;
     check_budget(checkpoint, &plan)?;
-    Ok(Compiled { plan, reference, stages, derived })
-}
-
-/// Compiles every kernel to learn that it can be, and how much scratch it needs.
-fn state_scratch(plan: &mut Plan) -> Result<(), CompileError> {
-    let needed = codegen::scratch(plan)?;
-    for (kernel, needed) in plan.kernels.iter_mut().zip(needed) {
-        kernel.scratch = aligned(needed);
-    }
-    plan.threads[0].scratch_bytes = plan.kernels.iter().map(|k| k.scratch).max().unwrap_or(0);
-    Ok(())
+    Ok(Compiled { plan, reference, stages, plan_stages, derived })
 }
 
 fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), CompileError> {

@@ -1,8 +1,9 @@
 //! Passes over graphs: one file, one function, one line in [`pipeline`].
 //!
-//! A pass preserves what the graph means, and the driver checks the graph after each. The last step,
-//! [`schedule`], turns the graph into a plan.
+//! A pass preserves what the graph means, and the driver checks the graph after each. The last two make the
+//! plan: [`schedule`] its steps, `memory` its offsets and the proof.
 mod fuse;
+mod layout;
 mod memory;
 mod pattern;
 pub mod pipeline;
@@ -12,10 +13,10 @@ pub mod schedule;
 mod simplify;
 pub mod trace;
 
-pub use pipeline::{PASSES, Pass, run_all, run_one};
-pub use trace::Stage;
+pub use pipeline::{PASSES, PLAN_PASSES, Pass, plan, run_all, run_one};
+pub use trace::{PlanStage, Stage};
 
-use ir::plan::Activations;
+use ir::plan::{Activations, Plan};
 use ir::{Op, OpError, TensorType};
 
 /// What passes may know beside the graph.
@@ -33,23 +34,32 @@ impl Default for Cx {
     }
 }
 
-/// The layout of a weight of that type under the operators that use it, and its bytes there; or why there is none.
-pub type Layout = fn(&TensorType, &[&Op]) -> Result<(String, u64), String>;
-
-/// What a backend tells the passes.
+/// What a backend tells the passes; each answer can be a reason why there is none.
 pub struct Target {
-    /// How it packs weights.
-    pub layout: Layout,
+    /// The layout of a weight of that type under the operators that use it.
+    pub layout: fn(&TensorType, &[&Op]) -> Result<String, String>,
+    /// The bytes of a weight of that type in that layout.
+    pub packed_bytes: fn(&TensorType, &str) -> Result<u64, String>,
+    /// The bytes of scratch that a worker needs for each of the plan's kernels.
+    pub scratch: fn(&Plan) -> Result<Vec<u64>, String>,
 }
 
 impl Default for Target {
     fn default() -> Target {
-        let plain = |ty: &TensorType, _: &[&Op]| {
-            let bytes = ty.bytes(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))?;
-            Ok(("plain".to_owned(), bytes))
-        };
-        Target { layout: plain }
+        Target {
+            layout: |_, _| Ok(PLAIN.to_owned()),
+            packed_bytes: |ty, _| plain_bytes(ty),
+            scratch: |plan| Ok(vec![0; plan.kernels.len()]),
+        }
     }
+}
+
+/// The layout in which a weight lies as its file has it.
+pub const PLAIN: &str = "plain";
+
+/// The bytes of a weight that lies as its file has it.
+pub fn plain_bytes(ty: &TensorType) -> Result<u64, String> {
+    ty.bytes(|_| None).ok_or_else(|| format!("the size of {ty} cannot be known"))
 }
 
 /// Whether a pass did anything.
@@ -90,6 +100,9 @@ pub enum PassError {
     /// An operator refused what a pass gave it: a bug of ours.
     #[error("an operator refused what a pass built: {0}")]
     Refused(#[from] OpError),
+    /// The backend has no code for the plan.
+    #[error("the backend refuses the plan: {0}")]
+    Backend(String),
     /// A graph that cannot be made into steps.
     #[error("{node} cannot be scheduled: {reason}")]
     Unschedulable {

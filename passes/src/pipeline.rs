@@ -1,6 +1,8 @@
 //! The list of passes, the one order in which they run, and the driver around each.
-use crate::{Change, Cx, PassError, Stage, fuse, quantise, raise, simplify};
+use crate::schedule::{self, Request};
+use crate::{Change, Cx, PassError, PlanStage, Stage, fuse, layout, memory, quantise, raise, simplify};
 use ir::Graph;
+use ir::plan::Plan;
 use ir::verify::{explain, verify};
 use std::time::Instant;
 
@@ -26,7 +28,27 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "siblings", run: fuse::siblings::run },
     Pass { name: "chains", run: fuse::chains::run },
     Pass { name: "epilogues", run: fuse::epilogues::run },
+    Pass { name: "layout", run: layout::run },
 ];
+
+/// The passes that make the plan of the last graph, in order.
+pub const PLAN_PASSES: &[&str] = &["schedule", "memory"];
+
+/// Makes the plan of a graph that has been through all passes; says what the process takes beside it.
+pub fn plan(
+    cx: &Cx,
+    g: &Graph,
+    request: Request,
+    process_bytes: u64,
+) -> Result<(Plan, Vec<PlanStage>), PassError> {
+    let start = Instant::now();
+    let mut plan = schedule::run(cx, g, request)?;
+    let mut stages = vec![PlanStage { pass: PLAN_PASSES[0], time: start.elapsed(), plan: plan.clone() }];
+    let start = Instant::now();
+    memory::run(cx, &mut plan, process_bytes)?;
+    stages.push(PlanStage { pass: PLAN_PASSES[1], time: start.elapsed(), plan: plan.clone() });
+    Ok((plan, stages))
+}
 
 /// Runs every pass in order; keeps the graph after each that changed it.
 pub fn run_all(cx: &Cx, g: &mut Graph) -> Result<Vec<Stage>, PassError> {

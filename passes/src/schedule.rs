@@ -1,9 +1,7 @@
 //! Makes the plan: an order of steps, a buffer for every value, an edge for everything that crosses threads.
 //!
 //! The order is the graph's own, which is stable. Weights are laid out in the order in which steps
-//! first use them, so that a step streams its weights from one place. Scratch and the process' own
-//! bytes are the backend's to know: it fills them in, and then the memory proof.
-use crate::memory;
+//! first use them, so that a step streams its weights from one place. Where buffers lie is left to `memory`.
 use crate::{Cx, PassError};
 use ir::ops::Input;
 use ir::plan::{
@@ -52,7 +50,6 @@ pub fn run(cx: &Cx, g: &Graph, request: Request) -> Result<Plan, PassError> {
         }
     }
     scheduler.outputs()?;
-    memory::assign::run(&mut plan);
     Ok(plan)
 }
 
@@ -186,9 +183,9 @@ impl Scheduler<'_> {
             let reason = "its value lies nowhere when it is needed".to_owned();
             return Err(PassError::Unschedulable { node: n.to_string(), reason });
         };
-        let users: Vec<&Op> = self.g.users(n).into_iter().map(|u| &self.g[u].op).collect();
         let unservable = |reason| PassError::Unschedulable { node: weight.name.clone(), reason };
-        let (layout, bytes) = (self.cx.target.layout)(&weight.ty, &users).map_err(unservable)?;
+        let layout = weight.layout.clone().ok_or_else(|| unservable("no layout was decided".into()))?;
+        let bytes = (self.cx.target.packed_bytes)(&weight.ty, &layout).map_err(unservable)?;
         let id = WeightId(self.plan.weights.len() as u32);
         let offset = self.plan.model.packed_bytes;
         self.plan.model.packed_bytes = aligned(offset + bytes);

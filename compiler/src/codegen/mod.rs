@@ -21,12 +21,6 @@ pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     Ok(code)
 }
 
-/// Bytes of scratch that the code of each kernel needs.
-pub(crate) fn scratch(plan: &Plan) -> Result<Vec<u64>, LowerError> {
-    let code = cpu::lower(&plan.kernels, &symbols(plan))?;
-    Ok(code.iter().map(|code| code.scratch_bytes() as u64).collect())
-}
-
 fn symbols(plan: &Plan) -> Vec<String> {
     plan.symbols.iter().map(|s| s.name.clone()).collect()
 }

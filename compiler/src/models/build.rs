@@ -201,7 +201,7 @@ impl<'a> Build<'a> {
     }
 
     fn weight_node(&mut self, name: &str, ty: TensorType) -> Result<NodeId, BuildError> {
-        let op = Weight { name: name.to_owned(), ty };
+        let op = Weight { name: name.to_owned(), ty, layout: None };
         let id =
             self.graph.add(op, &[]).map_err(|source| BuildError::Op { path: name.to_owned(), source })?;
         self.weights.insert(name.to_owned(), id);

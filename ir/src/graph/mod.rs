@@ -143,6 +143,11 @@ impl Graph {
         }
     }
 
+    /// Gives a node another operator, of the same type on the same inputs.
+    pub fn set_op(&mut self, id: NodeId, op: impl Into<Op>) {
+        self.node_mut(id).op = op.into();
+    }
+
     /// Says where a node belongs.
     pub fn set_path(&mut self, id: NodeId, path: &str) {
         self.node_mut(id).path = path.to_owned();

@@ -11,6 +11,8 @@ pub struct Weight {
     pub name: String,
     /// Its type.
     pub ty: TensorType,
+    /// How its elements lie in the packed file, in the backend's words; none until that is decided.
+    pub layout: Option<String>,
 }
 
 impl OpDef for Weight {

@@ -52,7 +52,7 @@ mod tests {
         for (i, name) in given.iter().enumerate() {
             let (name, ty) = (name.clone(), TensorType::f32(&[8]));
             let source = match i % 3 {
-                0 => g.add(Weight { name, ty }, &[]),
+                0 => g.add(Weight { name, ty, layout: None }, &[]),
                 kind => g.add(Input { name, ty, state: kind == 1 }, &[]),
             };
             values.push(source.unwrap());

@@ -156,10 +156,13 @@ impl Reader {
 fn operator_of(name: &Name, operator: &str, attributes: &str, ty: &TensorType) -> Result<Op, String> {
     let given = matches!(operator, "input" | "state" | "weight");
     match name {
-        Name::Given(name) if given && attributes.is_empty() => Ok(match operator {
-            "weight" => Weight { name: name.clone(), ty: ty.clone() }.into(),
-            _ => Input { name: name.clone(), ty: ty.clone(), state: operator == "state" }.into(),
-        }),
+        Name::Given(name) if operator == "weight" => {
+            let (name, ty, layout) = (name.clone(), ty.clone(), layout(attributes)?);
+            Ok(Weight { name, ty, layout }.into())
+        }
+        Name::Given(name) if given && attributes.is_empty() => {
+            Ok(Input { name: name.clone(), ty: ty.clone(), state: operator == "state" }.into())
+        }
         Name::Given(_) if given => {
             Err(format!("{} has no attributes, found {{{attributes}}}", article(operator)))
         }
@@ -171,6 +174,15 @@ fn operator_of(name: &Name, operator: &str, attributes: &str, ty: &TensorType) -
         }
         Name::Numbered(_) => Op::parse(operator, attributes),
     }
+}
+
+/// The one attribute that a weight can have.
+fn layout(attributes: &str) -> Result<Option<String>, String> {
+    if attributes.is_empty() {
+        return Ok(None);
+    }
+    let layout = attributes.strip_prefix("layout:").and_then(|text| ron::from_str::<String>(text).ok());
+    layout.map(Some).ok_or_else(|| format!("a weight has no attribute but layout, found {{{attributes}}}"))
 }
 
 fn article(noun: &str) -> String {

@@ -4,7 +4,7 @@ use super::liveness;
 use ir::plan::{Plan, aligned};
 use std::cmp::Reverse;
 
-pub(crate) fn run(plan: &mut Plan) {
+pub(super) fn run(plan: &mut Plan) {
     let lives = liveness::run(plan);
     let mut order: Vec<usize> = (0..plan.buffers.len()).collect();
     order.sort_by_key(|&b| (Reverse(plan.buffers[b].bytes), lives[b].0, b));

@@ -2,7 +2,7 @@
 use ir::plan::{Arg, Plan, Step};
 
 /// The steps of first write and last use, for each buffer of the plan's first thread.
-pub(crate) fn run(plan: &Plan) -> Vec<(usize, usize)> {
+pub(super) fn run(plan: &Plan) -> Vec<(usize, usize)> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
     for (at, step) in plan.threads.iter().flat_map(|t| t.steps.iter().enumerate()) {
         let used = match step {

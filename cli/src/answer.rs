@@ -77,7 +77,7 @@ pub(crate) fn answer(
 ) -> anyhow::Result<Answer> {
     let Loaded { session, tokenizer, .. } = loaded;
     let context = session.plan().options.context as usize;
-    let mut sampler = Sampler::new(generation.sampler()?);
+    let mut sampler = Sampler::new(generation.sampler());
     prompt.iter().for_each(|id| sampler.accept(*id));
     let ends = if generation.ignore_eos { vec![] } else { tokenizer.eos_ids().to_vec() };
     let mut stops = Stops::new(generation.stop.iter().cloned(), ends);

@@ -1,6 +1,6 @@
 //! `heddle bench`: how fast a compiled model reads and writes.
 use crate::answer::per_second;
-use crate::choices::{Compilation, Steps};
+use crate::choices::{Batched, Steps};
 use crate::load::{self, Loaded};
 use crate::output;
 use anyhow::bail;
@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    compilation: Compilation,
+    compilation: Batched,
 }
 
 #[derive(Serialize)]
@@ -48,7 +48,8 @@ struct Report {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let (prompt, answer) = (options.prompt_tokens as usize, options.gen_tokens as usize);
-    let mut loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION)?;
+    let compilation = options.compilation.compilation();
+    let mut loaded = load::model(options.model.as_deref(), &compilation, Steps::GENERATION, &|_| Ok(()))?;
     let context = loaded.session.plan().options.context as usize;
     if prompt + answer > context {
         bail!("{prompt} and {answer} tokens were asked for, the context holds {context}: raise --context");

@@ -7,9 +7,11 @@ use crate::{fit, interrupt, output};
 use anyhow::{Context, bail};
 use clap::Args;
 use compiler::chat::message;
+use compiler::import::Checkpoint;
 use runtime::Sequence;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal};
 
 /// Talk with a model: one answer to a prompt, or a conversation
@@ -25,7 +27,7 @@ Without a terminal, every line of standard input is a turn. When the conversatio
 its oldest turns are forgotten.")]
 pub struct Options {
     /// What to say; without it, a conversation begins
-    prompt: Option<String>,
+    prompt: Option<OsString>,
     /// A bundle, a model file or folder, or a name as `heddle pull` takes it [default: smollm2]
     #[arg(long, short, value_name = "MODEL")]
     model: Option<String>,
@@ -39,27 +41,33 @@ pub struct Options {
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    options.generation.sampler()?;
-    let loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION)?;
-    let prompter = Prompter::new(&loaded.checkpoint, false)?;
+    let prompt = options.prompt.map(|prompt| prompt::text(prompt.into_encoded_bytes())).transpose()?;
+    let is_sound = |checkpoint: &Checkpoint| prompter(checkpoint, prompt.is_some()).map(drop);
+    let loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION, &is_sound)?;
+    let prompter = prompter(&loaded.checkpoint, prompt.is_some())?;
     eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     let sequence = Sequence::new(&loaded.session, 0);
     let system = options.system.map(|system| message("system", &system)).into_iter().collect();
     let mut chat =
         Chat { loaded, sequence, prompter, generation: options.generation, messages: system, system: 0 };
     chat.system = chat.messages.len();
-    match (options.prompt, &chat.prompter) {
-        (None, Prompter::Raw) => {
-            bail!("the model has no chat template and cannot converse: `heddle run` lets it continue a text")
-        }
-        (None, Prompter::Chat(_)) => chat.converse(),
-        (Some(prompt), prompter) => {
-            if let Prompter::Raw = prompter {
-                eprintln!("the model has no chat template: it continues the prompt instead of answering it");
-            }
-            chat.say(&prompt::text(prompt.into_bytes())?)
-        }
+    let Some(prompt) = prompt else { return chat.converse() };
+    if let Prompter::Raw = chat.prompter {
+        eprintln!("the model has no chat template: it continues the prompt instead of answering it");
     }
+    match chat.say(&prompt)? {
+        End::Interrupted => Err(output::Interrupted.into()),
+        _ => Ok(()),
+    }
+}
+
+/// How the model is spoken to; a conversation needs a template.
+fn prompter(checkpoint: &Checkpoint, has_prompt: bool) -> anyhow::Result<Prompter> {
+    let prompter = Prompter::new(checkpoint, false)?;
+    if let (Prompter::Raw, false) = (&prompter, has_prompt) {
+        bail!("the model has no chat template and cannot converse: `heddle run` lets it continue a text");
+    }
+    Ok(prompter)
 }
 
 /// A conversation and its place in the cache.
@@ -86,8 +94,8 @@ impl Chat {
                 text => match self.say(text) {
                     Err(error) if error.is::<output::ClosedPipe>() => return Err(error),
                     // The conversation goes on: a shorter prompt or /reset may do.
-                    Err(error) => eprintln!("error: {error:#}"),
-                    Ok(()) => {}
+                    Err(error) => eprintln!("error: {}", output::explain(&error)),
+                    Ok(_) => {}
                 },
             }
         }
@@ -95,7 +103,7 @@ impl Chat {
     }
 
     /// One turn: what was said is remembered with its answer, or neither is.
-    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+    fn say(&mut self, text: &str) -> anyhow::Result<End> {
         self.messages.push(message("user", text));
         let answer = self.answer();
         match &answer {
@@ -105,7 +113,7 @@ impl Chat {
             }
             _ => drop(self.messages.pop()),
         }
-        answer.map(drop)
+        answer.map(|answer| answer.end)
     }
 
     fn answer(&mut self) -> anyhow::Result<Answer> {

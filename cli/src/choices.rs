@@ -1,6 +1,6 @@
 //! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
-use anyhow::bail;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use ir::DType;
 use ir::plan::{self, Options};
 use runtime::SamplerOptions;
@@ -13,9 +13,6 @@ pub(crate) struct Compilation {
     /// Most tokens of one conversation [default: what the model was made for, up to 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
-    /// Most conversations at once [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_batch: Option<u32>,
     /// Worker threads [default: every core this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
@@ -28,6 +25,28 @@ pub(crate) struct Compilation {
     /// How keys and values are kept [default: f16, with f32 activations f32]
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) kv: Option<Kv>,
+    /// Only for who can say it, see [`Batched`].
+    #[arg(skip)]
+    max_batch: Option<u32>,
+}
+
+/// How a model is compiled where more than one conversation makes sense.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Batched {
+    #[command(flatten)]
+    one: Compilation,
+    /// Most conversations at once [default: 1]
+    #[arg(
+        long, value_name = "N", help_heading = "Compilation",
+        value_parser = clap::value_parser!(u32).range(1..=4096)
+    )]
+    max_batch: Option<u32>,
+}
+
+impl Batched {
+    pub(crate) fn compilation(&self) -> Compilation {
+        Compilation { max_batch: self.max_batch, ..self.one.clone() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -93,28 +112,28 @@ pub(crate) struct Generation {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tokens: Option<u32>,
     /// Higher is more surprising; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Choose among the K likeliest; 0 is all
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true)]
     top_k: usize,
     /// Choose among the likeliest that together have this probability; 1 is all
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = fraction, allow_negative_numbers = true)]
     top_p: f32,
     /// Choose among those at least P times as likely as the likeliest; 0 is all
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = fraction, allow_negative_numbers = true)]
     min_p: f32,
     /// Above 1, what was said lately becomes less likely
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = penalty, allow_negative_numbers = true)]
     repeat_penalty: f32,
     /// The same seed gives the same answer [default: from the clock]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Always take the likeliest token
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "seed"])]
     greedy: bool,
     /// End the answer before this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
     /// Go on where the model would end its answer
     #[arg(long)]
@@ -131,22 +150,10 @@ impl Generation {
         self.tokens.map_or(context / 4, |tokens| tokens as usize).min(context / 2)
     }
 
-    /// What the sampler needs; refuses values that mean nothing.
-    pub(crate) fn sampler(&self) -> anyhow::Result<SamplerOptions> {
-        let fractions = [("top-p", self.top_p), ("min-p", self.min_p)];
-        for (name, value) in fractions {
-            if !(0.0..=1.0).contains(&value) {
-                bail!("--{name} is {value}, expected a fraction from 0 to 1");
-            }
-        }
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            bail!("--temperature is {}, expected 0 or more", self.temperature);
-        }
-        if !(self.repeat_penalty.is_finite() && self.repeat_penalty > 0.0) {
-            bail!("--repeat-penalty is {}, expected more than 0", self.repeat_penalty);
-        }
+    /// What the sampler needs.
+    pub(crate) fn sampler(&self) -> SamplerOptions {
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-        Ok(SamplerOptions {
+        SamplerOptions {
             temperature: if self.greedy { 0.0 } else { self.temperature },
             top_k: self.top_k,
             top_p: self.top_p,
@@ -154,8 +161,25 @@ impl Generation {
             repeat_penalty: self.repeat_penalty,
             seed: self.seed.unwrap_or_else(clock),
             ..SamplerOptions::default()
-        })
+        }
     }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, |t| t.is_finite() && t >= 0.0, "0 or more")
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    number(text, |p| (0.0..=1.0).contains(&p), "a fraction from 0 to 1")
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    number(text, |r| r.is_finite() && r > 0.0, "more than 0")
+}
+
+fn number(text: &str, is_sound: fn(f32) -> bool, expected: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|number| is_sound(*number));
+    number.ok_or_else(|| format!("expected {expected}"))
 }
 
 /// Reads `4096`, `512MiB`, `1.5 GB`.
@@ -182,11 +206,12 @@ fn bytes(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use clap::error::ErrorKind;
 
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        compilation: Compilation,
+        compilation: Batched,
         #[command(flatten)]
         generation: Generation,
     }
@@ -207,7 +232,7 @@ mod tests {
 
     #[test]
     fn compilation_has_defaults_and_bounds() {
-        let options = |args| line(args).unwrap().compilation.options(8192, Steps::GENERATION);
+        let options = |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION);
         let plain = options("");
         assert_eq!((plain.context, plain.max_batch, plain.rows, plain.memory), (4096, 1, 1, None));
         assert_eq!((plain.kv, plain.activations), (DType::F16, plan::Activations::Int8));
@@ -215,15 +240,22 @@ mod tests {
         assert_eq!((full.context, full.max_batch, full.rows), (512, 2, 2));
         assert_eq!((full.memory, full.kv), (Some(1_000_000_000), DType::F32));
         assert_eq!(options("--activations f32 --kv f16").kv, DType::F16);
-        assert_eq!(line("--threads 3").unwrap().compilation.team(), 3);
-        for bad in ["--context 0", "--threads 0", "--max-batch -1", "--memory much", "--activations f64"] {
+        assert_eq!(line("--threads 3").unwrap().compilation.compilation().team(), 3);
+        for bad in [
+            "--context 0",
+            "--threads 0",
+            "--max-batch 0",
+            "--max-batch 4097",
+            "--memory much",
+            "--activations f64",
+        ] {
             assert!(line(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn greedy_is_temperature_zero_and_excludes_the_rest() {
-        assert_eq!(line("--greedy").unwrap().generation.sampler().unwrap().temperature, 0.0);
+        assert_eq!(line("--greedy").unwrap().generation.sampler().temperature, 0.0);
         assert!(line("--greedy --temperature 1").is_err());
     }
 
@@ -234,13 +266,27 @@ mod tests {
         )
         .unwrap()
         .generation;
-        let sampler = generation.sampler().unwrap();
+        let sampler = generation.sampler();
         assert_eq!((sampler.temperature, sampler.top_k, sampler.top_p), (0.5, 7, 0.9));
         assert_eq!((sampler.min_p, sampler.repeat_penalty, sampler.seed), (0.1, 1.1, 42));
         assert_eq!(generation.stop, ["a", "b"]);
-        for bad in ["--top-p 2", "--min-p -1", "--temperature nan", "--repeat-penalty 0"] {
-            let refused = line(&bad.replace(' ', "=")).is_ok_and(|line| line.generation.sampler().is_err());
-            assert!(refused, "{bad}");
+        let bad = [
+            "--top-p 2",
+            "--top-p -0.5",
+            "--min-p -1",
+            "--temperature -1",
+            "--temperature nan",
+            "--temperature inf",
+            "--repeat-penalty 0",
+            "--repeat-penalty -1",
+            "--top-k -1",
+            "--stop=",
+        ];
+        for bad in bad {
+            let Err(refused) = line(bad) else { panic!("{bad} is accepted") };
+            let (name, _) = bad.split_once([' ', '=']).unwrap();
+            let is_value = [ErrorKind::ValueValidation, ErrorKind::InvalidValue].contains(&refused.kind());
+            assert!(is_value && refused.to_string().contains(name), "{bad}: {refused}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `heddle compile`: from a model to a bundle, and what was decided.
-use crate::choices::{Compilation, Steps};
+use crate::choices::{Batched, Steps};
+use crate::prompt::Prompter;
 use crate::{load, output};
 use clap::Args;
+use compiler::import::Checkpoint;
 use ir::plan::MemoryProof;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ pub struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    compilation: Compilation,
+    compilation: Batched,
 }
 
 #[derive(Serialize)]
@@ -54,7 +56,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
     let path = load::model_path(&options.model)?;
     let steps = Steps { rows: options.rows.unwrap_or(Steps::GENERATION.rows), ..Steps::GENERATION };
-    let compiled = load::make(&path, &options.compilation, steps, &options.output)?;
+    let compilation = options.compilation.compilation();
+    let has_sound_template = |checkpoint: &Checkpoint| Prompter::new(checkpoint, false).map(drop);
+    let compiled = load::make(&path, &compilation, steps, &options.output, &has_sound_template)?;
     let plan = &compiled.plan;
     let stages = compiled.stages.iter().map(|stage| Stage {
         pass: stage.pass,

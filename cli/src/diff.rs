@@ -27,14 +27,18 @@ pub struct Options {
 type Items = Vec<(String, String)>;
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let (a, b) = match (read(&options.a)?, read(&options.b)?) {
-        (Read::Plan(a), Read::Plan(b)) => (plan_items(&a), plan_items(&b)),
-        (Read::Graph(a), Read::Graph(b)) => (graph_items(&a), graph_items(&b)),
+    let (is_same, a, b) = match (read(&options.a)?, read(&options.b)?) {
+        (Read::Plan(a), Read::Plan(b)) => (a.hash() == b.hash(), plan_items(&a), plan_items(&b)),
+        (Read::Graph(a), Read::Graph(b)) => {
+            (a.to_string() == b.to_string(), graph_items(&a), graph_items(&b))
+        }
         _ => bail!("one is a plan and the other a graph, expected two of a kind"),
     };
     let text = difference(&a, &b);
-    if text.is_empty() {
-        eprintln!("no difference, but perhaps in numbers and offsets");
+    match (is_same, text.is_empty()) {
+        (true, _) => eprintln!("they are equal"),
+        (false, true) => eprintln!("no difference but in numbers and offsets"),
+        (false, false) => {}
     }
     output::write(&text)
 }

@@ -1,5 +1,5 @@
 //! `heddle explain`: the graph after each pass that changed it, and the plan that the last passes make.
-use crate::choices::{Compilation, Steps};
+use crate::choices::{Batched, Steps};
 use crate::diff::{NamedNode, named_nodes};
 use crate::{load, output};
 use anyhow::bail;
@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long)]
     diff: bool,
     #[command(flatten)]
-    compilation: Compilation,
+    compilation: Batched,
 }
 
 /// The graph before the first pass, as if a pass had made it.
@@ -49,8 +49,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         bail!("there is no pass {pass:?}, expected one of {}", names.join(", "));
     }
     let checkpoint = Checkpoint::open(&load::model_path(&options.model)?)?;
-    let plan = options.compilation.options(checkpoint.config.context_length, Steps::GENERATION);
-    let compiled = compile(&checkpoint, plan, options.compilation.team())?;
+    let compilation = options.compilation.compilation();
+    let plan = compilation.options(checkpoint.config.context_length, Steps::GENERATION);
+    let compiled = compile(&checkpoint, plan, compilation.team())?;
     let node = options.node.as_deref();
     let wanted = node.map(|node| reference_ids(&compiled.reference, node)).transpose()?;
     let shown = |graph: &Graph| match options.diff || wanted.is_some() {

@@ -1,5 +1,6 @@
 //! Ctrl-C: what a command has begun is tidied up, and the process leaves with exit code 130; or an answer
 //! ends and the process stays.
+use crate::output::INTERRUPTED;
 use anyhow::Context;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ pub fn install() -> anyhow::Result<()> {
             deed();
         }
         eprintln!("interrupted");
-        std::process::exit(130);
+        std::process::exit(INTERRUPTED.into());
     })
     .context("cannot listen for interrupts")
 }

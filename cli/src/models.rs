@@ -29,6 +29,8 @@ struct Row {
     sha256: String,
     source: String,
     licence: Option<String>,
+    /// What was compiled from it into the cache.
+    bundle_bytes: u64,
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
@@ -38,6 +40,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .into_iter()
         .map(|kept| Row {
             bytes: kept.bytes(),
+            bundle_bytes: cache.path_of(&kept).canonicalize().map_or(0, |path| cache.bundle_bytes(&path)),
             architecture: architecture(&cache.path_of(&kept)),
             path: cache.path_of(&kept),
             sha256: kept.sha256(),
@@ -49,6 +52,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.json {
         return output::write_json(&rows);
     }
+    let own: u64 = rows.iter().map(|row| row.bundle_bytes).sum();
+    let others = cache.all_bundle_bytes().saturating_sub(own);
+    if others > 0 {
+        eprintln!("and {} compiled from models elsewhere", output::bytes(others));
+    }
     if rows.is_empty() {
         eprintln!("no model is kept yet: `heddle pull smollm2` fetches one");
         return Ok(());
@@ -57,10 +65,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let path = row.path.display().to_string();
         let sha256 = row.sha256.chars().take(12).collect();
         let architecture = row.architecture.clone().unwrap_or_else(|| "unknown".into());
-        vec![row.name.clone(), output::bytes(row.bytes), architecture, sha256, path]
+        let sizes = [row.bytes, row.bundle_bytes].map(output::bytes);
+        [vec![row.name.clone()], sizes.to_vec(), vec![architecture, sha256, path]].concat()
     };
     output::write_table(
-        &["NAME", " SIZE", "ARCHITECTURE", "SHA256", "FILE"],
+        &["NAME", " SIZE", " COMPILED", "ARCHITECTURE", "SHA256", "FILE"],
         &rows.iter().map(cells).collect::<Vec<_>>(),
     )
 }

@@ -16,6 +16,21 @@ impl fmt::Display for ClosedPipe {
 
 impl std::error::Error for ClosedPipe {}
 
+/// The exit code of an interrupted command, as shells have it.
+pub const INTERRUPTED: u8 = 130;
+
+/// The user did not want to hear more.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Writes to standard output and flushes, so that streamed text is seen as it comes.
 pub fn write(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -33,6 +48,8 @@ pub fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes rows in columns as wide as their widest cell; columns whose heading begins with a space align right.
 pub fn write_table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let shown = |cell: &String| plain(cell).replace('\n', "\\n");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let width = |c: usize| {
         let cells = rows.iter().map(|row| row[c].chars().count());
         cells.chain([headings[c].trim_start().chars().count()]).max().unwrap_or(0)
@@ -40,7 +57,7 @@ pub fn write_table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
     let heading: Vec<String> = headings.iter().map(|h| h.trim_start().to_string()).collect();
-    for row in [&heading].into_iter().chain(rows) {
+    for row in [&heading].into_iter().chain(&rows) {
         let mut line = String::new();
         for (c, cell) in row.iter().enumerate() {
             let width = widths[c];
@@ -60,20 +77,59 @@ pub fn bytes(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 
-/// Says on standard error what went wrong, once, with its causes; 0 is done, 1 is refused.
+/// Text that may come from a file, as a terminal can show it: what would steer the terminal is escaped, but
+/// for line breaks.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Writing direction can be turned as well, so that one name looks like another.
+        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match (c.is_control() && c != '\n') || turns {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What went wrong, and why, as one text.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some libraries have the cause in their own words already.
+        if !text.ends_with(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    plain(&text)
+}
+
+/// Says on standard error what went wrong, once, with its causes; 0 is done, 1 is refused, 130 interrupted.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if error.is::<ClosedPipe>() {
         return ExitCode::SUCCESS;
     }
     let mut err = io::stderr().lock();
+    // Nobody listens if this cannot be written, and the exit code still tells.
+    if error.is::<Interrupted>() {
+        let _ = writeln!(err, "{error}");
+        return ExitCode::from(INTERRUPTED);
+    }
     let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let label = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-    let mut text = format!("{label} {error}\n");
-    for cause in error.chain().skip(1) {
-        text += &format!("  caused by: {cause}\n");
-    }
-    // Nobody listens if this fails, and the exit code still tells.
-    let _ = err.write_all(text.as_bytes());
+    let _ = writeln!(err, "{label} {}", explain(&error));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_and_cannot_steer_the_terminal() {
+        let cause = anyhow::anyhow!("no \x1b[31mred\x1b[0m").context("b: no \x1b[31mred\x1b[0m");
+        assert_eq!(explain(&cause.context("a")), "a: b: no \\u{1b}[31mred\\u{1b}[0m");
+        assert_eq!(plain("é\u{202e}\n"), "é\\u{202e}\n");
+    }
 }

@@ -1,6 +1,6 @@
 //! `heddle rm`: removes a model from the cache, and what was compiled from it.
 use crate::cache::Cache;
-use crate::{load, output};
+use crate::output;
 use clap::Args;
 
 /// Remove models that are kept, and what was compiled from them
@@ -18,13 +18,8 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let cache = Cache::from_env()?;
     for name in &options.names {
-        let compiled = cache.kept(name)?.and_then(|kept| cache.path_of(&kept).canonicalize().ok());
-        let kept = cache.remove(name)?;
-        if let Some(path) = compiled {
-            // Without its model it is never looked for again.
-            let _ = std::fs::remove_dir_all(load::bundles_of(&cache, &path));
-        }
-        eprintln!("removed {}, {}", kept.name, output::bytes(kept.bytes()));
+        let bytes = cache.remove(name)?;
+        eprintln!("removed {name}, {}", output::bytes(bytes));
     }
     Ok(())
 }

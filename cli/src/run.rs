@@ -7,8 +7,10 @@ use crate::{fit, output};
 use anyhow::Context;
 use clap::Args;
 use compiler::chat::message;
+use compiler::import::Checkpoint;
 use runtime::Sequence;
 use serde::Serialize;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ pub struct Options {
     model: Option<String>,
     /// The prompt; without it and --file, standard input is read
     #[arg(long, short, value_name = "TEXT", conflicts_with = "file")]
-    prompt: Option<String>,
+    prompt: Option<OsString>,
     /// Read the prompt from a file
     #[arg(long, short, value_name = "PATH")]
     file: Option<PathBuf>,
@@ -77,9 +79,10 @@ struct Memory {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
-    options.generation.sampler()?;
     let text = prompt::text(options.read_prompt()?)?;
-    let mut loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION)?;
+    let is_sound = |checkpoint: &Checkpoint| Prompter::new(checkpoint, options.raw).map(drop);
+    let mut loaded =
+        load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION, &is_sound)?;
     let prompter = Prompter::new(&loaded.checkpoint, options.raw)?;
     let system = options.system.as_deref().map(|system| message("system", system));
     let messages: Vec<_> = system.into_iter().chain([message("user", &text)]).collect();
@@ -129,7 +132,7 @@ impl Options {
     /// The prompt's bytes, from wherever it was said to come.
     fn read_prompt(&self) -> anyhow::Result<Vec<u8>> {
         match (&self.prompt, &self.file) {
-            (Some(prompt), _) => Ok(prompt.clone().into_bytes()),
+            (Some(prompt), _) => Ok(prompt.clone().into_encoded_bytes()),
             (None, Some(path)) => fs::read(path).with_context(|| format!("cannot read {}", path.display())),
             (None, None) => {
                 let mut bytes = Vec::new();

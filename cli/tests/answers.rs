@@ -164,6 +164,24 @@ fn an_interrupt_ends_the_answer_and_the_conversation_goes_on() {
     assert!(!first.contains("/nonsense") && rest.contains("/nonsense is unknown"), "{done:?}");
 }
 
+#[test]
+#[cfg(unix)]
+fn an_interrupt_of_the_only_answer_leaves_130() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heddle"))
+        .args(["chat", "Tell me a story.", "--ignore-eos", "--greedy"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut began = [0; 64];
+    child.stdout.as_mut().unwrap().read_exact(&mut began).unwrap();
+    support::interrupt(&child);
+    let done = done(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(130), "{done:?}");
+    assert!(done.err.contains(" written at ") && done.err.ends_with("interrupted\n"), "{done:?}");
+}
+
 /// The default model, in the cache of whoever runs the tests.
 fn default_model(args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_heddle")).args(args).stdin(Stdio::null()).output();

@@ -2,7 +2,7 @@
 mod support;
 
 use std::process::Stdio;
-use support::{Home, done};
+use support::{Home, done, fixture};
 
 #[test]
 fn a_wrong_command_line_is_2_and_a_refused_input_1() {
@@ -34,7 +34,7 @@ fn every_subcommand_has_help_with_examples() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let home = Home::new();
-    std::fs::write(home.path().join("m.gguf"), "bytes").unwrap();
+    std::fs::copy(fixture("tiny/gguf/llama.gguf"), home.path().join("m.gguf")).unwrap();
     home.run(&["pull", "m.gguf"]).ok();
     let mut child = home.heddle(&["models"]).stdin(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
@@ -45,16 +45,26 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn a_local_file_is_kept_under_its_stem() {
     let home = Home::new();
-    std::fs::write(home.path().join("mine.gguf"), "bytes").unwrap();
+    let keep = |model: &str| std::fs::copy(fixture(model), home.path().join("mine.gguf")).unwrap();
+    keep("tiny/gguf/llama.gguf");
     let path = home.run(&["pull", "mine.gguf"]).ok();
     assert!(path.trim().ends_with("models/mine/mine.gguf"), "{path}");
-    assert_eq!(std::fs::read(path.trim()).unwrap(), b"bytes");
+    assert_eq!(std::fs::read(path.trim()).unwrap(), std::fs::read(fixture("tiny/gguf/llama.gguf")).unwrap());
     home.run(&["pull", "mine.gguf"]).ok();
 
     std::fs::remove_file(home.path().join("mine.gguf")).unwrap();
-    std::fs::write(home.path().join("mine.gguf"), "others").unwrap();
+    keep("tiny/gguf/qwen2.gguf");
     let error = home.run(&["pull", "mine.gguf"]).refused();
     assert!(error.contains("another model named mine is kept"), "{error}");
+}
+
+#[test]
+fn a_local_file_that_is_no_model_is_not_kept() {
+    let home = Home::new();
+    std::fs::write(home.path().join("mine.gguf"), "bytes").unwrap();
+    let error = home.run(&["pull", "mine.gguf"]).refused();
+    assert!(error.contains("begins with \"byte\", expected a GGUF file"), "{error}");
+    assert!(home.cached().is_empty(), "{:?}", home.cached());
 }
 
 #[test]
@@ -66,6 +76,12 @@ fn a_local_folder_must_hold_a_model() {
     let error = home.run(&["pull", "model"]).refused();
     assert!(error.contains("expected config.json and *.safetensors"), "{error}");
     std::fs::write(folder.join("model.safetensors"), "weights").unwrap();
+    let error = home.run(&["pull", "model"]).refused();
+    assert!(error.contains("config.json: key `model_type` is missing"), "{error}");
+    assert!(home.cached().is_empty(), "{:?}", home.cached());
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture("tiny/qwen2").join(file), folder.join(file)).unwrap();
+    }
     let path = home.run(&["pull", "model"]).ok();
     assert!(path.trim().ends_with("models/model"), "{path}");
     assert_eq!(
@@ -77,7 +93,7 @@ fn a_local_folder_must_hold_a_model() {
 #[test]
 fn removing_what_is_not_kept_lists_what_is() {
     let home = Home::new();
-    std::fs::write(home.path().join("mine.gguf"), "bytes").unwrap();
+    std::fs::copy(fixture("tiny/gguf/llama.gguf"), home.path().join("mine.gguf")).unwrap();
     home.run(&["pull", "mine.gguf"]).ok();
     let error = home.run(&["rm", "yours"]).refused();
     assert!(error.contains("kept are: mine"), "{error}");

@@ -1,6 +1,7 @@
 //! `heddle pull hf:…` against a hub of our own, well and badly behaved.
 mod support;
 
+use std::fs;
 use std::time::Duration;
 use support::hub::{Hub, Page};
 use support::{Home, done, wait_until};
@@ -172,9 +173,30 @@ fn refusals_say_what_to_do() {
 
 #[test]
 fn without_a_network_the_error_says_so() {
-    let error = Home::new().run(&["pull", "hf:o/r/m.gguf"]).refused();
+    let home = Home::new();
+    let error = home.run(&["pull", "hf:o/r/m.gguf"]).refused();
     assert!(error.contains("cannot reach http://127.0.0.1:9 (is there a network?)"), "{error}");
-    assert!(error.contains("\n  caused by: "), "{error}");
+    assert!(error.contains("(is there a network?): "), "{error}");
+    assert!(
+        fs::read_dir(home.cache().join("partial")).unwrap().next().is_none(),
+        "nothing came, nothing stays"
+    );
+}
+
+#[test]
+fn what_killed_processes_left_goes_with_the_next_pull() {
+    let home = Home::new();
+    let of = |name: &str| home.cache().join(name);
+    let left = ["partial/hf--o--r/sub", "partial/mine", "models/hf--o--r"];
+    left.iter().for_each(|folder| fs::create_dir_all(of(folder)).unwrap());
+    fs::write(of("partial/mine/a.gguf"), "half").unwrap();
+    fs::create_dir(of("partial/hf--o--s")).unwrap();
+    fs::write(of("partial/hf--o--s/m.gguf.part"), "half").unwrap();
+    home.run(&["pull", "no-such-model"]).refused();
+    assert!(left.iter().all(|folder| of(folder).exists()), "a name that means nothing does nothing");
+    home.run(&["pull", "hf:o/r/m.gguf"]).refused();
+    assert_eq!(home.cached(), ["partial/hf--o--s/m.gguf.part"], "which can be resumed");
+    assert!(left.iter().all(|folder| !of(folder).exists()));
 }
 
 #[test]

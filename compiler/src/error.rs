@@ -4,8 +4,8 @@ use std::path::PathBuf;
 /// Why a checkpoint was refused: the file, the key or tensor, what was found and what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("cannot read {}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {}: {cause}", path.display())]
+    Io { path: PathBuf, cause: std::io::Error },
     #[error(
         "{} is no model: found {found}, expected a GGUF file or a folder with config.json and safetensors",
         path.display()
@@ -20,28 +20,32 @@ pub enum ImportError {
     Truncated { path: PathBuf, what: String, needed: u64, offset: u64, size: u64 },
     #[error("{}: found {found} {what}, expected at most {limit}", path.display())]
     TooMany { path: PathBuf, what: &'static str, found: u64, limit: u64 },
+    #[error("{}: big-endian GGUF version {version}, expected a little-endian file", path.display())]
+    BigEndian { path: PathBuf, version: u32 },
     #[error("{}: {what} is not UTF-8", path.display())]
     NotUtf8 { path: PathBuf, what: String },
-    #[error("{}: {source}", path.display())]
-    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}: {cause}", path.display())]
+    Json { path: PathBuf, cause: serde_json::Error },
     #[error("{}: {reason}", path.display())]
     Safetensors { path: PathBuf, reason: String },
-    #[error("{}: key `{key}` is missing", path.display())]
+    #[error("{}: key `{}` is missing", path.display(), key.escape_debug())]
     MissingKey { path: PathBuf, key: String },
-    #[error("{}: key `{key}` stands twice", path.display())]
+    #[error("{}: key `{}` stands twice", path.display(), key.escape_debug())]
     DuplicateKey { path: PathBuf, key: String },
-    #[error("{}: key `{key}` is {found}, expected {expected}", path.display())]
+    #[error("{}: key `{}` is {found}, expected {expected}", path.display(), key.escape_debug())]
     Key { path: PathBuf, key: String, found: String, expected: String },
-    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    #[error("{}: tensor `{}` is missing", path.display(), tensor.escape_debug())]
     MissingTensor { path: PathBuf, tensor: String },
-    #[error("{}: tensor `{tensor}` stands twice", path.display())]
+    #[error("{}: tensor `{}` stands twice", path.display(), tensor.escape_debug())]
     DuplicateTensor { path: PathBuf, tensor: String },
-    #[error("{}: tensor `{tensor}` has {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: tensor `{}` has {found}, expected {expected}", path.display(), tensor.escape_debug()
+    )]
     Tensor { path: PathBuf, tensor: String, found: String, expected: String },
-    #[error("{}: architecture `{found}` is unknown; known are {known}", path.display())]
+    #[error("{}: architecture {found:?} is unknown; known are {known}", path.display())]
     UnknownArchitecture { path: PathBuf, found: String, known: String },
-    #[error("{}: {source}", path.display())]
-    Tokenizer { path: PathBuf, source: crate::tokenizer::TokenizerError },
+    #[error("{}: {cause}", path.display())]
+    Tokenizer { path: PathBuf, cause: crate::tokenizer::TokenizerError },
 }
 
 /// Why a kernel of a plan cannot be made into code.
@@ -64,10 +68,10 @@ pub enum CompileError {
     Pass(#[from] passes::PassError),
     #[error(transparent)]
     Lower(#[from] LowerError),
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("{}: {source}", path.display())]
-    Plan { path: PathBuf, source: ir::plan::PlanError },
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: std::io::Error },
+    #[error("{}: {cause}", path.display())]
+    Plan { path: PathBuf, cause: ir::plan::PlanError },
     #[error("{} is refused:\n{faults}", path.display())]
     Unsound { path: PathBuf, faults: String },
     #[error("{}: {reason}", path.display())]
@@ -77,6 +81,8 @@ pub enum CompileError {
         path.display()
     )]
     ModelChanged { path: PathBuf, found: String, expected: String },
+    #[error("{}: its model is neither at {} nor at {}", bundle.display(), path.display(), beside.display())]
+    ModelMissing { bundle: PathBuf, path: PathBuf, beside: PathBuf },
     #[error("a context of {asked} tokens was asked for, the model takes at most {limit}")]
     Context { asked: u32, limit: u64 },
     #[error(

@@ -13,6 +13,6 @@ mod pack;
 mod process;
 pub mod tokenizer;
 
-pub use bundle::{Bundle, hash, stamp};
+pub use bundle::{Bundle, Draft, hash, stamp};
 pub use compile::{Compiled, compile};
 pub use error::{CompileError, ImportError, LowerError};

@@ -42,7 +42,7 @@ pub(crate) fn write(
     path: &Path,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), CompileError> {
-    let io = |source| CompileError::Io { path: path.to_owned(), source };
+    let io = |cause| CompileError::Io { path: path.to_owned(), cause };
     let mut tasks = vec![];
     for weight in &plan.weights {
         let source = match derived.get(&weight.name) {
@@ -52,7 +52,10 @@ pub(crate) fn write(
         tasks.extend(split(weight, source));
     }
     tasks.sort_by_key(Task::offset);
-    let mut file = Sequential { file: File::create(path).map_err(io)?, at: 0, pending: vec![] };
+    let file = File::create(path).map_err(io)?;
+    // A disk without room is found now, not after minutes of packing.
+    reserve(&file, plan.model.packed_bytes).map_err(io)?;
+    let mut file = Sequential { file, at: 0, pending: vec![] };
     for batch in tasks.chunks(BATCH_BYTES / TASK_BYTES) {
         let packed: Vec<Vec<u8>> = batch.par_iter().map(Task::run).collect();
         for (task, bytes) in batch.iter().zip(packed) {
@@ -91,6 +94,29 @@ impl Sequential {
         self.flush(self.pending.len())?;
         self.file.sync_all()
     }
+}
+
+/// Takes room on the disk for a file that is to have so many bytes; its length stays as it is.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind};
+    use std::os::fd::AsRawFd as _;
+    let length = i64::try_from(bytes).map_err(|_| Error::from(ErrorKind::FileTooLarge))?;
+    // SAFETY: the descriptor is open as long as the file is borrowed.
+    if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, length) } == 0 {
+        return Ok(());
+    }
+    let error = Error::last_os_error();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Err(error),
+        // Not every file system can promise room; writing still tells whether there is any.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn split<'a>(weight: &'a Weight, source: &'a [u8]) -> Vec<Task<'a>> {

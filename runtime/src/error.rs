@@ -18,12 +18,12 @@ pub enum RunError {
         expected: u64,
     },
     /// A device got no memory.
-    #[error("{device}: {source}")]
+    #[error("{device}: {cause}")]
     Memory {
         /// The device's name.
         device: String,
         /// What the system said.
-        source: ArenaError,
+        cause: ArenaError,
     },
     /// A thread could not be started.
     #[error("{device}: cannot start its threads: {reason}")]
@@ -34,7 +34,7 @@ pub enum RunError {
         reason: String,
     },
     /// A kernel failed.
-    #[error("{device}, step {step} ({node}): {source}")]
+    #[error("{device}, step {step} ({node}): {cause}")]
     Kernel {
         /// The device's name.
         device: String,
@@ -43,15 +43,15 @@ pub enum RunError {
         /// The node's path.
         node: String,
         /// What happened.
-        source: TeamError,
+        cause: TeamError,
     },
     /// A message did not pass.
-    #[error("{at}: {source}")]
+    #[error("{at}: {cause}")]
     Edge {
         /// The device and step, or the host.
         at: String,
         /// What happened.
-        source: EdgeError,
+        cause: EdgeError,
     },
     /// A batch that the plan has no room for, or that makes no sense.
     #[error("{what}: found {found}, expected {expected}")]

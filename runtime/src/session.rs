@@ -146,14 +146,14 @@ impl Session {
                 let bytes = values.iter().flat_map(|v| v.to_le_bytes());
                 slot.iter_mut().zip(bytes).map(|(to, from)| *to = from).count()
             });
-            sent.map_err(|source| RunError::Edge { at: "the host".into(), source })?;
+            sent.map_err(|cause| RunError::Edge { at: "the host".into(), cause })?;
         }
         let (logits, expected) = (&mut self.logits, batch.rows.len() * self.vocabulary);
         let received = self.result.recv(|message| {
             logits.clear();
             logits.extend(message.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
         });
-        received.map_err(|source| RunError::Edge { at: "the host".into(), source })?;
+        received.map_err(|cause| RunError::Edge { at: "the host".into(), cause })?;
         match self.logits.len() {
             found if found == expected => Ok(&self.logits),
             found => {

@@ -14,12 +14,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[derive(Debug, thiserror::Error)]
 pub enum TeamError {
     /// The system gave no thread.
-    #[error("cannot start worker {worker}: {source}")]
+    #[error("cannot start worker {worker}: {cause}")]
     Start {
         /// The worker's index.
         worker: usize,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A worker's part of the kernel panicked; the others finished theirs.
     #[error("worker {worker} panicked: {message}")]
@@ -87,7 +87,7 @@ impl Team {
                 stage.help(worker, threads);
             };
             let helper = thread::Builder::new().name(format!("worker {worker}")).spawn(help);
-            team.helpers.push(helper.map_err(|source| TeamError::Start { worker, source })?);
+            team.helpers.push(helper.map_err(|cause| TeamError::Start { worker, cause })?);
         }
         if let Some(core) = cores.first() {
             pin(*core);

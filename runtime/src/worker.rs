@@ -86,7 +86,7 @@ impl Worker {
         mut writers: HashMap<u32, Writer>,
     ) -> Result<Worker, RunError> {
         let device = &plan.devices[thread.device.0 as usize];
-        let memory = |source: ArenaError| RunError::Memory { device: device.name.clone(), source };
+        let memory = |cause: ArenaError| RunError::Memory { device: device.name.clone(), cause };
         let allocate = |bytes: u64| -> Result<Arena, ArenaError> {
             let mut arena = Arena::new(bytes as usize)?;
             arena.prefault()?;
@@ -165,8 +165,8 @@ impl Worker {
             Ok(mut team) => self.rounds(&mut team),
             Err(e) => RunError::Threads { device: self.device.clone(), reason: e.to_string() },
         };
-        if let RunError::Edge { source, .. } = &ended
-            && matches!(source.fault, EdgeFault::Gone(_))
+        if let RunError::Edge { cause, .. } = &ended
+            && matches!(cause.fault, EdgeFault::Gone(_))
         {
             return;
         }
@@ -186,7 +186,7 @@ impl Worker {
 
     fn round(&mut self, team: &mut Team) -> Result<(), RunError> {
         let Worker { device, steps, readers, writers, syms, scratch, scratch_bytes, .. } = self;
-        let base = scratch.at(0, 0).map_err(|source| RunError::Memory { device: device.clone(), source })?;
+        let base = scratch.at(0, 0).map_err(|cause| RunError::Memory { device: device.clone(), cause })?;
         let base = Shares(base);
         for (at, step) in steps.iter().enumerate() {
             let place = || format!("{device}, step {at}");
@@ -197,7 +197,7 @@ impl Worker {
                         unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), *to, message.len()) };
                         message.len()
                     });
-                    let bytes = bytes.map_err(|source| RunError::Edge { at: place(), source })?;
+                    let bytes = bytes.map_err(|cause| RunError::Edge { at: place(), cause })?;
                     measure.learn(bytes, syms);
                     if bytes != measure.bytes(syms) {
                         let expected = measure.bytes(syms).to_string();
@@ -217,11 +217,11 @@ impl Worker {
                         unsafe { code.run(args.0, syms, units, base.0.add(worker * *scratch_bytes)) };
                     };
                     let done = team.run(code.units(syms), body);
-                    done.map_err(|source| RunError::Kernel {
+                    done.map_err(|cause| RunError::Kernel {
                         device: device.clone(),
                         step: at,
                         node: node.clone(),
-                        source,
+                        cause,
                     })?;
                 }
                 Ready::Send { edge, from, measure } => {
@@ -232,7 +232,7 @@ impl Worker {
                         slot[..bytes].copy_from_slice(unsafe { std::slice::from_raw_parts(*from, bytes) });
                         bytes
                     });
-                    sent.map_err(|source| RunError::Edge { at: place(), source })?;
+                    sent.map_err(|cause| RunError::Edge { at: place(), cause })?;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! A model compiled into a temporary bundle, opened as a user's would be, and running.
 use compiler::import::Checkpoint;
-use compiler::{Bundle, codegen, compile};
+use compiler::{Bundle, Draft, codegen, compile};
 use ir::DType;
 use ir::plan::{Activations, Options};
 use runtime::{Batch, Session};
@@ -35,7 +35,8 @@ impl Running {
         let dir = TempDir::new().expect("a temporary folder");
         let path = dir.path().join("bundle.heddle");
         let compiled = compile(checkpoint, options, threads).unwrap_or_else(|e| fail(&e));
-        Bundle::write(&path, &compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
+        let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
+        draft.finish(&compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
         let code = codegen::lower(&bundle.plan).unwrap_or_else(|e| fail(&e));
         let session =

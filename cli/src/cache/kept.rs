@@ -86,9 +86,16 @@ impl Kept {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let kept: Kept =
-            serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let kept: Kept = serde_json::from_str(&text).with_context(|| {
+            let name = folder.file_name().unwrap_or_default().display();
+            format!("{} is damaged (`heddle rm {name}` removes the model)", path.display())
+        })?;
         Ok(Some(kept))
+    }
+
+    /// Whether a folder holds a record, damaged or not.
+    pub(crate) fn is_at(folder: &Path) -> bool {
+        folder.join(RECORD).exists()
     }
 
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {

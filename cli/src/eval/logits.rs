@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use compiler::tokenizer::SpecialTokens;
 use runtime::Sequence;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(super) struct Options {
     model: String,
     /// The prompt
     #[arg(long, short, value_name = "TEXT", conflicts_with = "file", required_unless_present = "file")]
-    prompt: Option<String>,
+    prompt: Option<OsString>,
     /// Read the prompt from a file
     #[arg(long, short, value_name = "PATH")]
     file: Option<PathBuf>,
@@ -37,10 +38,10 @@ pub(super) struct Options {
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
     let bytes = match (&options.prompt, &options.file) {
         (None, Some(path)) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        (prompt, _) => prompt.clone().unwrap_or_default().into_bytes(),
+        (prompt, _) => prompt.clone().unwrap_or_default().into_encoded_bytes(),
     };
     let text = prompt::text(bytes)?;
-    let mut loaded = load::model(Some(&options.model), &options.compilation, Steps::EVALUATION)?;
+    let mut loaded = load::model(Some(&options.model), &options.compilation, Steps::EVALUATION, &|_| Ok(()))?;
     let ids = loaded.tokenizer.encode(&text, SpecialTokens::Parsed)?;
     let ids: Vec<i32> = prompt::begun(&loaded.tokenizer, ids).into_iter().map(|id| id as i32).collect();
     let context = loaded.session.plan().options.context as usize;

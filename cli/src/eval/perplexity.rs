@@ -52,7 +52,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     let file = options.file.display();
     let text = fs::read(&options.file).with_context(|| format!("cannot read {file}"))?;
     let load::Loaded { mut session, tokenizer, .. } =
-        load::model(Some(&options.model), &options.compilation, Steps::EVALUATION)?;
+        load::model(Some(&options.model), &options.compilation, Steps::EVALUATION, &|_| Ok(()))?;
     let context = session.plan().options.context;
     if options.window > context {
         let window = options.window;

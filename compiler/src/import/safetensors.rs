@@ -37,7 +37,7 @@ impl Folder {
         let mut weights = Vec::new();
         for name in weight_files(path)? {
             let file = path.join(name);
-            let io = |source| ImportError::Io { path: file.clone(), source };
+            let io = |cause| ImportError::Io { path: file.clone(), cause };
             let handle = File::open(&file).map_err(io)?;
             // SAFETY: as for GGUF: weights are replaced by renaming, and what is read was checked before.
             let map = unsafe { Mmap::map(&handle) }.map_err(io)?;
@@ -105,7 +105,7 @@ impl Folder {
             add_bos: beside.get("add_bos_token").and_then(Value::as_bool),
             add_eos: beside.get("add_eos_token").and_then(Value::as_bool),
         };
-        Tokenizer::from_json(&text, &roles).map_err(|source| ImportError::Tokenizer { path, source })
+        Tokenizer::from_json(&text, &roles).map_err(|cause| ImportError::Tokenizer { path, cause })
     }
 
     /// The template from its own file, or from the tokeniser's config; `default` where there are several.
@@ -286,25 +286,25 @@ fn token_name(value: Option<&Value>) -> Option<String> {
 fn json(path: &Path) -> Result<Option<Map<String, Value>>, ImportError> {
     let Some(bytes) = bytes(path)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|source| ImportError::Json { path: path.into(), source })
+    parsed.map(Some).map_err(|cause| ImportError::Json { path: path.into(), cause })
 }
 
 /// A file beside the weights; none where there is no such file.
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>, ImportError> {
     let size = match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ImportError::Io { path: path.into(), source }),
+        Err(cause) => return Err(ImportError::Io { path: path.into(), cause }),
         Ok(metadata) => metadata.len(),
     };
     if size > JSON_BYTES_MAX {
         let (what, limit) = ("bytes", JSON_BYTES_MAX);
         return Err(ImportError::TooMany { path: path.into(), what, found: size, limit });
     }
-    std::fs::read(path).map(Some).map_err(|source| ImportError::Io { path: path.into(), source })
+    std::fs::read(path).map(Some).map_err(|cause| ImportError::Io { path: path.into(), cause })
 }
 
 fn missing(path: &Path) -> ImportError {
-    ImportError::Io { path: path.into(), source: std::io::ErrorKind::NotFound.into() }
+    ImportError::Io { path: path.into(), cause: std::io::ErrorKind::NotFound.into() }
 }
 
 #[cfg(test)]
@@ -385,7 +385,7 @@ mod tests {
         is(refusal(&[("config.json", b"{")]), "config.json: EOF");
         is(
             config("\"llama\"", "\"runes\""),
-            "architecture `runes` is unknown; known are llama, mistral, qwen2",
+            "architecture \"runes\" is unknown; known are llama, mistral, qwen2",
         );
         is(config("\"llama\"", "7"), "key `model_type` is 7, expected a string");
         is(
@@ -395,13 +395,25 @@ mod tests {
         is(config("\"hidden_size\": 4,", ""), "key `hidden_size` is missing");
         is(
             config("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 1152921504606846976"),
-            "key `layers` is 1152921504606846976, expected 1 to 4096",
+            "key `num_hidden_layers` is 1152921504606846976, expected 1 to 4096",
         );
         is(
             config("heads\": 2", "heads\": 2, \"num_key_value_heads\": 3"),
-            "key `kv heads` is 3, expected a divisor of 2 heads",
+            "key `num_key_value_heads` is 3, expected a divisor of 2 heads",
         );
-        is(config("heads\": 2", "heads\": 0"), "key `heads` is 0");
+        is(config("heads\": 2", "heads\": 0"), "key `num_attention_heads` is 0");
+        let with = |field: &str| config("\"vocab_size\"", &format!("{field}, \"vocab_size\""));
+        is(with("\"rms_norm_eps\": 0"), "key `rms_norm_eps` is 0, expected a finite number above 0");
+        is(with("\"rope_theta\": -1"), "key `rope_theta` is -1, expected a finite number above 0");
+        is(
+            config(
+                "\"llama\"",
+                "\"mistral\", \"sliding_window\": 8, \"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+            ),
+            "key `layer_types` is a list of 2, expected one for each of 1 layers",
+        );
+        is(with("\"partial_rotary_factor\": 0.4"), "key `partial_rotary_factor` is 0.4, expected an even");
+        is(config("hidden_size\": 4", "hidden_size\": 6"), "key `head_dim` is 3, expected an even number");
         let rope =
             |rope: &str| config("\"vocab_size\"", &format!("\"rope_scaling\": {rope}, \"vocab_size\""));
         is(rope("{\"type\": \"yarn\"}"), "key `rope_type`");
@@ -431,6 +443,13 @@ mod tests {
                 ("model.layers.0.self_attn.o_proj.bias", &[4]),
             ])),
             "has a bias, expected none there",
+        );
+        is(
+            open(&weights(&[
+                ("model.embed_tokens.weight", &[3, 4]),
+                ("model.layers.1.mlp.up_proj.weight", &[8, 4]),
+            ])),
+            "has layer 1, expected one of the 1 that key `num_hidden_layers` states",
         );
         is(open(&String::from_utf8_lossy(&whole).replace("F32", "U32").into_bytes()), "format U32");
         is(refusal(&[("config.json", CONFIG.as_bytes())]), "cannot read");

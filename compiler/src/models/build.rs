@@ -21,12 +21,12 @@ pub enum BuildError {
         known: String,
     },
     /// The numbers of the config do not fit together.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Op {
         /// Where in the graph.
         path: String,
         /// What the operator says.
-        source: OpError,
+        cause: OpError,
     },
 }
 
@@ -79,7 +79,7 @@ impl<'a> Build<'a> {
         let mut input = |name: &str, shape: Vec<Dim>| {
             let ty = TensorType::new(DType::I32, shape);
             let op = Input { name: name.to_owned(), ty, state: false };
-            graph.add(op, &[]).map_err(|source| BuildError::Op { path: name.to_owned(), source })
+            graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name.to_owned(), cause })
         };
         let inputs = Inputs {
             tokens: input("tokens", vec![n.clone()])?,
@@ -138,7 +138,7 @@ impl<'a> Build<'a> {
                 self.graph.set_path(id, &path);
                 Ok(id)
             }
-            Err(source) => Err(BuildError::Op { path, source }),
+            Err(cause) => Err(BuildError::Op { path, cause }),
         }
     }
 
@@ -202,8 +202,7 @@ impl<'a> Build<'a> {
 
     fn weight_node(&mut self, name: &str, ty: TensorType) -> Result<NodeId, BuildError> {
         let op = Weight { name: name.to_owned(), ty, layout: None };
-        let id =
-            self.graph.add(op, &[]).map_err(|source| BuildError::Op { path: name.to_owned(), source })?;
+        let id = self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name.to_owned(), cause })?;
         self.weights.insert(name.to_owned(), id);
         Ok(id)
     }
@@ -221,7 +220,7 @@ impl<'a> Build<'a> {
         let shape = [pages, kv_heads as i64, i64::from(o.page), width as i64];
         let name = format!("kv.{layer}.{which}");
         let op = Input { name: name.clone(), ty: TensorType::known(o.kv, &shape), state: true };
-        self.graph.add(op, &[]).map_err(|source| BuildError::Op { path: name, source })
+        self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name, cause })
     }
 
     /// Returns a value from the step beside the logits: a cache as the step leaves it.

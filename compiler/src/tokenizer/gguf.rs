@@ -21,7 +21,7 @@ enum Writing {
 impl Tokenizer {
     /// The tokeniser that a GGUF file describes under `tokenizer.ggml.`.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, ImportError> {
-        let refused = |source| ImportError::Tokenizer { path: gguf.path().into(), source };
+        let refused = |cause| ImportError::Tokenizer { path: gguf.path().into(), cause };
         let key = |name: &str| format!("tokenizer.ggml.{name}");
         let model = gguf.required(&key("model"), gguf.string(&key("model"))?)?;
         let writing = match model {
@@ -95,7 +95,7 @@ fn vocab(gguf: &Gguf, writing: Writing) -> Result<Vocab, ImportError> {
         }
         vocab
             .push(&bytes, kind)
-            .map_err(|source| ImportError::Tokenizer { path: gguf.path().into(), source })?;
+            .map_err(|cause| ImportError::Tokenizer { path: gguf.path().into(), cause })?;
     }
     Ok(vocab)
 }
@@ -207,7 +207,7 @@ mod tests {
         let scores = [0.0; 3];
         for (writer, expected) in [
             (Writer::default(), "key `tokenizer.ggml.model` is missing"),
-            (Writer::default().string("tokenizer.ggml.model", "runes"), "`runes` is unknown"),
+            (Writer::default().string("tokenizer.ggml.model", "runes"), "\"runes\" is unknown"),
             (Writer::default().u32("tokenizer.ggml.model", 1), "is the integer 1, expected a string"),
             (Writer::default().string("tokenizer.ggml.model", "llama"), "`tokenizer.ggml.tokens` is missing"),
             (gpt2().strings("tokenizer.ggml.merges", &["a x"]), "merge 0 is \"a x\""),

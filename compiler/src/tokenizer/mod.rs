@@ -29,9 +29,9 @@ pub enum TokenizerError {
     NotUtf8 { offset: usize },
     #[error("no token of the model covers byte 0x{byte:02x}, and it has no unknown token")]
     NoToken { byte: u8 },
-    #[error("tokeniser model `{found}` is unknown; known are {known}")]
+    #[error("tokeniser model {found:?} is unknown; known are {known}")]
     UnknownModel { found: String, known: &'static str },
-    #[error("pre-tokeniser `{found}` is unknown; known are {known}")]
+    #[error("pre-tokeniser {found:?} is unknown; known are {known}")]
     UnknownPreTokenizer { found: String, known: String },
     #[error("merge {index} is {found:?}, expected two tokens that make a third")]
     Merge { index: usize, found: String },

@@ -56,7 +56,7 @@ impl Config {
             attention_softcap: keys.f32("attn_logit_softcapping")?,
             final_softcap: keys.f32("final_logit_softcapping")?,
         };
-        config.checked(gguf.path(), gguf.tensors())
+        config.checked(gguf.path(), gguf.tensors(), |key| keys.name(key.in_gguf()))
     }
 }
 
@@ -118,7 +118,7 @@ impl Keys<'_> {
             (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
             (None | Some("linear"), Some(factor)) if factor > 0.0 => Ok(RopeScaling::Linear { factor }),
             (kind, factor) => {
-                let found = format!("{} with factor {factor:?}", kind.unwrap_or("linear"));
+                let found = format!("{:?} with factor {factor:?}", kind.unwrap_or("linear"));
                 Err(self.refuse("rope.scaling.type", found, "none or linear with a factor above 0".into()))
             }
         }
@@ -209,7 +209,10 @@ mod tests {
             assert!(found.contains(expected), "{found}\nlacks {expected}");
         };
         is(Writer::default(), "key `general.architecture` is missing");
-        is(small("runes"), "architecture `runes` is unknown; known are llama, mistral, qwen2, qwen3, gemma3");
+        is(
+            small("runes"),
+            "architecture \"runes\" is unknown; known are llama, mistral, qwen2, qwen3, gemma3",
+        );
         is(keys("llama", ""), "tensor `token_embd.weight` is missing");
         is(
             keys("llama", "block_count").f32_tensor("token_embd.weight", &[8, 3]),
@@ -218,17 +221,32 @@ mod tests {
         is(keys("llama", "block_count").string("llama.block_count", "7"), "expected an unsigned integer");
         is(
             small("llama").u32("llama.rope.dimension_count", 6),
-            "key `rope dims` is 6, expected an even number up to 4",
+            "key `llama.rope.dimension_count` is 6, expected an even number up to 4",
         );
         is(small("llama").u32("llama.attention.value_length", 8), "expected 4, as the key's");
         is(small("llama").string("llama.rope.scaling.type", "yarn"), "expected none or linear");
         is(small("llama").f32("llama.rope.freq_base", f32::NAN), "expected a finite float");
+        is(
+            small("llama").f32("llama.rope.freq_base", 0.0),
+            "key `llama.rope.freq_base` is 0, expected a finite number above 0",
+        );
+        is(
+            small("gemma3").f32("gemma3.final_logit_softcapping", -1.0),
+            "softcapping` is -1, expected a finite",
+        );
+        is(
+            small("llama").f32_tensor("blk.7.ffn_up.weight", &[8, 16]),
+            "has layer 7, expected one of the 7 that key `llama.block_count` states",
+        );
         is(
             small("llama").f32_tensor("rope_freqs.weight", &[2]),
             "has the factor 0, expected a finite f32 above 0",
         );
         is(small("llama").f32_tensor("rope_freqs.weight", &[3]), "has shape [3] in f32");
         is(small("llama").f32_tensor("blk.0.ffn_up.bias", &[16]), "tensor `blk.0.ffn_up.bias` has a bias");
-        is(small("gemma3").u32("gemma3.attention.sliding_window", 0), "key `attention window` is 0");
+        is(
+            small("gemma3").u32("gemma3.attention.sliding_window", 0),
+            "key `gemma3.attention.sliding_window` is 0",
+        );
     }
 }

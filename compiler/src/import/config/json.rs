@@ -92,6 +92,9 @@ impl<'a> Json<'a> {
         let head_dim = self.size("head_dim", Some(known.head_dim.unwrap_or(hidden / heads.max(1))))?;
         let rope = self.rope(head_dim, known.theta)?;
         let scalar = self.f32("query_pre_attn_scalar")?.filter(|_| is_gemma);
+        if scalar.is_some_and(|scalar| scalar <= 0.0) {
+            return Err(self.refuse("query_pre_attn_scalar", "a number above 0"));
+        }
         let has = |name: &str| tensors.contains_key(name);
         let config = Config {
             architecture: self.family.name.into(),
@@ -117,7 +120,7 @@ impl<'a> Json<'a> {
             attention_softcap: self.f32("attn_logit_softcapping")?,
             final_softcap: self.f32("final_logit_softcapping")?,
         };
-        config.checked(self.path, tensors)
+        config.checked(self.path, tensors, |key| key.in_json().into())
     }
 
     fn activation(&self) -> Result<Activation, ImportError> {
@@ -139,11 +142,17 @@ impl<'a> Json<'a> {
             None => self.object("rope_scaling")?.map_or(Ok(RopeScaling::None), |rope| rope.scaling())?,
         };
         let stated = newer.map(|rope| rope.f32("rope_theta")).transpose()?.flatten();
-        let part = self.f32("partial_rotary_factor")?.unwrap_or(1.0);
+        let dims = match self.f32("partial_rotary_factor")? {
+            Some(part) => (head_dim as f32 * part) as u64,
+            None => head_dim,
+        };
+        if dims != head_dim && (dims == 0 || dims % 2 == 1 || dims > head_dim) {
+            return Err(self.refuse("partial_rotary_factor", "an even part of each head"));
+        }
         Ok(Rope {
             theta: stated.or(self.f32("rope_theta")?).unwrap_or(theta),
             pairing: Pairing::Halves,
-            dims: (head_dim as f32 * part) as u64,
+            dims,
             scaling,
         })
     }

@@ -1,14 +1,14 @@
 //! The config of a model under one set of names, whichever file it came from.
+mod check;
 mod gguf;
 mod json;
+mod keys;
 mod rope;
 
 pub(super) use json::Json;
 pub use rope::{Pairing, Rope, RopeScaling};
 
-use super::TensorInfo;
 use crate::ImportError;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What distinguishes one model from another of its architecture, and what an architecture file needs to
@@ -82,58 +82,6 @@ impl Config {
     fn local(&self, layer: u64) -> Option<&Window> {
         let is_local = |window: &&Window| window.local.get(layer as usize).copied().unwrap_or(false);
         self.window.as_ref().filter(is_local)
-    }
-
-    /// Refuses what no model has and arithmetic on sizes might not survive, and tensors that no
-    /// architecture here would use.
-    fn checked(self, path: &Path, tensors: &BTreeMap<String, TensorInfo>) -> Result<Self, ImportError> {
-        let refuse = |key: &str, found: u64, expected: String| {
-            Err(ImportError::Key { path: path.into(), key: key.into(), found: found.to_string(), expected })
-        };
-        let sizes = [
-            ("layers", self.layers, LAYERS_MAX),
-            ("hidden size", self.hidden, 1 << 20),
-            ("heads", self.heads, 1 << 12),
-            ("kv heads", self.kv_heads, 1 << 12),
-            ("head size", self.head_dim, 1 << 12),
-            ("feed-forward size", self.ffn, 1 << 22),
-            ("vocabulary", self.vocab, 1 << 24),
-            ("context length", self.context_length, 1 << 30),
-        ];
-        for (key, found, most) in sizes {
-            if found == 0 || found > most {
-                return refuse(key, found, format!("1 to {most}"));
-            }
-        }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return refuse("kv heads", self.kv_heads, format!("a divisor of {} heads", self.heads));
-        }
-        if self.rope.dims == 0 || self.rope.dims % 2 == 1 || self.rope.dims > self.head_dim {
-            return refuse("rope dims", self.rope.dims, format!("an even number up to {}", self.head_dim));
-        }
-        if let Some(window) = &self.window {
-            if window.tokens == 0 {
-                return refuse("attention window", window.tokens, "at least 1".into());
-            }
-            if window.local.len() as u64 != self.layers {
-                let expected = format!("one for each of {} layers", self.layers);
-                return refuse("layer types", window.local.len() as u64, expected);
-            }
-        }
-        let known_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"];
-        let bias = tensors.keys().find(|name| {
-            name.ends_with(".bias")
-                && !(self.qkv_bias && known_bias.iter().any(|known| name.ends_with(known)))
-        });
-        match bias {
-            Some(name) => Err(ImportError::Tensor {
-                path: path.into(),
-                tensor: name.clone(),
-                found: "a bias".into(),
-                expected: format!("none there in architecture {}", self.architecture),
-            }),
-            None => Ok(self),
-        }
     }
 }
 

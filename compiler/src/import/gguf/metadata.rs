@@ -81,7 +81,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<Strin
     let mut values = BTreeMap::new();
     for i in 0..count {
         let key = cursor.string(&format!("the name of key {i}"))?;
-        let what = format!("key `{key}`");
+        let what = format!("key `{}`", key.escape_debug());
         let id = cursor.u32(&what)?;
         let kind = Kind::from_id(id).ok_or_else(|| unknown_kind(path, key, id))?;
         let value = match (kind, kind.size()) {
@@ -198,7 +198,7 @@ impl Gguf {
 
     pub fn f32(&self, key: &str) -> Result<Option<f32>, ImportError> {
         self.typed(key, "a finite float", |value| match value {
-            Value::Float(v) if v.is_finite() => Some(*v as f32),
+            Value::Float(v) => Some(*v as f32).filter(|v| v.is_finite()),
             _ => None,
         })
     }

@@ -37,7 +37,7 @@ pub struct Gguf {
 impl Gguf {
     /// Maps the file at `path` and checks it.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
-        let io = |source| ImportError::Io { path: path.into(), source };
+        let io = |cause| ImportError::Io { path: path.into(), cause };
         let file = File::open(path).map_err(io)?;
         // SAFETY: model files are replaced by renaming, not written in place. If one is written in place
         // all the same, its bytes change under us: bounds were copied out or are checked again when
@@ -57,6 +57,9 @@ impl Gguf {
             });
         }
         let version = cursor.u32("the version")?;
+        if (2..=3).contains(&version.swap_bytes()) {
+            return Err(ImportError::BigEndian { path, version: version.swap_bytes() });
+        }
         if !(2..=3).contains(&version) {
             return Err(ImportError::Version { path, found: version });
         }
@@ -155,7 +158,7 @@ mod tests {
         };
         is(error(b"GGML\x03\0\0\0"), "begins with \"GGML\"");
         is(error(b"GGUF\x01\0\0\0"), "version 1, expected 2 or 3");
-        is(error(b"GGUF\0\0\0\x03"), "version 50331648");
+        is(error(b"GGUF\0\0\0\x03"), "big-endian GGUF version 3, expected a little-endian file");
         let counts = |tensors: u64, keys: u64| {
             let mut bytes = small().bytes();
             bytes[8..16].copy_from_slice(&tensors.to_le_bytes());

@@ -95,7 +95,7 @@ struct Row {
 
 impl Row {
     fn read(cursor: &mut Cursor<'_>, name: &str) -> Result<Self, ImportError> {
-        let what = format!("the row of tensor `{name}`");
+        let what = format!("the row of tensor `{}`", name.escape_debug());
         let axes = cursor.u32(&what)?;
         if axes == 0 || axes > AXES_MAX {
             return Err(refuse(cursor.path(), name, format!("{axes} axes"), format!("1 to {AXES_MAX}")));

@@ -1,14 +1,17 @@
 //! A bundle: a folder with the plan, the graph after every pass that changed it, and the packed weights.
+mod draft;
+
+pub use draft::Draft;
+
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
-use crate::pack;
 use ir::plan::Plan;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 const PLAN: &str = "plan.ron";
@@ -29,6 +32,8 @@ struct Manifest {
     model_changed: u64,
     /// Where the model lay.
     model_path: PathBuf,
+    /// Where it lay as seen from the bundle, so that both can be moved together.
+    model_beside: PathBuf,
 }
 
 /// A bundle as it lies on disk, ready to run.
@@ -50,71 +55,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Writes a bundle to `dir`, which appears whole or not at all; a bundle that was there is replaced.
-    pub fn write(
-        dir: &Path,
-        compiled: &Compiled,
-        checkpoint: &Checkpoint,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), CompileError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CompileError::Io { path, source }
-        };
-        if dir.exists() && !dir.join(PLAN).exists() && fs::read_dir(dir).map_err(io(dir))?.next().is_some() {
-            return Err(CompileError::NotABundle {
-                path: dir.to_owned(),
-                reason: "it exists and holds something else".into(),
-            });
-        }
-        let partial = Self::partial(dir);
-        let _ = fs::remove_dir_all(&partial);
-        let written = Self::fill(&partial, compiled, checkpoint, progress).and_then(|()| {
-            let old = sibling(dir, "old");
-            let had_old = fs::rename(dir, &old).is_ok();
-            let renamed = fs::rename(&partial, dir).map_err(io(dir));
-            if had_old {
-                let _ = fs::remove_dir_all(&old);
-            }
-            renamed
-        });
-        if written.is_err() {
-            let _ = fs::remove_dir_all(&partial);
-        }
-        written
-    }
-
-    fn fill(
-        dir: &Path,
-        compiled: &Compiled,
-        checkpoint: &Checkpoint,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), CompileError> {
-        let put = |name: &str, text: &str| {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(|source| CompileError::Io { path, source })
-        };
-        let graphs = dir.join(GRAPHS);
-        fs::create_dir_all(&graphs).map_err(|source| CompileError::Io { path: graphs.clone(), source })?;
-        put(&format!("{GRAPHS}/00-import.ir"), &compiled.reference.to_string())?;
-        for (at, stage) in compiled.stages.iter().enumerate() {
-            if let Some(graph) = &stage.graph {
-                put(&format!("{GRAPHS}/{:02}-{}.ir", at + 1, stage.pass), &graph.to_string())?;
-            }
-        }
-        let (model_bytes, model_changed) = stamp(&checkpoint.files())?;
-        let model_path = fs::canonicalize(&checkpoint.source).unwrap_or_else(|_| checkpoint.source.clone());
-        let packed = dir.join(WEIGHTS);
-        pack::write(&compiled.plan, checkpoint, &compiled.derived, &packed, progress)?;
-        let (plan, weights) = (compiled.plan.hash(), hash(&[packed])?);
-        let manifest = Manifest { plan, weights, model_bytes, model_changed, model_path };
-        put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
-        put(PLAN, &compiled.plan.to_text())
-    }
-
-    /// Where a bundle stands while [`Bundle::write`] fills it: what an interrupted process has to remove.
-    pub fn partial(dir: &Path) -> PathBuf {
-        sibling(dir, "partial")
+    /// Tidies up what killed processes left of a bundle in `dir`, an absolute path: one that was about to be
+    /// replaced stands there again. [`Draft::begin`] does the same.
+    pub fn tidy(dir: &Path) -> Result<(), CompileError> {
+        draft::tidy(dir)
     }
 
     /// Whether the folder looks like a bundle.
@@ -122,25 +66,35 @@ impl Bundle {
         dir.join(PLAN).is_file()
     }
 
+    /// Where the model lay that the bundle in `dir` was made from; none where the bundle does not say it.
+    pub fn model_path(dir: &Path) -> Option<PathBuf> {
+        Manifest::read(dir).ok().map(|manifest| manifest.model_path)
+    }
+
     /// Opens a bundle: reads and verifies the plan, maps the weights, and checks that the model file is
-    /// the one that was compiled.
+    /// the one that was compiled. Where the model is not where it was, it may lie as it lay from the bundle.
     pub fn open(dir: &Path) -> Result<Bundle, CompileError> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            fs::read_to_string(&path).map_err(|source| CompileError::Io { path, source })
-        };
-        let text = read(PLAN)?;
+        if !Self::is_at(dir) {
+            let found = match (dir.is_dir(), dir.exists()) {
+                (true, _) => "a folder without it",
+                (false, true) => "a file",
+                (false, false) => "nothing there",
+            };
+            let reason = format!("it is no bundle: found {found}, expected a folder with {PLAN}");
+            return Err(CompileError::NotABundle { path: dir.to_owned(), reason });
+        }
         let path = dir.join(PLAN);
+        let text =
+            fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
         let plan =
-            Plan::from_text(&text).map_err(|source| CompileError::Plan { path: path.clone(), source })?;
+            Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
         plan.verify().map_err(|faults| CompileError::Unsound {
             path: path.clone(),
             faults: faults.iter().map(|f| f.explain(&text)).collect::<Vec<_>>().join("\n"),
         })?;
-        let manifest: Manifest = ron::from_str(&read(MANIFEST)?)
-            .map_err(|e| CompileError::NotABundle { path: dir.join(MANIFEST), reason: e.to_string() })?;
+        let manifest = Manifest::read(dir)?;
         let path = dir.join(WEIGHTS);
-        let io = |source| CompileError::Io { path: path.clone(), source };
+        let io = |cause| CompileError::Io { path: path.clone(), cause };
         let file = File::open(&path).map_err(io)?;
         let found = file.metadata().map_err(io)?.len();
         if found != plan.model.packed_bytes {
@@ -150,8 +104,7 @@ impl Bundle {
         }
         // SAFETY: the file is ours; that nobody cuts it short while it is mapped is the user's promise.
         let weights = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let checkpoint = Checkpoint::open(&manifest.model_path)?;
-        check_model(&manifest, &checkpoint, &plan)?;
+        let checkpoint = find_model(dir, &manifest, &plan)?;
         let is_edited = plan.hash() != manifest.plan;
         let weights_hash = manifest.weights;
         Ok(Bundle { dir: dir.to_owned(), plan, text, is_edited, checkpoint, weights, weights_hash })
@@ -182,6 +135,60 @@ impl Bundle {
     }
 }
 
+impl Manifest {
+    fn read(dir: &Path) -> Result<Manifest, CompileError> {
+        let path = dir.join(MANIFEST);
+        let text =
+            fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
+        ron::from_str(&text).map_err(|e| CompileError::NotABundle { path, reason: e.to_string() })
+    }
+
+    /// Of a bundle that is to stand in `dir`, whose weights were packed already into the file `packed`.
+    fn of(
+        dir: &Path,
+        compiled: &Compiled,
+        checkpoint: &Checkpoint,
+        packed: &Path,
+    ) -> Result<Manifest, CompileError> {
+        let (model_bytes, model_changed) = stamp(&checkpoint.files())?;
+        let model_path = fs::canonicalize(&checkpoint.source).unwrap_or_else(|_| checkpoint.source.clone());
+        Ok(Manifest {
+            plan: compiled.plan.hash(),
+            weights: hash(&[packed.to_owned()])?,
+            model_bytes,
+            model_changed,
+            model_beside: from_folder(dir, &model_path),
+            model_path,
+        })
+    }
+}
+
+/// A path as it is gone from `folder`, which need not exist yet; both absolute.
+fn from_folder(folder: &Path, path: &Path) -> PathBuf {
+    let shared = folder.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
+/// The model that was compiled: where it lay, or else where it lay as seen from the bundle.
+fn find_model(dir: &Path, manifest: &Manifest, plan: &Plan) -> Result<Checkpoint, CompileError> {
+    let beside = dir.join(&manifest.model_beside);
+    let beside = beside.canonicalize().unwrap_or(beside);
+    let mut places = vec![&manifest.model_path, &beside];
+    places.dedup();
+    let mut fault = None;
+    for path in places.into_iter().filter(|path| path.exists()) {
+        let found = Checkpoint::open(path).map_err(CompileError::from);
+        match found.and_then(|found| check_model(manifest, &found, plan).map(|()| found)) {
+            Ok(found) => return Ok(found),
+            Err(error) => _ = fault.get_or_insert(error),
+        }
+    }
+    let missing =
+        || CompileError::ModelMissing { bundle: dir.to_owned(), path: manifest.model_path.clone(), beside };
+    Err(fault.unwrap_or_else(missing))
+}
+
 /// The model must be what was compiled: same size and time of change, or else the same hash.
 fn check_model(manifest: &Manifest, checkpoint: &Checkpoint, plan: &Plan) -> Result<(), CompileError> {
     if stamp(&checkpoint.files())? == (manifest.model_bytes, manifest.model_changed) {
@@ -191,17 +198,14 @@ fn check_model(manifest: &Manifest, checkpoint: &Checkpoint, plan: &Plan) -> Res
     if found == plan.model.sha256 {
         return Ok(());
     }
-    Err(CompileError::ModelChanged {
-        path: manifest.model_path.clone(),
-        found,
-        expected: plan.model.sha256.clone(),
-    })
+    let (path, expected) = (checkpoint.source.clone(), plan.model.sha256.clone());
+    Err(CompileError::ModelChanged { path, found, expected })
 }
 
 /// Bytes of a model's files in all, and when the last of them changed, in nanoseconds since 1970.
 pub fn stamp(files: &[PathBuf]) -> Result<(u64, u64), CompileError> {
     files.iter().try_fold((0, 0), |all, path| {
-        let meta = fs::metadata(path).map_err(|source| CompileError::Io { path: path.clone(), source })?;
+        let meta = fs::metadata(path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
         let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         Ok((all.0 + meta.len(), all.1.max(changed.map_or(0, |t| t.as_nanos() as u64))))
     })
@@ -210,7 +214,7 @@ pub fn stamp(files: &[PathBuf]) -> Result<(u64, u64), CompileError> {
 /// SHA-256 of a model in hexadecimal: of its one file, or of its files' hashes in order.
 pub fn hash(files: &[PathBuf]) -> Result<String, CompileError> {
     let of = |path: &PathBuf| -> Result<String, CompileError> {
-        let io = |source| CompileError::Io { path: path.clone(), source };
+        let io = |cause| CompileError::Io { path: path.clone(), cause };
         let mut hasher = Sha256::new();
         std::io::copy(&mut File::open(path).map_err(io)?, &mut Hashing(&mut hasher)).map_err(io)?;
         Ok(hex(&hasher.finalize()))
@@ -239,10 +243,4 @@ impl std::io::Write for Hashing<'_> {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// `dir` with a suffix of this process', beside it, so that renaming stays on one file system.
-fn sibling(dir: &Path, suffix: &str) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    dir.with_file_name(format!(".{name}.{suffix}-{}", std::process::id()))
 }

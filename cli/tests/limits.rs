@@ -57,7 +57,7 @@ fn a_long_prompt_loses_its_beginning_where_that_is_asked_for() {
     assert!(run(&["--raw"]).refused().contains("cut it with --cut"));
 
     let cut = run(&["--raw", "--cut", "--tokens", "8"]);
-    assert!(cut.err.contains(&"cut to its last 40 tokens"), "{cut:?}");
+    assert!(cut.err.contains("cut to its last 40 tokens"), "{cut:?}");
     let cut = ids(&json(cut), "prompt_ids");
     let from = all.len() - cut.len();
     assert!(cut.len() == 40 && (cut == all[from..] || (cut[0] == all[0] && cut[1..] == all[from + 1..])));

@@ -109,10 +109,7 @@ pub(crate) fn named_nodes(g: &Graph) -> Vec<NamedNode> {
         let path = Some(node.path.as_str()).filter(|path| !path.is_empty());
         let name = unique.name(own.or(path).unwrap_or(node.op.name()));
         let operands: Vec<&str> = g.inputs(id).iter().map(|operand| names[operand].as_str()).collect();
-        let attributes = match own {
-            Some(_) => String::new(),
-            None => node.op.attributes(),
-        };
+        let attributes = node.op.written_attributes();
         let attributes = if attributes.is_empty() { attributes } else { format!(" {{{attributes}}}") };
         let value = format!("{}({}){attributes}: {}", node.op.name(), operands.join(", "), node.ty);
         nodes.push(NamedNode { id, name: name.clone(), value });

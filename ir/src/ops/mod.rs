@@ -246,6 +246,18 @@ impl Op {
             _ => None,
         }
     }
+
+    /// The attributes in RON as a graph's text has them: without name and type where the line says these.
+    pub fn written_attributes(&self) -> String {
+        match self {
+            Op::Input(_) => String::new(),
+            Op::Weight(weight) => match &weight.layout {
+                Some(layout) => format!("layout:{layout:?}"),
+                None => String::new(),
+            },
+            op => op.attributes(),
+        }
+    }
 }
 
 /// Bodies can name no more axes.

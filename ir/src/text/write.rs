@@ -51,13 +51,7 @@ pub(crate) fn write(
     for n in lines(g) {
         let node = &g[n];
         write!(f, "  {} = {}({})", names.get(n), keyword(&node.op), list(&g.inputs(n)))?;
-        let attributes = match &node.op {
-            Op::Weight(weight) => {
-                weight.layout.as_ref().map_or(String::new(), |layout| format!("layout:{layout:?}"))
-            }
-            op if op.given_name().is_some() => String::new(),
-            op => op.attributes(),
-        };
+        let attributes = node.op.written_attributes();
         if !attributes.is_empty() {
             write!(f, " {{{attributes}}}")?;
         }

@@ -97,6 +97,22 @@ impl Compilation {
         }
     }
 
+    /// The command line that says the same to `heddle compile`.
+    pub(crate) fn arguments(&self, steps: Steps) -> Vec<String> {
+        let kind = |kind: Option<String>| kind.map(|kind| kind.to_ascii_lowercase());
+        let said = [
+            ("--context", self.context.map(|n| n.to_string())),
+            ("--threads", Some(self.team().to_string())),
+            ("--memory", self.memory.map(|bytes| bytes.to_string())),
+            ("--activations", kind(self.activations.map(|kind| format!("{kind:?}")))),
+            ("--kv", kind(self.kv.map(|kind| format!("{kind:?}")))),
+            ("--max-batch", self.max_batch.map(|n| n.to_string())),
+            ("--chunk", Some(steps.chunk.to_string())),
+            ("--rows", Some(steps.rows.to_string())),
+        ];
+        said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+    }
+
     /// The size of the device's team.
     pub(crate) fn team(&self) -> u32 {
         let usable = || std::thread::available_parallelism().map_or(1, |n| n.get().min(1024) as u32);

@@ -1,9 +1,7 @@
 //! `heddle compile`: from a model to a bundle, and what was decided.
 use crate::choices::{Batched, Steps};
-use crate::prompt::Prompter;
-use crate::{load, output};
+use crate::{interrupt, load, output};
 use clap::Args;
-use compiler::import::Checkpoint;
 use ir::plan::MemoryProof;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -26,6 +24,18 @@ pub struct Options {
     /// [default: one for every conversation]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     rows: Option<u32>,
+    /// Tokens in one step at most; a longer prompt is read in several
+    #[arg(
+        long, value_name = "N", default_value_t = Steps::GENERATION.chunk,
+        value_parser = clap::value_parser!(u32).range(1..=65536)
+    )]
+    chunk: u32,
+    /// The chat template is not looked at: prompts will be given as they stand
+    #[arg(long)]
+    raw: bool,
+    /// Work for another heddle: say nothing but what is wrong, and end when standard input does
+    #[arg(long, hide = true)]
+    for_parent: bool,
     /// Print one line of JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -55,10 +65,15 @@ struct Stage {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
     let path = load::model_path(&options.model)?;
-    let steps = Steps { rows: options.rows.unwrap_or(Steps::GENERATION.rows), ..Steps::GENERATION };
+    if options.for_parent {
+        interrupt::end_with_standard_input();
+    }
+    let steps = Steps { rows: options.rows.unwrap_or(Steps::GENERATION.rows), chunk: options.chunk };
     let compilation = options.compilation.compilation();
-    let has_sound_template = |checkpoint: &Checkpoint| Prompter::new(checkpoint, false).map(drop);
-    let compiled = load::make(&path, &compilation, steps, &options.output, &has_sound_template)?;
+    let compiled = load::make(&path, &compilation, steps, &options.output, options.raw)?;
+    if options.for_parent {
+        return Ok(());
+    }
     let plan = &compiled.plan;
     let stages = compiled.stages.iter().map(|stage| Stage {
         pass: stage.pass,

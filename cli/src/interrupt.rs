@@ -23,13 +23,26 @@ pub fn install() -> anyhow::Result<()> {
         if ANSWERING.load(Ordering::Relaxed) && !STOPPED.swap(true, Ordering::Relaxed) {
             return;
         }
-        for (_, deed) in deeds().drain(..) {
-            deed();
-        }
+        tidy_up();
         eprintln!("interrupted");
         std::process::exit(INTERRUPTED.into());
     })
     .context("cannot listen for interrupts")
+}
+
+fn tidy_up() {
+    for (_, deed) in deeds().drain(..) {
+        deed();
+    }
+}
+
+/// Takes the end of standard input for an interrupt: it is held by the process that this one works for.
+pub(crate) fn end_with_standard_input() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        tidy_up();
+        std::process::exit(INTERRUPTED.into());
+    });
 }
 
 /// Has `deed` done if an interrupt comes while the returned value lives.

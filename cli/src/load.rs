@@ -1,6 +1,7 @@
 //! From a command's model argument to something that runs: the bundle, found or compiled, and its session.
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
+use crate::prompt::Prompter;
 use crate::{interrupt, output, progress};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
@@ -10,6 +11,7 @@ use ir::plan::{Phase, Plan};
 use runtime::Session;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// A model that runs.
@@ -57,7 +59,7 @@ fn bundle(
 
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
 fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
-    // What compiling took is no part of what running takes.
+    // What opening took is no part of what running takes.
     runtime::memory::give_back();
     runtime::memory::reset_peak();
     bundle.make_resident();
@@ -93,24 +95,48 @@ fn cached(
         return Ok(bundle);
     }
     cache.drop_bundles(Some(&path));
-    place.make(|| make(&path, compilation, steps, &place.dir, check).map(drop))?;
+    check(&Checkpoint::open(&path)?)?;
+    place.make(|| compile_apart(&path, compilation, steps, &place.dir))?;
     Ok(Bundle::open(&place.dir)?)
 }
 
-/// Compiles a model and writes its bundle, with a progress bar. What can be refused is refused first.
+/// Compiles in a process of its own, so that what compiling takes is no part of what running takes.
+fn compile_apart(path: &Path, compilation: &Compilation, steps: Steps, dir: &Path) -> anyhow::Result<()> {
+    let heddle = std::env::current_exe().context("cannot find the program that runs")?;
+    let mut child = Command::new(&heddle)
+        .args(["compile", "--raw", "--for-parent"])
+        .args(compilation.arguments(steps))
+        .args([Path::new("--output"), dir, Path::new("--"), path])
+        // Held until the child has ended: when this process goes, it ends too.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", heddle.display()))?;
+    let lifeline = child.stdin.take();
+    let status = child.wait().context("cannot wait for the compile")?;
+    drop(lifeline);
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(output::Told(u8::try_from(code).unwrap_or(1)).into()),
+        None => bail!("the process that compiled {} was killed: {status}", path.display()),
+    }
+}
+
+/// Compiles a model and writes its bundle, with a progress bar. What can be refused is refused first, a chat
+/// template too unless prompts are to be `raw`.
 pub(crate) fn make(
     path: &Path,
     compilation: &Compilation,
     steps: Steps,
     dir: &Path,
-    check: Check<'_>,
+    raw: bool,
 ) -> anyhow::Result<Compiled> {
     let checkpoint = Checkpoint::open(path)?;
     let draft = Draft::begin(dir)?;
     let partial = draft.partial().to_owned();
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
     checkpoint.tokenizer()?;
-    check(&checkpoint)?;
+    Prompter::new(&checkpoint, raw)?;
     let options = compilation.options(checkpoint.config.context_length, steps);
     let compiled = compile(&checkpoint, options, compilation.team())?;
     let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));

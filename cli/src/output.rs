@@ -31,6 +31,18 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// A process that worked for this one failed, and has said why.
+#[derive(Debug)]
+pub struct Told(pub u8);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Told {}
+
 /// Writes to standard output and flushes, so that streamed text is seen as it comes.
 pub fn write(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -115,6 +127,9 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     if error.is::<Interrupted>() {
         let _ = writeln!(err, "{error}");
         return ExitCode::from(INTERRUPTED);
+    }
+    if let Some(Told(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
     }
     let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let label = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };

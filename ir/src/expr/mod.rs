@@ -12,7 +12,9 @@
 //! - `div` and `rem` of integers round towards minus infinity, and their right side is a positive constant.
 //! - The arm of a `select` that is not taken is not evaluated: it may lie outside its input.
 //! - A sum over nothing is 0, a maximum over nothing is minus infinity.
+mod affine;
 mod body;
+pub mod bounds;
 mod interpret;
 mod substitute;
 mod text;

@@ -1,6 +1,7 @@
 //! `fused`: one kernel that stands for several operators: a composed body, alone or as the epilogue
 //! of an operator that has a kernel of its own.
 use super::{Class, Op, OpDef, OpError};
+use crate::expr::bounds::{Domain, stray_load};
 use crate::expr::{Body, Point, Term, Value, evaluate};
 use crate::tensor::for_each_index;
 use crate::{Dim, Symbols, Tensor, TensorType};
@@ -77,10 +78,13 @@ impl OpDef for Fused {
             }
         }
         let rank = self.ty.rank() as u32;
-        match (0..crate::expr::FIRST_BOUND_AXIS)
+        if let Some(axis) = (0..crate::expr::FIRST_BOUND_AXIS)
             .find(|a| *a >= rank && self.body.free_axes(self.body.root()) & (1 << a) != 0)
         {
-            Some(axis) => Err(OpError::Invalid(format!("the body uses axis {axis} of {}", self.ty))),
+            return Err(OpError::Invalid(format!("the body uses axis {axis} of {}", self.ty)));
+        }
+        match stray_load(&self.body, &Domain { output: &self.ty.shape, inputs, known: None }) {
+            Some(fault) => Err(OpError::Invalid(fault)),
             None => Ok(self.ty.clone()),
         }
     }

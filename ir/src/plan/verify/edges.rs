@@ -3,6 +3,9 @@ use super::Faults;
 use crate::plan::{EdgeId, End, Plan, Section, Step};
 use std::collections::BTreeMap;
 
+/// Messages that an edge holds at most: more never help, and every one has its memory.
+const CAPACITY_MAX: u32 = 64;
+
 impl Plan {
     pub(super) fn verify_edges(&self, faults: &mut Faults) {
         let symbols = self.max_symbols();
@@ -19,19 +22,20 @@ impl Plan {
             }
         }
         for (index, edge) in self.edges.iter().enumerate() {
-            if edge.capacity == 0 {
-                faults.add(Section::Edges, index, "holds no message: its capacity is 0");
+            if edge.capacity == 0 || edge.capacity > CAPACITY_MAX {
+                let message = format!("its capacity is {}, expected 1 to {CAPACITY_MAX}", edge.capacity);
+                faults.add(Section::Edges, index, message);
             }
             if edge.from == edge.to {
-                faults.add(Section::Edges, index, format!("goes from {:?} to itself", edge.from));
+                faults.add(Section::Edges, index, format!("goes from {} to itself", edge.from));
             }
             match edge.ty.bytes(|s| symbols.get(s)) {
                 Some(bytes) if bytes == edge.bytes => {}
-                other => faults.add(
-                    Section::Edges,
-                    index,
-                    format!("states {} bytes a message, {} takes {other:?}", edge.bytes, edge.ty),
-                ),
+                Some(other) => {
+                    let message = format!("states {} bytes a message, {} takes {other}", edge.bytes, edge.ty);
+                    faults.add(Section::Edges, index, message);
+                }
+                None => faults.add(Section::Edges, index, format!("the size of {} cannot be known", edge.ty)),
             }
             self.verify_end(index, "send", edge.from, sends.get(&edge.id), faults);
             self.verify_end(index, "receive", edge.to, receives.get(&edge.id), faults);
@@ -59,7 +63,7 @@ impl Plan {
             }
             (_, [.., (end, at, index)]) => {
                 let message = format!(
-                    "edge {edge} has {} steps that {deed}, this one on {end:?}; expected one at {stated:?}",
+                    "edge {edge} has {} steps that {deed}, this one on {end}; expected one at {stated}",
                     found.len()
                 );
                 faults.add(Section::Thread(*at), *index, message);

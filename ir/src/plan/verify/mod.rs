@@ -2,17 +2,22 @@
 //! hand: the runtime refuses what does not pass.
 //!
 //! - Ids are positions, so that an item is found by its id.
-//! - Kernels: the operator is known, its types follow, its name says what it is.
+//! - Options: symbols, caches and what the host feeds have the sizes that follow from them.
+//! - Kernels: the operator is known, its types follow, its name says what it is; a body loads nothing from
+//!   outside its inputs, whatever the host sends; only an append writes a cache.
 //! - Steps: arguments exist, lie on the step's device and have the kernel's types.
 //! - Buffers, states, weights: their bytes follow from their types, they are aligned, lie inside, and
 //!   overlap nothing that is alive at the same time; nothing is read before it is written.
 //! - Edges: one send and one receive at the stated ends, of one type; the threads never wait in a circle.
 //! - Memory: what is stated is what follows, and fits the budget.
 mod edges;
+mod host;
+mod indices;
+mod memory;
 mod values;
 
-use super::{Device, DeviceId, Kernel, OpText, Plan, Section, Symbol, line_of};
-use crate::{DType, Op};
+use super::{Device, DeviceId, Kernel, OpText, Plan, Section, line_of};
+use crate::{Op, Symbols};
 use std::fmt;
 
 /// Which item of a plan.
@@ -78,52 +83,31 @@ impl Plan {
     /// Every fault of the plan, in the order of its text.
     pub fn verify(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Faults(vec![]);
-        self.verify_head(&mut faults);
+        self.verify_options(&mut faults);
+        self.verify_devices(&mut faults);
         self.verify_ids(&mut faults);
+        if faults.0.is_empty() {
+            self.verify_symbols(&mut faults);
+            self.verify_host(&mut faults);
+            self.verify_states(&mut faults);
+        }
+        let symbols = self.max_symbols();
         for (index, kernel) in self.kernels.iter().enumerate() {
-            verify_kernel(index, kernel, &mut faults);
+            verify_kernel(index, kernel, &symbols, &mut faults);
         }
         self.verify_storage(&mut faults);
         if faults.0.is_empty() {
             self.verify_steps(&mut faults);
         }
         if faults.0.is_empty() {
+            self.verify_indices(&mut faults);
             self.verify_edges(&mut faults);
             self.verify_memory(&mut faults);
         }
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
     }
 
-    fn verify_head(&self, faults: &mut Faults) {
-        let o = &self.options;
-        for (name, value) in [
-            ("context", o.context),
-            ("max_batch", o.max_batch),
-            ("chunk", o.chunk),
-            ("rows", o.rows),
-            ("page", o.page),
-        ] {
-            if value == 0 {
-                faults.add(Section::Options, 0, format!("{name} is 0"));
-            }
-        }
-        if !matches!(o.kv, DType::F16 | DType::F32) {
-            faults.add(Section::Options, 0, format!("the KV cache has dtype {}, expected f16 or f32", o.kv));
-        }
-        for (index, Symbol { name, max, decode }) in self.symbols.iter().enumerate() {
-            if *decode < 1 || max < decode {
-                faults.add(
-                    Section::Symbols,
-                    index,
-                    format!(
-                        "symbol {name} is at most {max}, in decode {decode}: expected 1 <= decode <= max"
-                    ),
-                );
-            }
-            if self.symbols[..index].iter().any(|s| s.name == *name) {
-                faults.add(Section::Symbols, index, format!("symbol {name} is listed twice"));
-            }
-        }
+    fn verify_devices(&self, faults: &mut Faults) {
         for (index, Device { name, threads, .. }) in self.devices.iter().enumerate() {
             if *threads == 0 || *threads > 4096 {
                 faults.add(
@@ -160,32 +144,12 @@ impl Plan {
     fn has_device(&self, id: DeviceId) -> bool {
         (id.0 as usize) < self.devices.len()
     }
-
-    fn verify_memory(&self, faults: &mut Faults) {
-        let process = self.memory.first().map_or(0, |m| m.process);
-        let expected = self.prove_memory(process);
-        if expected.len() != self.memory.len() {
-            let message = format!("the proof has {} rows, expected {}", self.memory.len(), expected.len());
-            return faults.add(Section::Memory, 0, message);
-        }
-        for (index, (found, expected)) in self.memory.iter().zip(&expected).enumerate() {
-            if found != expected {
-                faults.add(Section::Memory, index, format!("states {found:?}, it follows {expected:?}"));
-            }
-            if let Some(budget) = self.options.memory.filter(|b| expected.total > *b) {
-                let over = expected.total - budget;
-                faults.add(
-                    Section::Memory,
-                    index,
-                    format!("takes {} bytes, {over} over the budget of {budget}", expected.total),
-                );
-            }
-        }
-    }
 }
 
-fn verify_kernel(index: usize, kernel: &Kernel, faults: &mut Faults) {
+fn verify_kernel(index: usize, kernel: &Kernel, symbols: &Symbols, faults: &mut Faults) {
     let mut fault = |message: String| faults.add(Section::Kernels, index, message);
+    let types = kernel.inputs.iter().chain([&kernel.output]);
+    types.filter_map(|ty| values::odd_extent(ty, symbols)).for_each(&mut fault);
     let expected = Kernel::name_for(&kernel.op, &kernel.layouts);
     if kernel.name != expected {
         fault(format!("is named {:?}, its operator and layouts make it {expected:?}", kernel.name));

@@ -2,6 +2,7 @@
 use super::Faults;
 use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread};
 use crate::{Symbols, TensorType};
+use std::collections::HashSet;
 
 /// A stretch of bytes with the item it belongs to.
 struct Stretch {
@@ -17,6 +18,9 @@ impl Plan {
         for (index, w) in self.weights.iter().enumerate() {
             if !self.has_device(w.device) {
                 faults.add(Section::Weights, index, format!("lies on {}, which there is not", w.device));
+            }
+            if w.layout == "plain" {
+                sized(Section::Weights, index, &w.ty, w.bytes, &Symbols::new(), faults);
             }
             weights.extend(stretch(
                 Section::Weights,
@@ -61,6 +65,30 @@ impl Plan {
         }
         for (at, thread) in self.threads.iter().enumerate() {
             self.verify_lives(at, thread, faults);
+            self.verify_learned(at, thread, faults);
+        }
+    }
+
+    /// A device learns the symbols' values from messages: none is used before one has told it.
+    fn verify_learned(&self, at: usize, thread: &Thread, faults: &mut Faults) {
+        let mut learned: HashSet<&str> = HashSet::new();
+        for (index, step) in thread.steps.iter().enumerate() {
+            let (teaches, used): (bool, Vec<&TensorType>) = match step {
+                Step::Recv { edge, .. } => (true, vec![&self.edges[edge.0 as usize].ty]),
+                Step::Send { edge, .. } => (false, vec![&self.edges[edge.0 as usize].ty]),
+                Step::Run { kernel, .. } => {
+                    let kernel = &self.kernels[kernel.0 as usize];
+                    (false, kernel.inputs.iter().chain([&kernel.output]).collect())
+                }
+            };
+            for (symbol, _) in used.into_iter().flat_map(|ty| &ty.shape).flat_map(|d| d.terms()) {
+                if teaches {
+                    learned.insert(symbol);
+                } else if !learned.contains(symbol) {
+                    let message = format!("uses {symbol} before a message has told its value");
+                    return faults.add(Section::Thread(at), index, message);
+                }
+            }
         }
     }
 
@@ -158,11 +186,15 @@ impl Plan {
     }
 
     /// Buffers live from the step that writes them to the last that reads them; two that live at once
-    /// may not share a byte, unless one is the other's alias of the same bytes.
+    /// may not share a byte. Each is written once, so that what is known of a buffer stays so.
     fn verify_lives(&self, at: usize, thread: &Thread, faults: &mut Faults) {
         let section = Section::Thread(at);
         let lives = self.lives(thread);
+        let mut written = HashSet::new();
         for (index, step) in thread.steps.iter().enumerate() {
+            if let Some(again) = writes(step).filter(|w| !written.insert(*w)) {
+                faults.add(section, index, format!("{again} is written a second time"));
+            }
             for read in reads(step) {
                 if lives.get(read.0 as usize).is_none_or(|l| l.is_none_or(|l| l.0 >= index)) {
                     faults.add(section, index, format!("{read} is read before it is written"));
@@ -225,6 +257,26 @@ fn reads(step: &Step) -> Vec<BufferId> {
     }
 }
 
+/// What no extent may be: unknown, of more elements than indices have, or fewer as symbols grow, for then
+/// the bytes with every symbol at its greatest are not the most there can be.
+pub(super) fn odd_extent(ty: &TensorType, symbols: &Symbols) -> Option<String> {
+    for d in &ty.shape {
+        let message = match symbols.eval(d) {
+            None => format!("dimension {d} of {ty} has symbols that are not listed"),
+            Some(most) if most > i64::from(i32::MAX) => format!("dimension {d} of {ty} reaches {most}"),
+            Some(_) if d.terms().any(|t| t.1 < 0) => {
+                format!("dimension {d} of {ty} shrinks as a symbol grows")
+            }
+            _ if d.eval(|_| Some(1)).is_none_or(|least| least < 0) => {
+                format!("dimension {d} of {ty} can be negative")
+            }
+            _ => continue,
+        };
+        return Some(message);
+    }
+    None
+}
+
 fn sized(
     section: Section,
     index: usize,
@@ -233,6 +285,9 @@ fn sized(
     symbols: &Symbols,
     faults: &mut Faults,
 ) {
+    if let Some(message) = odd_extent(ty, symbols) {
+        return faults.add(section, index, message);
+    }
     match ty.bytes(|s| symbols.get(s)) {
         Some(expected) if expected == bytes => {}
         Some(expected) => faults.add(section, index, format!("states {bytes} bytes, {ty} takes {expected}")),

@@ -1,0 +1,178 @@
+//! The part of the verifier that holds the plan to its options, and to what the host feeds and takes:
+//! symbols, the edges at the host's end, and the states that the host gives out pages of.
+use super::Faults;
+use crate::expr::bounds::SYMBOL_MAX;
+use crate::plan::{Activations, DeviceId, Edge, End, Plan, Section, State, Symbol};
+use crate::quant::Format;
+use crate::{DType, Dim, TensorType};
+
+/// What the host sends in every step.
+const FED: [&str; 5] = ["tokens", "positions", "slots", "pages", "rows"];
+/// What it takes.
+const LOGITS: &str = "logits";
+
+impl Plan {
+    pub(super) fn verify_options(&self, faults: &mut Faults) {
+        let o = &self.options;
+        let mut fault = |message: String| faults.add(Section::Options, 0, message);
+        let symbol_max = SYMBOL_MAX as u32;
+        for (name, value, most) in [
+            ("context", o.context, i32::MAX as u32),
+            ("max_batch", o.max_batch, symbol_max),
+            ("chunk", o.chunk, symbol_max),
+            ("rows", o.rows, symbol_max),
+            ("page", o.page, i32::MAX as u32),
+        ] {
+            if value == 0 || value > most {
+                fault(format!("{name} is {value}, expected 1 to {most}"));
+            }
+        }
+        if !matches!(o.kv, DType::F16 | DType::F32) {
+            fault(format!("the KV cache has dtype {}, expected f16 or f32", o.kv));
+        }
+        if o.page > 0 && self.pages() > i64::from(i32::MAX) {
+            fault(format!(
+                "{} sequences take {} pages, expected at most {}",
+                o.max_batch,
+                self.pages(),
+                i32::MAX
+            ));
+        }
+        let quantised = |ty: &TensorType| ty.dtype == DType::Quant(Format::Q8A);
+        if let Some(k) = self.kernels.iter().find(|k| k.inputs.iter().chain([&k.output]).any(quantised))
+            && o.activations == Activations::F32
+        {
+            fault(format!("activations are f32, {} has them as {}", k.id, DType::Quant(Format::Q8A)));
+        }
+    }
+
+    pub(super) fn verify_symbols(&self, faults: &mut Faults) {
+        let o = &self.options;
+        let batch = i64::from(o.max_batch);
+        let expected = [("n", o.chunk), ("m", o.rows)];
+        for (index, Symbol { name, max, decode }) in self.symbols.iter().enumerate() {
+            let Some((_, most)) = expected.iter().find(|e| e.0 == name) else {
+                faults.add(Section::Symbols, index, format!("symbol {name:?}, expected n or m"));
+                continue;
+            };
+            let most = i64::from(*most).max(batch);
+            if (*max, *decode) != (most, batch) {
+                let message = format!(
+                    "symbol {name} is at most {max}, in decode {decode}; the options make it {most} and {batch}"
+                );
+                faults.add(Section::Symbols, index, message);
+            }
+            if self.symbols[..index].iter().any(|s| s.name == *name) {
+                faults.add(Section::Symbols, index, format!("symbol {name} is listed twice"));
+            }
+        }
+        for (name, _) in expected.iter().filter(|e| self.symbols.iter().all(|s| s.name != e.0)) {
+            faults.add(Section::Symbols, usize::MAX, format!("symbol {name} is not listed"));
+        }
+    }
+
+    pub(super) fn verify_host(&self, faults: &mut Faults) {
+        let at_host = |e: &&Edge| e.from == End::Host || e.to == End::Host;
+        for edge in self.edges.iter().filter(at_host) {
+            let index = edge.id.0 as usize;
+            let earlier = self.edges.iter().take(index);
+            if earlier.filter(|e| (&e.name, e.from, e.to) == (&edge.name, edge.from, edge.to)).count() > 0 {
+                faults.add(Section::Edges, index, format!("is a second edge for {:?}", edge.name));
+            }
+            if let Some(message) = self.misfit(edge) {
+                faults.add(Section::Edges, index, message);
+            }
+        }
+        let missing = |name: &str, is_fed: bool| {
+            !self.edges.iter().any(|e| e.name == name && (e.from == End::Host) == is_fed)
+        };
+        for name in FED.iter().filter(|name| missing(name, true)) {
+            faults.add(Section::Edges, usize::MAX, format!("no edge brings {name} from the host"));
+        }
+        if missing(LOGITS, false) {
+            faults.add(Section::Edges, usize::MAX, "no edge brings logits to the host");
+        }
+    }
+
+    /// What is wrong with an edge that has the host at one end.
+    fn misfit(&self, edge: &Edge) -> Option<String> {
+        let symbol = |name: &str| vec![Dim::symbol(name)];
+        let shape = match (edge.name.as_str(), edge.from) {
+            ("tokens" | "positions" | "slots", End::Host) => symbol("n"),
+            ("rows", End::Host) => symbol("m"),
+            ("pages", End::Host) => {
+                vec![i64::from(self.options.max_batch).into(), i64::from(self.pages_per_sequence()).into()]
+            }
+            (LOGITS, End::Device(_)) => {
+                let fits = self.vocabulary().is_some();
+                return (!fits)
+                    .then(|| format!("brings {} to the host, expected f32[m, vocabulary]", edge.ty));
+            }
+            (name, End::Host) => {
+                return Some(format!("is fed {name:?}, the host feeds {}", FED.join(", ")));
+            }
+            (name, End::Device(_)) => return Some(format!("brings {name:?} to the host, expected {LOGITS}")),
+        };
+        let expected = TensorType::new(DType::I32, shape);
+        (edge.ty != expected)
+            .then(|| format!("carries {}, the host feeds {} as {expected}", edge.ty, edge.name))
+    }
+
+    /// How many logits a row has, if that is stated as it must be.
+    pub(super) fn vocabulary(&self) -> Option<i64> {
+        let edge = self.edges.iter().find(|e| e.name == LOGITS && e.to == End::Host)?;
+        match (edge.ty.dtype, &edge.ty.shape[..]) {
+            (DType::F32, [rows, width]) if *rows == Dim::symbol("m") => {
+                width.known().filter(|w| (1..=i64::from(i32::MAX)).contains(w))
+            }
+            _ => None,
+        }
+    }
+
+    /// Pages of the KV cache that all sequences together can fill.
+    fn pages(&self) -> i64 {
+        i64::from(self.options.max_batch) * i64::from(self.pages_per_sequence())
+    }
+
+    /// A state is a cache that has every page which the host may give out.
+    pub(super) fn verify_states(&self, faults: &mut Faults) {
+        let o = &self.options;
+        for (index, State { ty, .. }) in self.states.iter().enumerate() {
+            let fits = match &ty.shape[..] {
+                [pages, _, page, _] => {
+                    pages.known().is_some_and(|p| p >= self.pages())
+                        && page.known() == Some(i64::from(o.page))
+                }
+                _ => false,
+            };
+            if !fits || ty.dtype != o.kv {
+                let message = format!(
+                    "is {ty}, the options ask for {}[{} pages or more, heads, {}, width]",
+                    o.kv,
+                    self.pages(),
+                    o.page
+                );
+                faults.add(Section::States, index, message);
+            }
+        }
+    }
+
+    /// What the host holds the numbers of an edge to: the least and the greatest.
+    pub(super) fn fed_within(&self, name: &str) -> Option<[Dim; 2]> {
+        let o = &self.options;
+        let end = match name {
+            "tokens" => Dim::from(self.vocabulary()?),
+            "positions" => Dim::from(i64::from(o.context)),
+            "slots" => Dim::from(i64::from(o.max_batch)),
+            "rows" => Dim::symbol("n"),
+            _ => return None,
+        };
+        Some([Dim::from(0), end - Dim::from(1)])
+    }
+
+    /// The edge's name, if the host feeds it to the device.
+    pub(super) fn fed_to(&self, device: DeviceId, edge: &Edge) -> Option<&'static str> {
+        let is_fed = (edge.from, edge.to) == (End::Host, End::Device(device));
+        FED.into_iter().find(|name| is_fed && *name == edge.name)
+    }
+}

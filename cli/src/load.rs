@@ -6,13 +6,12 @@ use crate::{interrupt, output, progress};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
-use compiler::{Bundle, Compiled, Draft, codegen, compile};
+use compiler::{Bundle, Compiled, Draft, compile};
 use ir::plan::{Phase, Plan};
 use runtime::Session;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 /// A model that runs.
 pub(crate) struct Loaded {
@@ -63,14 +62,15 @@ fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
     runtime::memory::give_back();
     runtime::memory::reset_peak();
     bundle.make_resident();
-    let Bundle { plan, checkpoint, weights, is_edited, .. } = bundle;
     let (session, tokenizer) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| checkpoint.tokenizer());
-        let session = codegen::lower(&plan)
+        let tokenizer = scope.spawn(|| bundle.checkpoint.tokenizer());
+        let session = bundle
+            .lower()
             .map_err(anyhow::Error::from)
-            .and_then(|code| Ok(Session::start(&plan, &code, Arc::new(weights))?));
+            .and_then(|code| Ok(Session::start(&bundle.plan, &code, bundle.weights.clone())?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
+    let Bundle { plan, checkpoint, is_edited, .. } = bundle;
     Ok(Loaded { session: session?, tokenizer: tokenizer?, hash: plan.hash(), checkpoint, is_edited })
 }
 

@@ -1,7 +1,7 @@
 //! `heddle verify`: whether a bundle is sound, as it stands.
 use crate::{load, output};
 use clap::Args;
-use compiler::{Bundle, CompileError, codegen};
+use compiler::{Bundle, CompileError};
 use std::path::PathBuf;
 
 /// Check a bundle: its plan line by line, its weights, its model, the code of its kernels
@@ -22,7 +22,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let (path, expected) = (bundle.checkpoint.source.clone(), plan.model.sha256.clone());
         return Err(CompileError::ModelChanged { path, found, expected }.into());
     }
-    codegen::lower(plan)?;
+    bundle.lower()?;
+    bundle.verify_names()?;
     bundle.verify_weights()?;
     let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
     output::write(&format!(

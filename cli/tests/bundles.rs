@@ -183,6 +183,9 @@ fn an_edit_that_breaks_the_plan_is_caught_with_its_line() {
         ("(id:5,device:0,ty:", "offset:", "offset:1"),
         ("name:\"kv_append\"", "name:\"kv_append\"", "name:\"kv_upend\""),
         ("name:\"positions\"", "to:Device(0)", "to:Host"),
+        ("name:\"slots\"", "slots", "slotz"),
+        ("node:\"embed\"", "B(0)", "B(500)"),
+        ("name:\"token_embd.weight\"", "t16.", "t17."),
     ];
     for (needle, from, to) in faults {
         let home = Home::new();
@@ -191,6 +194,30 @@ fn an_edit_that_breaks_the_plan_is_caught_with_its_line() {
         let refused = home.run(&["verify", "tiny.heddle"]).refused();
         assert!(refused.contains(&format!("line {line}: ")), "line {line} of {needle}: {refused}");
         assert!(home.run(&["run", "tiny.heddle", "--prompt", "a"]).refused().contains("is refused"));
+    }
+}
+
+#[test]
+fn weights_that_the_model_does_not_have_are_named_with_their_line() {
+    let home = Home::new();
+    let bundle = compiled(&home);
+    let line = edit(&bundle, "name:\"output_norm.weight\"", "output_norm", "output_warm");
+    let refused = home.run(&["verify", "tiny.heddle"]).refused();
+    let expected = format!("line {line}: the model has no weight \"output_warm.weight\"");
+    assert!(refused.contains(&expected), "{refused}");
+}
+
+#[test]
+fn code_that_needs_more_scratch_than_stated_is_named_with_its_line() {
+    let home = Home::new();
+    let bundle = compiled(&home);
+    let line = edit(&bundle, "name:\"linear.t16.levels4\"", "scratch:7680", "scratch:64");
+    for command in [&["verify", "tiny.heddle"][..], &["run", "tiny.heddle", "--prompt", "a"]] {
+        let refused = home.run(command).refused();
+        assert!(
+            refused.contains(&format!("line {line}: states 64 bytes of scratch, its code needs ")),
+            "{refused}"
+        );
     }
 }
 

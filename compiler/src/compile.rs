@@ -44,7 +44,7 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
     Ok(Compiled { plan, reference, stages, plan_stages, derived })
 }
 
-fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), CompileError> {
+pub(crate) fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), CompileError> {
     let limit = checkpoint.config.context_length;
     if u64::from(options.context) > limit {
         return Err(CompileError::Context { asked: options.context, limit });

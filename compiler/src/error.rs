@@ -51,8 +51,8 @@ pub enum ImportError {
 /// Why a kernel of a plan cannot be made into code.
 #[derive(Debug, thiserror::Error)]
 pub enum LowerError {
-    #[error("{kernel}: {reason}")]
-    Kernel { kernel: String, reason: String },
+    #[error("{id} {name}: {reason}")]
+    Kernel { id: ir::plan::KernelId, name: String, reason: String },
     #[error("cranelift: {0}")]
     Cranelift(String),
 }

@@ -12,6 +12,7 @@ pub mod models;
 mod pack;
 mod process;
 pub mod tokenizer;
+mod verify;
 
 pub use bundle::{Bundle, Draft, hash, stamp};
 pub use compile::{Compiled, compile};

@@ -1,10 +1,9 @@
 //! A model compiled into a temporary bundle, opened as a user's would be, and running.
 use compiler::import::Checkpoint;
-use compiler::{Bundle, Draft, codegen, compile};
+use compiler::{Bundle, Draft, compile};
 use ir::DType;
 use ir::plan::{Activations, Options};
 use runtime::{Batch, Session};
-use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Room for two sequences, in pages so short that every prompt crosses some; everything exact.
@@ -38,9 +37,9 @@ impl Running {
         let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
         draft.finish(&compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
-        let code = codegen::lower(&bundle.plan).unwrap_or_else(|e| fail(&e));
+        let code = bundle.lower().unwrap_or_else(|e| fail(&e));
         let session =
-            Session::start(&bundle.plan, &code, Arc::new(bundle.weights)).unwrap_or_else(|e| fail(&e));
+            Session::start(&bundle.plan, &code, bundle.weights.clone()).unwrap_or_else(|e| fail(&e));
         Running { session, _dir: dir }
     }
 

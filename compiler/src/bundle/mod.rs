@@ -6,12 +6,14 @@ pub use draft::Draft;
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
+use crate::verify;
 use ir::plan::Plan;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 const PLAN: &str = "plan.ron";
@@ -49,7 +51,7 @@ pub struct Bundle {
     /// The model that it was made from, for its tokeniser and its chat template.
     pub checkpoint: Checkpoint,
     /// The packed weights.
-    pub weights: Mmap,
+    pub weights: Arc<Mmap>,
     /// SHA-256 of the packed weights as they were written.
     weights_hash: String,
 }
@@ -88,10 +90,7 @@ impl Bundle {
             fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
         let plan =
             Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
-        plan.verify().map_err(|faults| CompileError::Unsound {
-            path: path.clone(),
-            faults: faults.iter().map(|f| f.explain(&text)).collect::<Vec<_>>().join("\n"),
-        })?;
+        verify::plan(&plan).map_err(|faults| verify::unsound(&path, &text, &faults))?;
         let manifest = Manifest::read(dir)?;
         let path = dir.join(WEIGHTS);
         let io = |cause| CompileError::Io { path: path.clone(), cause };
@@ -103,7 +102,7 @@ impl Bundle {
             return Err(CompileError::NotABundle { path, reason });
         }
         // SAFETY: the file is ours; that nobody cuts it short while it is mapped is the user's promise.
-        let weights = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let weights = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
         let checkpoint = find_model(dir, &manifest, &plan)?;
         let is_edited = plan.hash() != manifest.plan;
         let weights_hash = manifest.weights;
@@ -119,9 +118,14 @@ impl Bundle {
         }
     }
 
+    /// Where the plan's text lies.
+    pub(crate) fn plan_path(&self) -> PathBuf {
+        self.dir.join(PLAN)
+    }
+
     /// Holds the packed weights to the hash that they had when they were written; reads all of them.
     pub fn verify_weights(&self) -> Result<(), CompileError> {
-        let found = hex(&Sha256::digest(&self.weights));
+        let found = hex(&Sha256::digest(&self.weights[..]));
         match found == self.weights_hash {
             true => Ok(()),
             false => Err(CompileError::NotABundle {

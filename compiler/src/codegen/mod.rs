@@ -4,7 +4,7 @@ pub mod reference;
 pub mod tree;
 
 use crate::error::LowerError;
-use ir::plan::Plan;
+use ir::plan::{Fault, Plan};
 use runtime::device::Executable;
 use std::sync::Arc;
 
@@ -15,10 +15,15 @@ pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
         let needed = code.scratch_bytes() as u64;
         if needed > kernel.scratch {
             let reason = format!("states {} bytes of scratch, its code needs {needed}", kernel.scratch);
-            return Err(LowerError::Kernel { kernel: format!("{} {}", kernel.id, kernel.name), reason });
+            return Err(LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason });
         }
     }
     Ok(code)
+}
+
+/// Every weight that does not lie as the backend reads it.
+pub fn verify_weights(plan: &Plan) -> Vec<Fault> {
+    cpu::weights::verify(plan)
 }
 
 fn symbols(plan: &Plan) -> Vec<String> {

@@ -17,7 +17,7 @@ struct Meaning {
 /// The code of every kernel, in order.
 pub fn lower(kernels: &[Kernel], symbols: &[String]) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     let one = |kernel: &Kernel| -> Result<Arc<dyn Executable>, LowerError> {
-        let refuse = |reason| LowerError::Kernel { kernel: kernel.name.clone(), reason };
+        let refuse = |reason| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
         Ok(Arc::new(Meaning { op, kernel: kernel.clone(), symbols: symbols.to_vec() }))
     };

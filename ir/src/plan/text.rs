@@ -144,5 +144,7 @@ pub fn line_of(text: &str, section: Section, index: usize) -> Option<usize> {
     let items =
         text.lines().enumerate().skip(head + 1).take_while(|(_, line)| !line.trim_start().starts_with(']'));
     let mut items = items.filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with("//"));
-    items.nth(index).map_or(Some(head + 1), |(at, _)| Some(at + 1))
+    // What is about no item is about the list; a thread's own numbers stand above its steps.
+    let own = if let Section::Thread(_) = section { head } else { head + 1 };
+    items.nth(index).map_or(Some(own), |(at, _)| Some(at + 1))
 }

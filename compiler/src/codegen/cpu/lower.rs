@@ -32,8 +32,7 @@ pub fn lower(kernels: &[Kernel], symbols: &[String]) -> Result<Vec<Arc<dyn Execu
     let isa = Isa::detect();
     let mut code = Vec::with_capacity(kernels.len());
     for kernel in kernels {
-        let refuse =
-            |reason: String| LowerError::Kernel { kernel: format!("{} {}", kernel.id, kernel.name), reason };
+        let refuse = |reason: String| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
         code.push(Cx { kernel, symbols, isa, jit: &mut jit }.lower(&op).map_err(refuse)?);
     }
@@ -134,6 +133,11 @@ impl Cx<'_> {
     }
 
     fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {
+        if let Some(at) =
+            (0..self.kernel.inputs.len()).find(|&at| self.layout(at).is_some() && fused.body.loads(at))
+        {
+            return Err(format!("input {at} is packed, which bodies do not read"));
+        }
         let kernel = self.body_kernel(fused.body.clone());
         Ok(Box::new(compile_epilogue(&kernel, self.jit).map_err(|e: BodyError| e.to_string())?))
     }

@@ -7,6 +7,7 @@ mod math;
 mod memory;
 mod rows;
 mod values;
+pub(crate) mod weights;
 
 pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue, loop_tree};
 pub use jit::Jit;

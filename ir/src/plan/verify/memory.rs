@@ -1,19 +1,14 @@
 //! The part of the verifier that holds the stated proof of memory to what follows from the plan.
 use super::Faults;
-use crate::plan::{ALIGNMENT, MemoryProof, Plan, Section};
+use crate::plan::{MemoryProof, Plan, Section, Step, Thread, aligned};
 
 /// More bytes than any device has: sums beyond have lost their meaning.
-const BYTES_MAX: u64 = 1 << 56;
+pub(super) const BYTES_MAX: u64 = 1 << 56;
 
 impl Plan {
     pub(super) fn verify_memory(&self, faults: &mut Faults) {
         for (at, thread) in self.threads.iter().enumerate() {
-            let scratch = thread.scratch_bytes;
-            if !scratch.is_multiple_of(ALIGNMENT) {
-                let message =
-                    format!("a worker's scratch has {scratch} bytes, which is no multiple of {ALIGNMENT}");
-                faults.add(Section::Thread(at), usize::MAX, message);
-            }
+            self.verify_sums(at, thread, faults);
         }
         let process = self.memory.first().map_or(0, |m| m.process);
         let expected = self.prove_memory(process);
@@ -33,6 +28,29 @@ impl Plan {
                 let over = expected.total - budget;
                 let message = format!("takes {} bytes, {over} over the budget of {budget}", expected.total);
                 faults.add(Section::Memory, index, message);
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// A thread takes what its buffers, states and kernels take, and no more.
+    fn verify_sums(&self, at: usize, thread: &Thread, faults: &mut Faults) {
+        let buffers = self.buffers.iter().filter(|b| b.device == thread.device).map(|b| b.offset + b.bytes);
+        let states = self.states.iter().filter(|s| s.device == thread.device).map(|s| s.offset + s.bytes);
+        let kernels = thread.steps.iter().filter_map(|step| match step {
+            Step::Run { kernel, .. } => Some(self.kernels[kernel.0 as usize].scratch),
+            _ => None,
+        });
+        for (name, found, expected) in [
+            ("arena_bytes", thread.arena_bytes, buffers.max()),
+            ("state_bytes", thread.state_bytes, states.max()),
+            ("scratch_bytes", thread.scratch_bytes, kernels.max()),
+        ] {
+            let expected = aligned(expected.unwrap_or(0));
+            if found != expected {
+                let message = format!("{name} is {found}, it follows {expected}");
+                faults.add(Section::Thread(at), usize::MAX, message);
             }
         }
     }

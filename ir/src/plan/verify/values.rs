@@ -1,5 +1,6 @@
 //! The part of the verifier that follows values: where they lie, when they live, who reads them.
 use super::Faults;
+use super::memory::BYTES_MAX;
 use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread};
 use crate::{Symbols, TensorType};
 use std::collections::HashSet;
@@ -19,7 +20,10 @@ impl Plan {
             if !self.has_device(w.device) {
                 faults.add(Section::Weights, index, format!("lies on {}, which there is not", w.device));
             }
-            if w.layout == "plain" {
+            if w.layout != "plain" {
+                let message = odd_extent(&w.ty, &Symbols::new());
+                message.into_iter().for_each(|m| faults.add(Section::Weights, index, m));
+            } else {
                 sized(Section::Weights, index, &w.ty, w.bytes, &Symbols::new(), faults);
             }
             weights.extend(stretch(
@@ -32,7 +36,13 @@ impl Plan {
             ));
         }
         disjoint(Section::Weights, weights, faults);
-        for thread in &self.threads {
+        for (at, thread) in self.threads.iter().enumerate() {
+            for bytes in [thread.arena_bytes, thread.state_bytes, thread.scratch_bytes] {
+                if bytes > BYTES_MAX {
+                    let message = format!("states {bytes} bytes, expected at most {BYTES_MAX}");
+                    faults.add(Section::Thread(at), usize::MAX, message);
+                }
+            }
             let mut states = vec![];
             for (index, s) in self.states.iter().enumerate().filter(|(_, s)| s.device == thread.device) {
                 sized(Section::States, index, &s.ty, s.bytes, &symbols, faults);

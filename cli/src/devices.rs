@@ -84,6 +84,14 @@ fn cpu() -> Cpu {
     }
 }
 
+/// Bytes that a plan can have here: what is available, caches of files among it, and at most what the control
+/// group allows; none where the system does not say.
+pub(crate) fn usable_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let limit = group_memory().map(|(limit, _)| limit);
+    meminfo_bytes(&meminfo, "MemAvailable").into_iter().chain(limit).min()
+}
+
 /// The instruction sets that matter here, of those that this CPU has.
 #[cfg(target_arch = "x86_64")]
 fn simd() -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
 use crate::prompt::Prompter;
-use crate::{interrupt, output, progress};
+use crate::{devices, interrupt, output, progress};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
@@ -58,6 +58,7 @@ fn bundle(
 
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
 fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
+    check_memory(predicted_peak(&bundle.plan), devices::usable_memory())?;
     // What opening took is no part of what running takes.
     runtime::memory::give_back();
     runtime::memory::reset_peak();
@@ -146,6 +147,18 @@ pub(crate) fn make(
     Ok(compiled)
 }
 
+/// Refuses what would not fit, before any of it is taken.
+fn check_memory(needed: u64, usable: Option<u64>) -> anyhow::Result<()> {
+    match usable.filter(|usable| *usable < needed) {
+        None => Ok(()),
+        Some(usable) => bail!(
+            "the plan takes {} at most, and {} are free: compile with a smaller --context or --max-batch, or with --memory {usable}, which says what context would fit",
+            output::bytes(needed),
+            output::bytes(usable),
+        ),
+    }
+}
+
 /// The most bytes that a plan takes, over all devices, in any phase.
 pub(crate) fn predicted_peak(plan: &Plan) -> u64 {
     let of = |phase| plan.memory.iter().filter(|proof| proof.phase == phase).map(|proof| proof.total).sum();
@@ -182,4 +195,16 @@ pub(crate) fn model_path(name: &str) -> anyhow::Result<PathBuf> {
         bail!("{} is a bundle, expected a model", path.display());
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_does_not_fit_is_refused_before_it_starts() {
+        assert!(check_memory(10, None).is_ok() && check_memory(10, Some(10)).is_ok());
+        let refused = check_memory(3_000_000_000, Some(2_000_000_000)).unwrap_err().to_string();
+        assert!(refused.contains("3.00 GB") && refused.contains("--memory 2000000000"), "{refused}");
+    }
 }

@@ -5,7 +5,7 @@
 //! For every 32, keys are transposed and values widened into scratch, once for all queries of neighbouring tokens.
 use super::length;
 use super::paged::Cache;
-use super::simd::{Isa, Simd, Work, exp, tanh};
+use super::simd::{Isa, Simd, Work, exp, prefetch, tanh};
 use runtime::device::{Executable, Extent};
 use std::ops::Range;
 
@@ -131,9 +131,12 @@ impl Work for Block<'_> {
                 self.state(row).write_bytes(0, self.op.state_len());
                 self.state(row).write(f32::NEG_INFINITY);
             }
-            for start in (seen.start / CHUNK * CHUNK..seen.end).step_by(CHUNK) {
+            let first = seen.start / CHUNK * CHUNK;
+            self.ask_for(seen.start..seen.end.min(first + CHUNK));
+            for start in (first..seen.end).step_by(CHUNK) {
                 let chunk = seen.start.max(start)..seen.end.min(start + CHUNK);
-                self.widen::<S>(start, chunk.clone());
+                self.ask_for(start + CHUNK..seen.end.min(start + 2 * CHUNK));
+                self.widen::<S>(start, chunk);
                 let mut row = 0;
                 while row < self.tokens * sharing {
                     row += match self.tokens * sharing - row {
@@ -170,6 +173,20 @@ impl Block<'_> {
     unsafe fn own(&self, row: usize, start: usize) -> Range<usize> {
         let seen = self.op.seen(unsafe { self.positions.add(row / self.op.sharing()).read() });
         seen.start.clamp(start, start + CHUNK) - start..seen.end.clamp(start, start + CHUNK) - start
+    }
+
+    /// Asks for the keys and values at `positions` ahead of their use: each page lies somewhere else, so that the
+    /// machine does not foresee them.
+    #[inline(always)]
+    unsafe fn ask_for(&self, positions: Range<usize>) {
+        let cache = &self.op.cache;
+        for position in positions {
+            let at = unsafe { cache.at(self.pages, self.head, position) };
+            for line in (0..cache.width * cache.element_bytes()).step_by(64) {
+                prefetch(self.keys.wrapping_add(at + line));
+                prefetch(self.values.wrapping_add(at + line));
+            }
+        }
     }
 
     /// Lays out the keys and values at `positions`, of the chunk from `start`.

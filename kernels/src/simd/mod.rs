@@ -165,7 +165,7 @@ unsafe fn run_if_it_fits<S: Simd, W: Work>(work: W) {
 
 /// Asks for the cache line at `p`, which need not be valid, ahead of its use.
 #[inline(always)]
-pub(super) fn prefetch(p: *const u8) {
+pub(crate) fn prefetch(p: *const u8) {
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());

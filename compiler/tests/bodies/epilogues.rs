@@ -2,7 +2,7 @@
 use crate::harness::{Numbers, difference};
 use compiler::codegen::cpu::{Jit, compile_epilogue};
 use compiler::codegen::tree::{BodyError, BodyKernel};
-use ir::expr::{Body, Expr, axis, f32, hole, load, sum};
+use ir::expr::{Body, Expr, axis, f32, hole, int, load, sum};
 use ir::ops::evaluate_body;
 use ir::{Symbols, Tensor, TensorType};
 use kernels::Epilogue;
@@ -59,7 +59,8 @@ fn a_tile_goes_through_the_body_wherever_it_lies() {
     let gated = load(2, [axis(0), axis(1)]);
     let gated = gated.clone() * gated.sigmoid() * hole(0);
     let activated = hole(0) * hole(0).sigmoid();
-    for body in [residual, bias, gated, activated] {
+    let cut = axis(1).lt(int(29)).select(hole(0) + load(1, [axis(1)]), hole(0) * f32(2.0));
+    for body in [residual, bias, gated, activated, cut] {
         for tile in [(1, 16), (4, 32), (11, 83), (3, 7)] {
             check(&body, tile);
         }
@@ -68,7 +69,7 @@ fn a_tile_goes_through_the_body_wherever_it_lies() {
 
 #[test]
 fn what_no_tile_can_give_is_refused() {
-    let total = sum(ir::expr::int(D), |k| load(0, [axis(0), k])) + hole(1);
+    let total = sum(int(D), |k| load(0, [axis(0), k])) + hole(1);
     let refused =
         |output: &str, body: &Expr| compile_epilogue(&kernel(output, body), &mut Jit::new().unwrap()).err();
     assert!(matches!(refused("f32[n, 83]", &total), Some(BodyError::Unsupported(_))));

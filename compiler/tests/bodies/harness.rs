@@ -4,7 +4,7 @@ use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::{DType, Symbols, Tensor, TensorType};
 use runtime::device::Executable;
 
-/// Bytes around the output that nothing may touch.
+/// Bytes around the output that nothing may touch, and around inputs that nothing may depend on.
 const MARGIN: usize = 64;
 
 /// Numbers that look random, the same at every run.
@@ -56,8 +56,10 @@ pub(crate) fn run(
     let shape = symbols.extents(&kernel.output).expect("every symbol has a value");
     let bytes = kernel.output.bytes(|s| symbols.get(s)).expect("a size") as usize;
     let mut output = vec![0xa5u8; bytes + 2 * MARGIN];
-    let mut copies: Vec<Vec<u8>> = inputs.iter().map(|t| t.bytes().to_vec()).collect();
-    let mut args: Vec<*mut u8> = copies.iter_mut().map(|c| c.as_mut_ptr()).collect();
+    // Reals are NaN there.
+    let around = |t: &Tensor| [&[0xff; MARGIN], t.bytes(), &[0xff; MARGIN]].concat();
+    let mut copies: Vec<Vec<u8>> = inputs.iter().map(around).collect();
+    let mut args: Vec<*mut u8> = copies.iter_mut().map(|c| c[MARGIN..].as_mut_ptr()).collect();
     args.push(output[MARGIN..].as_mut_ptr());
     let mut scratch = vec![0u8; executable.scratch_bytes()];
     let units = executable.units(&syms);

@@ -121,3 +121,9 @@ proptest! {
         check(seed, n);
     }
 }
+
+/// Rows end where a part of the axis' range does, and no vector does.
+#[test]
+fn a_random_body_whose_range_is_cut_stays_inside_its_output() {
+    check(10081564188892002631, 1);
+}

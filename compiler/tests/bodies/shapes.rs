@@ -211,6 +211,25 @@ fn reductions_to_rows_columns_and_everything() {
 }
 
 #[test]
+fn calls_compute_their_own_columns_wherever_the_range_is_cut() {
+    for cut in [7, 1003, 30007, 39999] {
+        let body = axis(1).lt(int(cut)).select(load(0, [axis(0), axis(1)]), load(1, [axis(0), axis(1)]));
+        check(&kernel(&["f32[1, 40000]", "f32[1, 40000]"], "f32[1, 40000]", &body), 2, 0.0);
+    }
+    let last = axis(0).lt(int(5)).select(load(0, [axis(0)]), f32(0.5));
+    let dear =
+        sum(int(40), |k| sum(int(40), |l| load(1, [k.clone(), l])) * load(0, [axis(0)]) + last.clone());
+    check(&kernel(&["f32[6]", "f32[40, 40]"], "f32[6]", &dear), 2, 1e-3);
+}
+
+#[test]
+fn a_reduction_of_less_than_nothing_is_empty() {
+    let less = size(&Dim::symbol("n")) - int(3);
+    check(&kernel(&["f32[n]"], "f32[2]", &sum(less.clone(), |k| load(0, [k]))), 2, 1e-5);
+    check(&kernel(&["f32[n]"], "f32[2]", &max_over(less, |k| load(0, [k]))), 2, 0.0);
+}
+
+#[test]
 fn what_a_select_skips_is_not_read() {
     let n = size(&Dim::symbol("n"));
     let is_taken = (axis(1) / int(3)).equals(axis(1) % int(5));

@@ -222,6 +222,8 @@ impl Emit<'_, '_> {
         forms.flat_map(|(i, forms)| forms.into_iter().map(move |form| (i, form))).collect()
     }
 
+    /// From where to where a loop goes; the end never lies before the beginning, or rounding what is left to whole
+    /// vectors would step back.
     fn bounds(&mut self, l: &Loop, span: &Span) -> (End, End) {
         let extent = self.tree.terms.axes[l.axis as usize].extent;
         let to = span.to.or(self.tree.terms.constant(extent));
@@ -229,7 +231,7 @@ impl Emit<'_, '_> {
         let Some((mut low, mut high)) = ranged else {
             let to = match to {
                 Some(to) => End::Known(to),
-                None => End::Dynamic(self.get(extent, Form::Point)),
+                None => End::Dynamic(self.length(extent)),
             };
             return (End::Known(span.from), to);
         };
@@ -237,8 +239,20 @@ impl Emit<'_, '_> {
             let (first, last) = (self.int(span.from), self.int(to));
             low = self.b.ins().smax(low, first);
             high = self.b.ins().smin(high, last);
+            // A call's range may end before this part of it begins.
+            high = self.b.ins().smax(high, low);
         }
         (End::Dynamic(low), End::Dynamic(high))
+    }
+
+    /// An extent, 0 where symbols make it negative.
+    fn length(&mut self, extent: Id) -> Value {
+        let value = self.get(extent, Form::Point);
+        if self.tree.terms.range(extent).is_some_and(|(least, _)| least >= 0) {
+            return value;
+        }
+        let zero = self.int(0);
+        self.b.ins().smax(value, zero)
     }
 
     fn end(&mut self, end: End) -> Value {

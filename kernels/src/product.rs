@@ -65,6 +65,9 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
             unsafe {
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
+                    if N == 1 {
+                        ask_for(w, L::HEADER_BYTES);
+                    }
                     let header = L::header::<S>(w);
                     w = w.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
@@ -136,6 +139,9 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
             unsafe {
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
+                    if N == 1 {
+                        ask_for(w, L::HEADER_BYTES);
+                    }
                     let header = L::header::<S>(w);
                     w = w.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {

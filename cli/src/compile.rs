@@ -5,7 +5,7 @@ use clap::Args;
 use ir::plan::MemoryProof;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Compile a model into a bundle: its plan, its graph after every pass, its packed weights
 #[derive(Args)]
@@ -75,11 +75,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         return Ok(());
     }
     let plan = &compiled.plan;
-    let stages = compiled.stages.iter().map(|stage| Stage {
-        pass: stage.pass,
-        changed: stage.graph.is_some(),
-        ms: stage.time.as_secs_f64() * 1e3,
-    });
+    let stage = |pass, changed, time: Duration| Stage { pass, changed, ms: time.as_secs_f64() * 1e3 };
+    let graphs = compiled.stages.iter().map(|done| stage(done.pass, done.graph.is_some(), done.time));
+    let plans = compiled.plan_stages.iter().map(|done| stage(done.pass, true, done.time));
     let summary = Summary {
         bundle: options.output,
         plan_hash: plan.hash(),
@@ -87,7 +85,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         options: &plan.options,
         devices: &plan.devices,
         memory: &plan.memory,
-        stages: stages.collect(),
+        stages: graphs.chain(plans).collect(),
         total_ms: start.elapsed().as_secs_f64() * 1e3,
     };
     if options.json {

@@ -145,6 +145,24 @@ fn a_budget_that_is_too_small_is_refused_with_what_would_fit() {
 }
 
 #[test]
+fn the_context_that_a_refusal_names_fits_and_one_token_more_does_not() {
+    let home = Home::new();
+    model(&home);
+    let compile = |context: Option<&str>, budget: &str| {
+        let mut line = vec!["compile", "tiny.gguf", "-o", "x.heddle", "--json", "--memory", budget];
+        line.extend(context.iter().flat_map(|context| ["--context", context]));
+        home.run(&line)
+    };
+    let whole: serde_json::Value = serde_json::from_str(&compile(None, "1GB").ok()).unwrap();
+    let totals = whole["memory"].as_array().unwrap().iter().map(|proof| proof["total"].as_u64().unwrap());
+    let budget = (totals.max().unwrap() - 1).to_string();
+    let refused = compile(None, &budget).refused();
+    let context: u32 = refused.rsplit("--context ").next().unwrap().trim().parse().unwrap();
+    compile(Some(&context.to_string()), &budget).ok();
+    compile(Some(&(context + 1).to_string()), &budget).refused();
+}
+
+#[test]
 fn compiling_over_something_else_is_refused() {
     let home = Home::new();
     model(&home);

@@ -26,10 +26,6 @@ pub struct Compiled {
 /// A plan that does not fit `options.memory` is refused before a weight is read.
 pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Result<Compiled, CompileError> {
     check_context(checkpoint, &options)?;
-    let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
-    let cx = Cx { activations: options.activations, target: codegen::cpu::target() };
-    let mut graph = reference.clone();
-    let stages = passes::run_all(&cx, &mut graph)?;
     let model = Model {
         name: checkpoint.config.name.clone().unwrap_or_default(),
         architecture: checkpoint.config.architecture.clone(),
@@ -37,10 +33,25 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
         sha256: crate::bundle::hash(&checkpoint.files())?,
         packed_bytes: 0,
     };
+    let plan_for = |options| planned(checkpoint, options, threads, model.clone());
+    let compiled = plan_for(options)?;
+    check_budget(&compiled.plan, plan_for)?;
+    Ok(compiled)
+}
+
+fn planned(
+    checkpoint: &Checkpoint,
+    options: Options,
+    threads: u32,
+    model: Model,
+) -> Result<Compiled, CompileError> {
+    let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
+    let cx = Cx { activations: options.activations, target: codegen::cpu::target() };
+    let mut graph = reference.clone();
+    let stages = passes::run_all(&cx, &mut graph)?;
     let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads };
     let request = schedule::Request { model, options, symbols, device };
     let (plan, plan_stages) = passes::plan(&cx, &graph, request, crate::process::bytes(checkpoint))?;
-    check_budget(checkpoint, &plan)?;
     Ok(Compiled { plan, reference, stages, plan_stages, derived })
 }
 
@@ -53,16 +64,24 @@ pub(crate) fn check_context(checkpoint: &Checkpoint, options: &Options) -> Resul
 }
 
 /// Refuses a plan over its budget, and says the largest context that would fit.
-fn check_budget(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), CompileError> {
+fn check_budget(
+    plan: &Plan,
+    plan_for: impl Fn(Options) -> Result<Compiled, CompileError>,
+) -> Result<(), CompileError> {
     let Some(budget) = plan.options.memory else { return Ok(()) };
     let Some(over) = plan.memory.iter().filter(|m| m.total > budget).max_by_key(|m| m.total) else {
         return Ok(());
     };
-    let per_token =
-        plan.threads[0].state_bytes / u64::from(plan.pages_per_sequence() * plan.options.page).max(1);
-    let spare = (budget + over.states).saturating_sub(over.total);
-    let pages = spare / (per_token * u64::from(plan.options.page)).max(1);
-    let fitting = (pages * u64::from(plan.options.page)).min(checkpoint.config.context_length);
+    // Plans grow with the context, and by more than the cache alone: so they are made, and halved between.
+    let (mut fitting, mut too_large) = (0, plan.options.context);
+    while too_large - fitting > 1 {
+        let context = fitting + (too_large - fitting) / 2;
+        let smaller = plan_for(Options { context, ..plan.options.clone() })?.plan;
+        match smaller.memory.iter().all(|m| m.total <= budget) {
+            true => fitting = context,
+            false => too_large = context,
+        }
+    }
     Err(CompileError::Budget {
         phase: over.phase,
         needed: over.total,

@@ -68,7 +68,7 @@ fn cpu() -> Cpu {
     let group = group_memory();
     let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
     Cpu {
-        device: "cpu0",
+        device: "cpu:0",
         kind: "cpu",
         model: cpuinfo_model(&cpuinfo),
         cores: std::thread::available_parallelism().ok().map(usize::from),

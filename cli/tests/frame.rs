@@ -102,7 +102,7 @@ fn removing_what_is_not_kept_lists_what_is() {
 #[test]
 fn devices_tell_cores_kernels_and_memory() {
     let text = Home::new().run(&["devices", "--json"]).ok();
-    assert!(text.starts_with(r#"[{"device":"cpu0","kind":"cpu","model":"#), "{text}");
+    assert!(text.starts_with(r#"[{"device":"cpu:0","kind":"cpu","model":"#), "{text}");
     assert!(text.contains(r#""kernels_available":["#) && text.contains(r#""portable"]"#), "{text}");
     let text = Home::new().run(&["devices"]).ok();
     assert!(text.contains(" usable") && text.contains("memory"), "{text}");

@@ -3,6 +3,7 @@ use crate::codegen;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::{self, Derived, StepGraph};
+use crate::verify::{self, explain};
 use ir::Graph;
 use ir::plan::{Device, DeviceId, Model, Options, Plan};
 use passes::{Cx, PlanStage, Stage, schedule};
@@ -36,6 +37,8 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
     let plan_for = |options| planned(checkpoint, options, threads, model.clone());
     let compiled = plan_for(options)?;
     check_budget(&compiled.plan, plan_for)?;
+    let plan = &compiled.plan;
+    verify::plan(plan).map_err(|faults| CompileError::Broke { plan: explain(&plan.to_text(), &faults) })?;
     Ok(compiled)
 }
 

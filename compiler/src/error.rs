@@ -74,6 +74,8 @@ pub enum CompileError {
     Plan { path: PathBuf, cause: ir::plan::PlanError },
     #[error("{} is refused:\n{faults}", path.display())]
     Unsound { path: PathBuf, faults: String },
+    #[error("the passes made a plan that is unsound, a fault of heddle's:\n{plan}")]
+    Broke { plan: String },
     #[error("{}: {reason}", path.display())]
     NotABundle { path: PathBuf, reason: String },
     #[error(

@@ -1,10 +1,12 @@
 //! Writes the packed weights of a plan: every weight in its layout at its offset, in parallel.
+use crate::bundle::hex;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::Derived;
 use ir::plan::{Plan, Weight};
 use kernels::{layout::Layout, pack::pack_tile};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
@@ -34,14 +36,14 @@ enum Part {
     Tiles(Layout, Range<usize>),
 }
 
-/// Writes all weights to a new file; `progress` is told how many bytes were packed.
+/// Writes all weights to a new file and gives its SHA-256; `progress` is told how many bytes were packed.
 pub(crate) fn write(
     plan: &Plan,
     checkpoint: &Checkpoint,
     derived: &Derived,
     path: &Path,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<(), CompileError> {
+) -> Result<String, CompileError> {
     let io = |cause| CompileError::Io { path: path.to_owned(), cause };
     let mut tasks = vec![];
     for weight in &plan.weights {
@@ -55,7 +57,7 @@ pub(crate) fn write(
     let file = File::create(path).map_err(io)?;
     // A disk without room is found now, not after minutes of packing.
     reserve(&file, plan.model.packed_bytes).map_err(io)?;
-    let mut file = Sequential { file, at: 0, pending: vec![] };
+    let mut file = Sequential { file, at: 0, pending: vec![], hash: Sha256::new() };
     for batch in tasks.chunks(BATCH_BYTES / TASK_BYTES) {
         let packed: Vec<Vec<u8>> = batch.par_iter().map(Task::run).collect();
         for (task, bytes) in batch.iter().zip(packed) {
@@ -72,6 +74,8 @@ struct Sequential {
     /// Where in the file `pending` begins.
     at: u64,
     pending: Vec<u8>,
+    /// Of what is before `at`.
+    hash: Sha256,
 }
 
 impl Sequential {
@@ -84,15 +88,17 @@ impl Sequential {
 
     fn flush(&mut self, bytes: usize) -> std::io::Result<()> {
         self.file.write_all(&self.pending[..bytes])?;
+        self.hash.update(&self.pending[..bytes]);
         self.pending.drain(..bytes);
         self.at += bytes as u64;
         Ok(())
     }
 
-    fn finish(mut self, bytes: u64) -> std::io::Result<()> {
+    fn finish(mut self, bytes: u64) -> std::io::Result<String> {
         self.put(bytes, &[])?;
         self.flush(self.pending.len())?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        Ok(hex(&self.hash.finalize()))
     }
 }
 

@@ -13,8 +13,12 @@ use std::sync::Arc;
 
 /// A plan with all the faults that were found in it.
 pub(crate) fn unsound(path: &Path, text: &str, faults: &[Fault]) -> CompileError {
-    let faults: Vec<String> = faults.iter().map(|f| f.explain(text)).collect();
-    CompileError::Unsound { path: path.to_owned(), faults: faults.join("\n") }
+    CompileError::Unsound { path: path.to_owned(), faults: explain(text, faults) }
+}
+
+/// Faults with the lines that they are about.
+pub(crate) fn explain(text: &str, faults: &[Fault]) -> String {
+    faults.iter().map(|f| f.explain(text)).collect::<Vec<_>>().join("\n")
 }
 
 /// What the plan and the backend say of a plan.

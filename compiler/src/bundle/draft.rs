@@ -70,8 +70,8 @@ impl Draft {
             }
         }
         let packed = self.partial.join(WEIGHTS);
-        pack::write(&compiled.plan, checkpoint, &compiled.derived, &packed, progress)?;
-        let manifest = Manifest::of(&self.dir, compiled, checkpoint, &packed)?;
+        let weights = pack::write(&compiled.plan, checkpoint, &compiled.derived, &packed, progress)?;
+        let manifest = Manifest::of(&self.dir, compiled, checkpoint, weights)?;
         put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
         put(PLAN, &compiled.plan.to_text())?;
         self.publish()

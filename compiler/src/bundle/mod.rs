@@ -147,18 +147,18 @@ impl Manifest {
         ron::from_str(&text).map_err(|e| CompileError::NotABundle { path, reason: e.to_string() })
     }
 
-    /// Of a bundle that is to stand in `dir`, whose weights were packed already into the file `packed`.
+    /// Of a bundle that is to stand in `dir`, whose packed weights have the SHA-256 `weights`.
     fn of(
         dir: &Path,
         compiled: &Compiled,
         checkpoint: &Checkpoint,
-        packed: &Path,
+        weights: String,
     ) -> Result<Manifest, CompileError> {
         let (model_bytes, model_changed) = stamp(&checkpoint.files())?;
         let model_path = fs::canonicalize(&checkpoint.source).unwrap_or_else(|_| checkpoint.source.clone());
         Ok(Manifest {
             plan: compiled.plan.hash(),
-            weights: hash(&[packed.to_owned()])?,
+            weights,
             model_bytes,
             model_changed,
             model_beside: from_folder(dir, &model_path),
@@ -232,7 +232,7 @@ pub fn hash(files: &[PathBuf]) -> Result<String, CompileError> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Chooses code for a plan's kernels: a kernel written by hand where one fits, else the operator's body, compiled.
 use super::body::{compile_body, compile_epilogue, extent};
-use super::jit::Jit;
+use super::{jit::Jit, weights};
+use crate::codegen::symbols;
 use crate::codegen::tree::{BodyError, BodyKernel};
 use crate::error::LowerError;
 use ir::ops::{self, Fused};
@@ -177,34 +178,11 @@ fn known(dim: &Dim) -> Result<usize, String> {
 
 /// What the passes may know of this backend.
 pub fn target() -> passes::Target {
-    passes::Target { layout, packed_bytes, scratch }
-}
-
-/// Matrices that products or lookups read are packed in tiles; everything else lies as the file has it.
-fn layout(ty: &TensorType, users: &[&Op]) -> Result<String, String> {
-    let packs = |op: &&Op| match op {
-        Op::Linear(_) | Op::Gather(_) => true,
-        Op::Fused(fused) => fused.anchor.is_some(),
-        _ => false,
-    };
-    let name = match Layout::of(ty.dtype) {
-        Some(layout) if ty.rank() == 2 && users.iter().all(packs) => layout.name(),
-        _ => passes::PLAIN,
-    };
-    Ok(name.to_owned())
-}
-
-fn packed_bytes(ty: &TensorType, layout: &str) -> Result<u64, String> {
-    match (ty.extents(|_| None).as_deref(), Layout::parse(layout)) {
-        (Some(&[rows, cols]), Some(layout)) => Ok(layout.packed_bytes(rows as usize, cols as usize) as u64),
-        (_, None) if layout == passes::PLAIN => passes::plain_bytes(ty),
-        _ => Err(format!("{ty} cannot lie in {layout}")),
-    }
+    passes::Target { layout: weights::layout, packed_bytes: weights::packed_bytes, scratch }
 }
 
 /// Compiles every kernel to learn that it can be, and how much scratch it needs.
 fn scratch(plan: &Plan) -> Result<Vec<u64>, String> {
-    let symbols: Vec<String> = plan.symbols.iter().map(|symbol| symbol.name.clone()).collect();
-    let code = lower(&plan.kernels, &symbols).map_err(|e| e.to_string())?;
+    let code = lower(&plan.kernels, &symbols(plan)).map_err(|e| e.to_string())?;
     Ok(code.iter().map(|code| code.scratch_bytes() as u64).collect())
 }

@@ -1,12 +1,47 @@
-//! Whether the weights of a plan lie as this backend's kernels read them.
+//! How this backend lays out weights: in which layout, in how many bytes, and whether those of a plan lie so.
 use ir::plan::{Fault, Plan, Section, Weight, Where};
+use ir::{Op, TensorType};
 use kernels::layout::Layout;
+use passes::{PLAIN, plain_bytes};
 
 /// More bytes than any file has.
 const BYTES_MAX: u64 = 1 << 56;
 
-/// Every weight whose layout is unknown or another format's, or whose bytes do not follow from it. What lies
-/// plainly is the plan's own verifier's to check.
+/// Matrices that products or lookups read are packed in tiles; everything else lies as the file has it.
+pub(super) fn layout(ty: &TensorType, users: &[&Op]) -> Result<String, String> {
+    let packs = |op: &&Op| match op {
+        Op::Linear(_) | Op::Gather(_) => true,
+        Op::Fused(fused) => fused.anchor.is_some(),
+        _ => false,
+    };
+    let name = match Layout::of(ty.dtype) {
+        Some(layout) if ty.rank() == 2 && users.iter().all(packs) => layout.name(),
+        _ => PLAIN,
+    };
+    Ok(name.to_owned())
+}
+
+/// The bytes of a weight in a layout; or why it cannot lie so.
+pub(super) fn packed_bytes(ty: &TensorType, layout: &str) -> Result<u64, String> {
+    if layout == PLAIN {
+        return plain_bytes(ty);
+    }
+    let Some(known) = Layout::parse(layout) else {
+        let all: Vec<&str> = Layout::ALL.iter().map(|l| l.name()).collect();
+        return Err(format!("layout {layout:?} is unknown, expected {PLAIN} or one of {}", all.join(", ")));
+    };
+    if Layout::of(ty.dtype) != Some(known) {
+        let own = Layout::of(ty.dtype).map_or(PLAIN, Layout::name);
+        return Err(format!("{} in layout {layout}, expected {own}", ty.dtype));
+    }
+    let extents = ty.extents(|_| None).filter(|_| plain_bytes(ty).is_ok_and(|bytes| bytes < BYTES_MAX));
+    match extents.as_deref() {
+        Some(&[rows, cols]) => Ok(known.packed_bytes(rows as usize, cols as usize) as u64),
+        _ => Err(format!("{ty} in layout {layout}, which is for matrices of whole blocks")),
+    }
+}
+
+/// Every weight that cannot lie in its layout, or whose bytes do not follow from it.
 pub(crate) fn verify(plan: &Plan) -> Vec<Fault> {
     let misfits = plan.weights.iter().enumerate().filter_map(|(index, w)| Some((index, misfit(w)?)));
     misfits
@@ -16,24 +51,9 @@ pub(crate) fn verify(plan: &Plan) -> Vec<Fault> {
 
 fn misfit(weight: &Weight) -> Option<String> {
     let Weight { ty, layout, bytes, .. } = weight;
-    if layout == "plain" {
-        return None;
-    }
-    let Some(known) = Layout::parse(layout) else {
-        let all: Vec<&str> = Layout::ALL.iter().map(|l| l.name()).collect();
-        return Some(format!("layout {layout:?} is unknown, expected plain or one of {}", all.join(", ")));
-    };
-    if Layout::of(ty.dtype) != Some(known) {
-        let own = Layout::of(ty.dtype).map_or("plain", Layout::name);
-        return Some(format!("{} in layout {layout}, expected {own}", ty.dtype));
-    }
-    let extents = ty.extents(|_| None).filter(|_| ty.bytes(|_| None).is_some_and(|b| b < BYTES_MAX));
-    match extents.as_deref() {
-        Some(&[rows, cols]) => {
-            let expected = known.packed_bytes(rows as usize, cols as usize) as u64;
-            let message = || format!("states {bytes} bytes, {ty} in {layout} takes {expected}");
-            (*bytes != expected).then(message)
-        }
-        _ => Some(format!("{ty} in layout {layout}, which is for matrices of whole blocks")),
+    match packed_bytes(ty, layout) {
+        Err(message) => Some(message),
+        Ok(expected) if expected == *bytes => None,
+        Ok(expected) => Some(format!("states {bytes} bytes, {ty} in {layout} takes {expected}")),
     }
 }

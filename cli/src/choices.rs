@@ -77,13 +77,24 @@ impl Steps {
     pub(crate) const EVALUATION: Steps = Steps { chunk: 128, rows: 128 };
 }
 
+/// The context where nobody asks for one, of models that were made for as much.
+const CONTEXT: u32 = 4096;
+
 impl Compilation {
+    /// Makes room for so many sequences of so many tokens, where the user has not said how much room there is:
+    /// of several no more than that, for each takes as much memory as the context says.
+    pub(crate) fn make_room(&mut self, batch: u32, tokens: u32) {
+        let is_more = tokens > CONTEXT || batch > 1;
+        self.context = self.context.or_else(|| is_more.then_some(tokens));
+        self.max_batch = self.max_batch.or_else(|| (batch > 1).then_some(batch));
+    }
+
     /// What a plan is told, for a model made for `limit` tokens.
     pub(crate) fn options(&self, limit: u64, steps: Steps) -> Options {
         let max_batch = self.max_batch.unwrap_or(1);
         let exact = self.activations == Some(Activations::F32);
         Options {
-            context: self.context.unwrap_or(limit.min(4096) as u32),
+            context: self.context.unwrap_or(limit.min(CONTEXT.into()) as u32),
             max_batch,
             chunk: steps.chunk.max(max_batch),
             rows: steps.rows.max(max_batch),
@@ -244,6 +255,19 @@ mod tests {
         for bad in ["", "MB", "1..2", "-1", "3 parsecs", "1e9"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn room_is_made_where_nobody_said_how_much_there_is() {
+        let room = |args, batch, tokens| {
+            let mut compilation = line(args).unwrap().compilation.compilation();
+            compilation.make_room(batch, tokens);
+            (compilation.context, compilation.max_batch)
+        };
+        assert_eq!(room("", 1, 640), (None, None));
+        assert_eq!(room("", 1, 8000), (Some(8000), None));
+        assert_eq!(room("", 8, 96), (Some(96), Some(8)));
+        assert_eq!(room("--context 64 --max-batch 2", 8, 96), (Some(64), Some(2)));
     }
 
     #[test]

@@ -1,18 +1,27 @@
 //! `heddle devices`: what this machine has to run plans on.
+use crate::cache::Cache;
+use crate::calibrate::{self, Calibration};
 use crate::output;
 use clap::Args;
 use kernels::simd::Isa;
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Show the devices that plans can run on: cores, SIMD, memory, and the kernels chosen for them
+/// Show the devices that plans can run on: cores, SIMD, memory, the kernels chosen for them, what was measured
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   heddle devices
+  heddle devices --calibrate
   heddle devices --json | jq '.[0].memory_available_bytes'")]
 pub struct Options {
+    /// Measure what this machine can do, and keep it for `heddle bench --profile`; it should be idle meanwhile
+    #[arg(long)]
+    calibrate: bool,
+    /// Write what was measured to this file instead
+    #[arg(short, long, value_name = "FILE", requires = "calibrate")]
+    output: Option<PathBuf>,
     /// Print a JSON array instead of text
     #[arg(long)]
     json: bool,
@@ -20,27 +29,50 @@ pub struct Options {
 
 /// The CPU as plans see it. What the system does not tell is none.
 #[derive(Serialize)]
-struct Cpu {
-    device: &'static str,
+pub(crate) struct Cpu {
+    pub(crate) device: &'static str,
     kind: &'static str,
-    model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Cores that this process may use: affinity and the control group's quota are counted in.
-    cores: Option<usize>,
+    pub(crate) cores: Option<usize>,
     cores_online: Option<usize>,
     simd: Vec<&'static str>,
     /// The kernels that a plan compiled here uses, and all that would run.
-    kernels: &'static str,
+    pub(crate) kernels: &'static str,
     kernels_available: Vec<&'static str>,
     /// Physical memory, or the control group's limit where that is less.
-    memory_bytes: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
     memory_available_bytes: Option<u64>,
+    /// What it was measured to do, if it was.
+    calibration: Option<Calibration>,
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let cpu = cpu();
+    let place = match &options.output {
+        Some(path) => path.clone(),
+        None => calibrate::place(&Cache::from_env()?),
+    };
+    if options.calibrate {
+        calibrate::write(&calibrate::measure()?, &place)?;
+    }
+    let mut cpu = cpu();
+    match calibrate::read(&place) {
+        Ok(found) => {
+            cpu.calibration = found.and_then(|topology| Calibration::of(topology, cpu.device, place))
+        }
+        Err(error) => eprintln!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
+    }
     if options.json {
         return output::write_json(&[&cpu]);
     }
+    write_cpu(&cpu)?;
+    match &cpu.calibration {
+        Some(calibration) => calibration.write(),
+        None => Ok(()),
+    }
+}
+
+fn write_cpu(cpu: &Cpu) -> anyhow::Result<()> {
     let unknown = || "unknown".to_string();
     let cores = match (cpu.cores, cpu.cores_online) {
         (Some(cores), Some(online)) => format!("{cores} usable of {online}"),
@@ -55,12 +87,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     output::write(&format!(
         "{}  {}\n  cores    {cores}\n  SIMD     {}\n  kernels  {kernels}\n  memory   {memory}\n",
         cpu.device,
-        cpu.model.unwrap_or_else(unknown),
+        cpu.model.clone().unwrap_or_else(unknown),
         cpu.simd.join(" "),
     ))
 }
 
-fn cpu() -> Cpu {
+pub(crate) fn cpu() -> Cpu {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
@@ -81,6 +113,7 @@ fn cpu() -> Cpu {
             meminfo_bytes(&meminfo, "MemAvailable"),
             group.map(|(limit, used)| limit.saturating_sub(used)),
         ),
+        calibration: None,
     }
 }
 

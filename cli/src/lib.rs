@@ -4,6 +4,7 @@
 mod answer;
 pub mod bench;
 pub mod cache;
+mod calibrate;
 pub mod chat;
 mod choices;
 pub mod compile;

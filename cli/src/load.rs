@@ -27,6 +27,14 @@ pub(crate) struct Loaded {
 /// What a command asks of a model before time is spent on it.
 pub(crate) type Check<'a> = &'a dyn Fn(&Checkpoint) -> anyhow::Result<()>;
 
+/// How a model is loaded.
+pub(crate) struct Loading<'a> {
+    /// What a model that has to be compiled is held to before.
+    pub(crate) check: Check<'a>,
+    /// Whether the device threads time their kernels.
+    pub(crate) is_timed: bool,
+}
+
 /// The model that a command names, running. One that has to be compiled is held to `check` before.
 pub(crate) fn model(
     name: Option<&str>,
@@ -34,7 +42,17 @@ pub(crate) fn model(
     steps: Steps,
     check: Check<'_>,
 ) -> anyhow::Result<Loaded> {
-    start(bundle(name, compilation, steps, check)?)
+    model_as(name, compilation, steps, Loading { check, is_timed: false })
+}
+
+/// Like [`model`].
+pub(crate) fn model_as(
+    name: Option<&str>,
+    compilation: &Compilation,
+    steps: Steps,
+    loading: Loading<'_>,
+) -> anyhow::Result<Loaded> {
+    start(bundle(name, compilation, steps, loading.check)?, loading.is_timed)
 }
 
 /// The bundle that a command's argument means: itself, or one that is compiled from the model into the cache.
@@ -57,7 +75,7 @@ fn bundle(
 }
 
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
-fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
+fn start(bundle: Bundle, is_timed: bool) -> anyhow::Result<Loaded> {
     check_memory(predicted_peak(&bundle.plan), devices::usable_memory())?;
     // What opening took is no part of what running takes.
     runtime::memory::give_back();
@@ -65,10 +83,11 @@ fn start(bundle: Bundle) -> anyhow::Result<Loaded> {
     bundle.make_resident();
     let (session, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| bundle.checkpoint.tokenizer());
+        let start = if is_timed { Session::start_timed } else { Session::start };
         let session = bundle
             .lower()
             .map_err(anyhow::Error::from)
-            .and_then(|code| Ok(Session::start(&bundle.plan, &code, bundle.weights.clone())?));
+            .and_then(|code| Ok(start(&bundle.plan, &code, bundle.weights.clone())?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let Bundle { plan, checkpoint, is_edited, .. } = bundle;

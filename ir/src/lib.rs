@@ -4,6 +4,7 @@
 //! - [`text`]: the text form of a graph, and its reader.
 //! - [`verify`]: what must hold of a graph. [`interpret`]: what it means.
 //! - [`plan`]: what every device thread does.
+//! - [`work`]: what operators must do at least. [`topology`]: how fast machines do it.
 //! - [`expr`]: what operators compute at a point. [`quant`]: block-quantised formats. [`tensor`]: host values.
 //!
 //! This crate does no I/O, starts no thread and knows no device.
@@ -17,8 +18,10 @@ pub mod plan;
 pub mod quant;
 pub mod tensor;
 pub mod text;
+pub mod topology;
 pub mod ty;
 pub mod verify;
+pub mod work;
 
 pub use graph::{Graph, Node, NodeId};
 pub use ops::{Class, Op, OpError};

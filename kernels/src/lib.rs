@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod attention;
+pub mod calibrate;
 mod codes;
 pub mod embed_rows;
 pub mod gated;

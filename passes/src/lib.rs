@@ -1,7 +1,8 @@
 //! Passes over graphs: one file, one function, one line in [`pipeline`].
 //!
 //! A pass preserves what the graph means, and the driver checks the graph after each. The last two make the
-//! plan: [`schedule`] its steps, `memory` its offsets and the proof.
+//! plan: [`schedule`] its steps, `memory` its offsets and the proof. [`cost`] says how long a plan takes.
+pub mod cost;
 mod fuse;
 mod layout;
 mod memory;

@@ -8,6 +8,7 @@
 //! | [`arena`] | one allocation per device, in which buffers are offsets |
 //! | [`device`] | what a device runs: compiled kernels behind one trait |
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
+//! | `clock` | what each step took, where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
 //! | [`memory`] | what memory this process really has |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
@@ -15,6 +16,8 @@
 
 pub mod arena;
 mod bell;
+#[cfg(not(loom))]
+mod clock;
 pub mod device;
 pub mod edge;
 mod error;

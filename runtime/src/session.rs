@@ -1,4 +1,5 @@
 //! A session: the threads of a plan, fed and read by the host.
+use crate::clock::Clock;
 use crate::error::RunError;
 use crate::pages::Pages;
 use crate::sync::Shared;
@@ -7,6 +8,7 @@ use crate::{Executable, Reader, Writer, edge};
 use ir::plan::{End, Plan};
 use std::collections::HashMap;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The tokens of one step, of any number of sequences.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub struct Session {
     logits: Vec<f32>,
     vocabulary: usize,
     threads: Vec<JoinHandle<()>>,
+    /// One for each thread of the plan, if its steps are timed.
+    clocks: Vec<Shared<Clock>>,
 }
 
 impl Session {
@@ -39,6 +43,24 @@ impl Session {
         plan: &Plan,
         code: &[Shared<dyn Executable>],
         weights: Weights,
+    ) -> Result<Session, RunError> {
+        Session::begin(plan, code, weights, false)
+    }
+
+    /// Like [`Session::start`], and the device threads time their kernels for [`Session::take_times`].
+    pub fn start_timed(
+        plan: &Plan,
+        code: &[Shared<dyn Executable>],
+        weights: Weights,
+    ) -> Result<Session, RunError> {
+        Session::begin(plan, code, weights, true)
+    }
+
+    fn begin(
+        plan: &Plan,
+        code: &[Shared<dyn Executable>],
+        weights: Weights,
+        is_timed: bool,
     ) -> Result<Session, RunError> {
         if let Err(faults) = plan.verify() {
             return Err(RunError::Unsound(faults[0].to_string()));
@@ -58,10 +80,12 @@ impl Session {
             ends.writers.entry(e.from).or_default().insert(e.id.0, writer);
             ends.readers.entry(e.to).or_default().insert(e.id.0, reader);
         }
-        let mut threads = vec![];
+        let (mut threads, mut clocks) = (vec![], vec![]);
         for thread in &plan.threads {
             let end = End::Device(thread.device);
             let (readers, writers) = (ends.readers.remove(&end), ends.writers.remove(&end));
+            let clock = is_timed.then(|| Shared::new(Clock::new(thread.steps.len())));
+            clocks.extend(clock.clone());
             let worker = Worker::new(
                 plan,
                 thread,
@@ -69,6 +93,7 @@ impl Session {
                 &weights,
                 readers.unwrap_or_default(),
                 writers.unwrap_or_default(),
+                clock,
             )?;
             let device = &plan.devices[thread.device.0 as usize].name;
             let spawned = std::thread::Builder::new().name(device.clone()).spawn(move || worker.run());
@@ -96,6 +121,7 @@ impl Session {
             logits: Vec::with_capacity(room),
             vocabulary,
             threads,
+            clocks,
         })
     }
 
@@ -122,6 +148,13 @@ impl Session {
     /// The pages of the KV cache, to free or cut back sequences.
     pub fn pages(&mut self) -> &mut Pages {
         &mut self.pages
+    }
+
+    /// How long the kernel of each step took, by thread and step of the plan, since this was last asked; to be
+    /// asked between steps. A time runs on the device's own thread, from the kernel's start until the whole team
+    /// is done; messages have none. Empty where the session was not started as timed.
+    pub fn take_times(&self) -> Vec<Vec<Duration>> {
+        self.clocks.iter().map(|clock| clock.take()).collect()
     }
 
     /// Runs one step: f32 logits, a row of [`Session::vocabulary`] for each of the batch's rows.

@@ -1,10 +1,12 @@
 //! One device thread: it takes the plan's steps in order, and decides nothing.
+use crate::clock::Clock;
 use crate::error::RunError;
 use crate::sync::Shared;
 use crate::{Arena, ArenaError, EdgeFault, Executable, Extent, Reader, Team, Writer};
 use ir::TensorType;
 use ir::plan::{Arg, BufferId, Plan, Step, Thread};
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Bytes that stay where they are: packed weights, mapped or in memory.
 pub type Weights = Shared<dyn AsRef<[u8]> + Send + Sync>;
@@ -66,6 +68,7 @@ pub(crate) struct Worker {
     syms: Vec<i64>,
     scratch: Arena,
     scratch_bytes: usize,
+    clock: Option<Shared<Clock>>,
     /// What the steps' pointers point into.
     _arena: Arena,
     _states: Arena,
@@ -84,6 +87,7 @@ impl Worker {
         weights: &Weights,
         mut readers: HashMap<u32, Reader>,
         mut writers: HashMap<u32, Writer>,
+        clock: Option<Shared<Clock>>,
     ) -> Result<Worker, RunError> {
         let device = &plan.devices[thread.device.0 as usize];
         let memory = |cause: ArenaError| RunError::Memory { device: device.name.clone(), cause };
@@ -101,6 +105,7 @@ impl Worker {
             syms: vec![0; plan.symbols.len()],
             scratch: allocate(thread.scratch_bytes * u64::from(device.threads)).map_err(memory)?,
             scratch_bytes: thread.scratch_bytes as usize,
+            clock,
             _arena: allocate(thread.arena_bytes).map_err(memory)?,
             _states: allocate(thread.state_bytes).map_err(memory)?,
             _weights: weights.clone(),
@@ -185,7 +190,7 @@ impl Worker {
     }
 
     fn round(&mut self, team: &mut Team) -> Result<(), RunError> {
-        let Worker { device, steps, readers, writers, syms, scratch, scratch_bytes, .. } = self;
+        let Worker { device, steps, readers, writers, syms, scratch, scratch_bytes, clock, .. } = self;
         let base = scratch.at(0, 0).map_err(|cause| RunError::Memory { device: device.clone(), cause })?;
         let base = Shares(base);
         for (at, step) in steps.iter().enumerate() {
@@ -216,7 +221,11 @@ impl Worker {
                         // at once does not overlap; each worker has its own scratch.
                         unsafe { code.run(args.0, syms, units, base.0.add(worker * *scratch_bytes)) };
                     };
+                    let start = clock.as_ref().map(|_| Instant::now());
                     let done = team.run(code.units(syms), body);
+                    if let (Some(clock), Some(start)) = (&*clock, start) {
+                        clock.add(at, start.elapsed());
+                    }
                     done.map_err(|cause| RunError::Kernel {
                         device: device.clone(),
                         step: at,

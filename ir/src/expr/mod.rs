@@ -15,11 +15,13 @@
 mod affine;
 mod body;
 pub mod bounds;
+mod count;
 mod interpret;
 mod substitute;
 mod text;
 
 pub use body::{Body, Term, TermId};
+pub use count::{Counts, count};
 pub use interpret::{Point, Value, evaluate};
 pub use substitute::{inline, open};
 

@@ -4,6 +4,7 @@ use super::{Class, Op, OpDef, OpError};
 use crate::expr::bounds::{Domain, stray_load};
 use crate::expr::{Body, Point, Term, Value, evaluate};
 use crate::tensor::for_each_index;
+use crate::work::{StepSize, Work};
 use crate::{Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -99,6 +100,19 @@ impl OpDef for Fused {
             None => None,
         };
         evaluate_body(&self.body, &self.ty, inputs, hole.as_ref(), symbols)
+    }
+
+    /// What the anchor computes goes into the body from where it is: nobody writes or reads it.
+    fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+        let mut work = Work::of_body(Some(&self.body), inputs, &self.ty, step)?;
+        if let Some(anchor) = &self.anchor {
+            let own = anchor.op.work(inputs.get(..anchor.inputs)?, step)?;
+            work.operations += own.operations;
+            for (read, own) in work.reads.iter_mut().zip(own.reads) {
+                *read = own.max(*read);
+            }
+        }
+        Some(work)
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -2,6 +2,7 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
+use crate::work::{StepSize, Work};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,14 @@ impl OpDef for KvAppend {
             }
         }
         Ok(Tensor::from_f32(old.dtype(), old.shape(), &values))
+    }
+
+    /// The rest of the cache stays as it lies.
+    fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+        let written = inputs[1].with_dtype(inputs[0].dtype);
+        let mut work = Work::moving(inputs, &written, step)?;
+        work.reads[0] = 0;
+        Some(work)
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -5,6 +5,7 @@
 use super::{Class, OpDef, OpError, check};
 use crate::expr::{Body, axis, load, size, sum};
 use crate::quant::Format;
+use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,19 @@ impl OpDef for Linear {
         }
         let outputs = inputs[1..].iter().map(|w| w.shape()[0]).sum();
         Ok(Tensor::f32(&[n as u64, outputs], &rows.concat()))
+    }
+
+    /// Of each weight a part of the columns comes, which the chain of the body does not show.
+    fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+        let output = self.infer(inputs).ok()?;
+        let [n, columns] = step.symbols.extents(&output)?[..] else { return None };
+        let width = step.symbols.extents(&inputs[0])?[1];
+        let products = [2, n, columns, width].into_iter().fold(1, u64::saturating_mul);
+        let operations = match inputs[0].dtype {
+            DType::Quant(Format::Q8A) => Operations { int8: products, ..Operations::default() },
+            _ => Operations { f32: products, ..Operations::default() },
+        };
+        Some(Work { operations, ..Work::moving(inputs, &output, step)? })
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

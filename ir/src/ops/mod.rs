@@ -50,6 +50,7 @@ mod transpose;
 mod weight;
 
 use crate::expr::{Body, FIRST_BOUND_AXIS};
+use crate::work::{StepSize, Work};
 use crate::{Symbols, Tensor, TensorType};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -68,6 +69,11 @@ pub trait OpDef: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOw
     /// Inputs are of types that `infer` takes; what only values can break (an index outside) is an error.
     /// `symbols` are for attributes that mention dimensions.
     fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError>;
+    /// What it must at least do in a step; none where a symbol has no value. To be stated by operators whose body,
+    /// or lack of one, does not say it.
+    fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+        Work::of_body(self.body(inputs).as_ref(), inputs, &self.infer(inputs).ok()?, step)
+    }
     /// Instances and input types for the conformance suite, odd extents among them. Integer inputs stay
     /// below every extent of the inputs that is more than 1, so that they are indices.
     fn samples() -> Vec<(Self, Vec<TensorType>)>;
@@ -153,6 +159,10 @@ macro_rules! ops {
             /// What it computes at one point.
             pub fn body(&self, inputs: &[TensorType]) -> Option<Body> {
                 match self { Op::Fused(op) => op.body(inputs), $(Op::$Name(op) => op.body(inputs),)* }
+            }
+            /// What it must at least do in a step; none where a symbol has no value.
+            pub fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+                match self { Op::Fused(op) => op.work(inputs, step), $(Op::$Name(op) => op.work(inputs, step),)* }
             }
             /// What it means.
             pub fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError> {

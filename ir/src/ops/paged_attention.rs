@@ -4,6 +4,7 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
+use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,32 @@ impl OpDef for PagedAttention {
             }));
         }
         Ok(Tensor::f32(&[n as u64, (h * d) as u64], &out))
+    }
+
+    /// A sequence's keys and values are read once for all its tokens in the step, as far back as its first sees.
+    fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
+        let mut work = Work::moving(inputs, &self.infer(inputs).ok()?, step)?;
+        let [_, heads, width] = step.symbols.extents(&inputs[0])?[..] else { return None };
+        let position = inputs[1].dtype.bytes(step.symbols.eval(&inputs[1].shape[1])? as u64 * width)?;
+        let window = self.window.map_or(u64::MAX, u64::from);
+        let (mut positions, mut seen) = (0u64, 0u64);
+        for new in &step.sequences {
+            let first = (new.start + 1).saturating_sub(window);
+            positions = positions.saturating_add(new.end - first.min(new.end));
+            seen = new.clone().fold(seen, |seen, at| seen.saturating_add((at + 1).min(window)));
+        }
+        for cache in &mut work.reads[1..3] {
+            *cache = (*cache).min(positions.saturating_mul(position));
+        }
+        // A product with the key and one with the value; the scale, the cap, the greatest, the shift, the sum.
+        let capped = u64::from(self.softcap.is_some());
+        let scores = seen.saturating_mul(heads);
+        work.operations = Operations {
+            f32: scores.saturating_mul(4 * width + 4 + 4 * capped),
+            exp: scores.saturating_mul(1 + capped),
+            int8: 0,
+        };
+        Some(work)
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -1,0 +1,177 @@
+//! Drives a session as a benchmark does: prompts of several sequences, then a token of each in every step.
+use crate::answer::per_second;
+use ir::Symbols;
+use ir::work::StepSize;
+use runtime::{Batch, Sampler, SamplerOptions, Session};
+use std::time::{Duration, Instant};
+
+/// A session, and the sequences in it, which are all of one length.
+pub(super) struct Driver {
+    pub(super) session: Session,
+    sequences: usize,
+    /// Tokens that are cached before anything is measured; none: the answer follows the prompt.
+    depth: Option<usize>,
+    /// Tokens that each sequence has cached.
+    cached: usize,
+    /// What to go on with, a token a sequence.
+    next: Vec<i32>,
+    sampler: Sampler,
+    lines: Lines,
+}
+
+/// A step's tokens, as [`Batch`] has them.
+#[derive(Default)]
+struct Lines {
+    tokens: Vec<i32>,
+    positions: Vec<i32>,
+    slots: Vec<i32>,
+    rows: Vec<i32>,
+}
+
+/// What prompts or answers took.
+#[derive(Default)]
+pub(super) struct Measured {
+    pub(super) wall: Duration,
+    /// Of it, choosing tokens on the host.
+    pub(super) sampling: Duration,
+    /// Tokens of all sequences.
+    pub(super) tokens: usize,
+    /// The steps.
+    pub(super) steps: Vec<StepSize>,
+    /// What each step of each of the plan's threads took, over all steps; empty where nobody asked.
+    pub(super) times: Vec<Vec<Duration>>,
+}
+
+impl Measured {
+    pub(super) fn tokens_per_second(&self) -> f64 {
+        per_second(self.tokens, self.wall)
+    }
+}
+
+impl Driver {
+    /// Caches what is not measured.
+    pub(super) fn new(session: Session, batch: u32, depth: Option<u32>) -> anyhow::Result<Driver> {
+        let sequences = batch as usize;
+        let mut driver = Driver {
+            session,
+            sequences,
+            depth: depth.map(|depth| depth as usize),
+            cached: 0,
+            next: vec![0; sequences],
+            sampler: Sampler::new(SamplerOptions::greedy()),
+            lines: Lines::default(),
+        };
+        if let Some(depth) = depth {
+            driver.read(depth as usize)?;
+        }
+        Ok(driver)
+    }
+
+    /// A prompt and an answer for each sequence, and what each of the two took.
+    pub(super) fn round(&mut self, prompt: u32, answer: u32) -> anyhow::Result<(Measured, Measured)> {
+        let depth = self.depth.unwrap_or(0);
+        self.cut(depth);
+        self.session.take_times();
+        let prefill = self.read(prompt as usize)?;
+        if self.depth.is_some() {
+            self.cut(depth);
+        }
+        let decode = self.write(answer as usize)?;
+        Ok((prefill, decode))
+    }
+
+    fn cut(&mut self, tokens: usize) {
+        self.cached = tokens;
+        (0..self.sequences).for_each(|slot| self.session.pages().truncate(slot, tokens));
+    }
+
+    /// So many more tokens for each sequence, in steps as large as the plan has room for, with the logits behind
+    /// the last of each.
+    fn read(&mut self, tokens: usize) -> anyhow::Result<Measured> {
+        let (from, most, vocabulary) = (self.cached, self.session.max("n"), self.session.vocabulary());
+        let mut measured = Measured { tokens: tokens * self.sequences, ..Measured::default() };
+        let start = Instant::now();
+        let all = (0..self.sequences).flat_map(|slot| (from..from + tokens).map(move |at| (slot, at)));
+        let mut all = all.peekable();
+        while all.peek().is_some() {
+            self.lines.clear();
+            let mut ending = vec![];
+            for (slot, at) in all.by_ref().take(most) {
+                if at + 1 == from + tokens {
+                    self.lines.rows.push(self.lines.tokens.len() as i32);
+                    ending.push(slot);
+                }
+                // From all over the vocabulary, the same each time and others for each sequence.
+                let token = (at + 1 + slot * 31) * 7919 % vocabulary;
+                self.lines.push(token as i32, at, slot);
+            }
+            if ending.is_empty() {
+                // A step has logits; nobody looks at these.
+                self.lines.rows.push(self.lines.tokens.len() as i32 - 1);
+            }
+            self.step(&ending, &mut measured)?;
+        }
+        self.cached = from + tokens;
+        self.finish(start, measured)
+    }
+
+    /// A token of each sequence in every step, for so many steps.
+    fn write(&mut self, tokens: usize) -> anyhow::Result<Measured> {
+        let slots: Vec<usize> = (0..self.sequences).collect();
+        let mut measured = Measured { tokens: tokens * self.sequences, ..Measured::default() };
+        let start = Instant::now();
+        for _ in 0..tokens {
+            self.lines.clear();
+            for &slot in &slots {
+                self.lines.push(self.next[slot], self.cached, slot);
+                self.lines.rows.push(slot as i32);
+            }
+            self.step(&slots, &mut measured)?;
+            self.cached += 1;
+        }
+        self.finish(start, measured)
+    }
+
+    /// Runs a step, and chooses a token for the sequences in `slots`, whose logits come in this order.
+    fn step(&mut self, slots: &[usize], measured: &mut Measured) -> anyhow::Result<()> {
+        let Lines { tokens, positions, slots: of, rows } = &self.lines;
+        let logits = self.session.step(&Batch { tokens, positions, slots: of, rows })?;
+        let start = Instant::now();
+        for (slot, row) in slots.iter().zip(logits.chunks_exact((logits.len() / rows.len()).max(1))) {
+            self.next[*slot] = self.sampler.sample(row)? as i32;
+        }
+        measured.sampling += start.elapsed();
+        measured.steps.push(self.lines.size());
+        Ok(())
+    }
+
+    fn finish(&self, start: Instant, measured: Measured) -> anyhow::Result<Measured> {
+        Ok(Measured { wall: start.elapsed(), times: self.session.take_times(), ..measured })
+    }
+}
+
+impl Lines {
+    fn clear(&mut self) {
+        let lines = [&mut self.tokens, &mut self.positions, &mut self.slots, &mut self.rows];
+        lines.into_iter().for_each(Vec::clear);
+    }
+
+    fn push(&mut self, token: i32, position: usize, slot: usize) {
+        self.tokens.push(token);
+        self.positions.push(position as i32);
+        self.slots.push(slot as i32);
+    }
+
+    /// The step's size; a sequence's tokens stand together, in order.
+    fn size(&self) -> StepSize {
+        let (n, m) = (self.tokens.len() as i64, self.rows.len() as i64);
+        let mut size = StepSize { symbols: Symbols::new().with("n", n).with("m", m), sequences: vec![] };
+        for (at, position) in self.positions.iter().map(|p| *p as u64).enumerate() {
+            match size.sequences.last_mut() {
+                Some(last) if self.slots[at] == self.slots[at - 1] => last.end = position + 1,
+                _ => size.sequences.push(position..position + 1),
+            }
+        }
+        size
+    }
+}

@@ -1,0 +1,73 @@
+//! What this machine was measured to do, and where that is kept: the topology that the cost model counts with.
+mod measure;
+mod show;
+
+pub(crate) use measure::measure;
+pub(crate) use show::Calibration;
+
+use crate::cache::Cache;
+use crate::{devices, output};
+use anyhow::Context;
+use ir::topology::Topology;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where this machine's topology is kept.
+pub(crate) fn place(cache: &Cache) -> PathBuf {
+    cache.root().join("topology.ron")
+}
+
+/// The topology in a file; none where there is no such file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Topology>> {
+    let fault = || format!("cannot read {}", path.display());
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => Ok(Some(Topology::from_text(&text.with_context(fault)?).with_context(fault)?)),
+    }
+}
+
+/// Writes a topology, whole or not at all.
+pub(crate) fn write(topology: &Topology, path: &Path) -> anyhow::Result<()> {
+    let fault = || format!("cannot write {}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(fault)?;
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}", std::process::id()));
+    fs::write(&partial, topology.to_text()).with_context(fault)?;
+    fs::rename(&partial, path).with_context(fault)
+}
+
+/// This machine's topology: as it is kept, else measured now and kept.
+pub(crate) fn kept_or_measured(cache: &Cache) -> anyhow::Result<Topology> {
+    let path = place(cache);
+    let reason = match read(&path) {
+        Ok(Some(topology)) => match stale(&topology) {
+            None => return Ok(topology),
+            Some(reason) => reason,
+        },
+        Ok(None) => "this machine was never measured".to_owned(),
+        Err(error) => output::explain(&error),
+    };
+    eprintln!("{reason}: calibrating, which takes some seconds");
+    let topology = measure()?;
+    write(&topology, &path)?;
+    Ok(topology)
+}
+
+/// Why a topology that was measured here no longer says what this machine is.
+pub(crate) fn stale(topology: &Topology) -> Option<String> {
+    let now = devices::cpu();
+    let cores = now.cores.unwrap_or(1) as u32;
+    let Some(device) = topology.device(now.device) else {
+        return Some(format!("the calibration has no {}", now.device));
+    };
+    let was = (device.model.as_str(), device.kernels.as_str(), device.threads);
+    let is = (now.model.as_deref().unwrap_or_default(), now.kernels, cores);
+    (was != is).then(|| {
+        let said = |(model, kernels, threads): (&str, &str, u32)| {
+            format!("{}, {} kernels, {threads} threads", output::plain(model), output::plain(kernels))
+        };
+        format!("the calibration is of another machine ({}; this is {})", said(was), said(is))
+    })
+}

@@ -1,0 +1,195 @@
+//! A topology: devices with what they were measured to do, and the links between them.
+//!
+//! It is what a cost model knows of machines, of this one or of one that somebody else measured. Its text form
+//! ([`Topology::to_text`]) is RON, canonical, one item a line. All numbers are whole.
+mod text;
+mod verify;
+
+pub use text::TopologyError;
+pub use verify::TopologyFault;
+
+use crate::work::Operations;
+use serde::{Deserialize, Serialize};
+
+/// The version of the form that this code writes; it reads no other.
+pub const VERSION: u32 = 1;
+
+/// Devices and links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// The form's version.
+    pub version: u32,
+    /// What can run steps.
+    pub devices: Vec<Device>,
+    /// What joins them.
+    pub links: Vec<Link>,
+}
+
+/// Something that runs steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Its name, as in plans: `cpu:0`.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What its maker calls it; empty where nobody says.
+    pub model: String,
+    /// The instruction set that its kernels were measured with.
+    pub kernels: String,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+    /// How many threads run on it at once.
+    pub threads: u32,
+    /// What teams of some sizes reach: from 1 thread to all of them, in order.
+    pub teams: Vec<Team>,
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Cores that share a memory.
+    Cpu,
+}
+
+/// What so many threads of a device reach together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// How many.
+    pub threads: u32,
+    /// What it takes until all have begun and ended a kernel that does nothing, in nanoseconds.
+    pub launch_ns: u64,
+    /// Operations a second, for each kind alone.
+    pub operations: Operations,
+    /// How fast they read, by how much they read over and over; in order.
+    pub reads: Vec<Read>,
+}
+
+/// How fast so many bytes are read that are read again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// How many bytes, all threads together.
+    pub bytes: u64,
+    /// Bytes a second.
+    pub bytes_per_second: u64,
+}
+
+/// What messages between two devices take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The name of one device.
+    pub from: String,
+    /// The name of the other. Where it is the same, the link joins any two cores of the device.
+    pub to: String,
+    /// What the shortest message takes, in nanoseconds.
+    pub latency_ns: u64,
+    /// What long messages come to, in bytes a second.
+    pub bytes_per_second: u64,
+}
+
+impl Topology {
+    /// The device of that name.
+    pub fn device(&self, name: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.name == name)
+    }
+}
+
+impl Device {
+    /// What a team of so many threads reaches: as measured, else on a line between its neighbours, and more than
+    /// all of the threads as much as all.
+    pub fn team(&self, threads: u32) -> Option<Team> {
+        let above = self.teams.iter().find(|team| team.threads >= threads).or(self.teams.last())?;
+        let below = self.teams.iter().rev().find(|team| team.threads <= threads).unwrap_or(above);
+        let (from, to) = (below.threads, above.threads);
+        let between = |a: u64, b: u64| match (threads.saturating_sub(from), to.saturating_sub(from)) {
+            (_, 0) => b,
+            (part, whole) => {
+                let part = f64::from(part) / f64::from(whole);
+                (a as f64 + (b as f64 - a as f64) * part).round() as u64
+            }
+        };
+        let (a, b) = (&below.operations, &above.operations);
+        let read = |&Read { bytes, bytes_per_second }: &Read| {
+            let slower = below.read_rate(bytes).unwrap_or(bytes_per_second);
+            Read { bytes, bytes_per_second: between(slower, bytes_per_second) }
+        };
+        Some(Team {
+            threads,
+            launch_ns: between(below.launch_ns, above.launch_ns),
+            operations: Operations {
+                int8: between(a.int8, b.int8),
+                f32: between(a.f32, b.f32),
+                exp: between(a.exp, b.exp),
+            },
+            reads: above.reads.iter().map(read).collect(),
+        })
+    }
+}
+
+impl Team {
+    /// Bytes a second of what comes round every so many bytes: as fast as the least that was measured and is as
+    /// much, else as the most that was measured. None where nothing was.
+    pub fn read_rate(&self, bytes: u64) -> Option<u64> {
+        let read = self.reads.iter().find(|read| read.bytes >= bytes).or(self.reads.last())?;
+        Some(read.bytes_per_second)
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample() -> Topology {
+    let reads = |by| {
+        [(1 << 18, 90_000_000_000), (1 << 30, 20_000_000_000)]
+            .map(|(bytes, rate)| Read { bytes, bytes_per_second: rate * by })
+            .to_vec()
+    };
+    let team = |threads: u32, launch_ns| Team {
+        threads,
+        launch_ns,
+        operations: Operations {
+            int8: 1_000_000_000_000 * u64::from(threads),
+            f32: 200_000_000_000 * u64::from(threads),
+            exp: 10_000_000_000 * u64::from(threads),
+        },
+        reads: reads(u64::from(threads)),
+    };
+    let device = Device {
+        name: "cpu:0".into(),
+        kind: Kind::Cpu,
+        model: "a \"fast\" one".into(),
+        kernels: "avx512".into(),
+        memory_bytes: 16 << 30,
+        threads: 4,
+        teams: vec![team(1, 10), team(2, 400), team(4, 1000)],
+    };
+    let link =
+        Link { from: "cpu:0".into(), to: "cpu:0".into(), latency_ns: 150, bytes_per_second: 8_000_000_000 };
+    Topology { version: VERSION, devices: vec![device], links: vec![link] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_between_two_that_were_measured_lies_on_a_line_between_them() {
+        let topology = sample();
+        let device = topology.device("cpu:0").unwrap();
+        let three = device.team(3).unwrap();
+        assert_eq!((three.launch_ns, three.operations.f32), (700, 600_000_000_000));
+        assert_eq!(three.reads[0], Read { bytes: 1 << 18, bytes_per_second: 270_000_000_000 });
+        assert_eq!(device.team(2).as_ref(), Some(&device.teams[1]));
+        assert_eq!(device.team(9), Some(Team { threads: 9, ..device.teams[2].clone() }));
+    }
+
+    #[test]
+    fn what_comes_round_is_read_as_fast_as_what_holds_it() {
+        let team = sample().devices[0].team(1).unwrap();
+        let rates = [0, 1 << 18, (1 << 18) + 1, 1 << 40].map(|bytes| team.read_rate(bytes).unwrap());
+        assert_eq!(rates, [90_000_000_000, 90_000_000_000, 20_000_000_000, 20_000_000_000]);
+    }
+}

@@ -1,0 +1,331 @@
+//! The cost model: how long the steps of a plan take at least on the devices of a topology.
+//!
+//! A roofline for each step: what it must move over the bandwidth, or what it must compute over the rates,
+//! whichever takes longer; and beside it what the launch costs. Weights and states come round once in a step of
+//! the whole plan, and are read as fast as what holds all of them; values between steps as fast as what holds
+//! those that one step touches.
+use ir::Op;
+use ir::plan::{Arg, KernelId, Plan, Step, Thread};
+use ir::topology::{Team, Topology};
+use ir::work::{Operations, StepSize, Work};
+use std::ops::AddAssign;
+
+/// Why there is no cost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CostError {
+    /// The topology lacks a device of the plan.
+    #[error("the plan runs on {found}, the topology has {}", .expected.join(", "))]
+    Device {
+        /// The plan's name for it.
+        found: String,
+        /// The names in the topology.
+        expected: Vec<String>,
+    },
+    /// What a kernel must do cannot be said.
+    #[error("{id} ({name}): {reason}")]
+    Kernel {
+        /// Which.
+        id: KernelId,
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a step takes, or several together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes that it must move.
+    pub bytes: u64,
+    /// Operations that it must compute.
+    pub operations: Operations,
+    /// What moving takes, of weights and states, and of values between steps; in nanoseconds.
+    pub memory_ns: f64,
+    /// See `memory_ns`.
+    pub cache_ns: f64,
+    /// What computing takes, by kind, in nanoseconds.
+    pub int8_ns: f64,
+    /// See `int8_ns`.
+    pub f32_ns: f64,
+    /// See `int8_ns`.
+    pub exp_ns: f64,
+    /// The longer of moving and computing, in nanoseconds: no kernel can be faster.
+    pub bound_ns: f64,
+    /// What the launch costs beside, in nanoseconds.
+    pub launch_ns: f64,
+}
+
+/// What a step's bound comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Weights and states are read no faster.
+    Memory,
+    /// Values between steps are moved no faster.
+    Cache,
+    /// Bytes are multiplied no faster.
+    Int8,
+    /// f32 are computed no faster.
+    F32,
+    /// Exponentials are computed no faster.
+    Exp,
+}
+
+impl Limit {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Memory => "memory",
+            Limit::Cache => "cache",
+            Limit::Int8 => "int8",
+            Limit::F32 => "f32",
+            Limit::Exp => "exp",
+        }
+    }
+}
+
+impl Cost {
+    /// How long it is expected to take, in nanoseconds.
+    pub fn predicted_ns(&self) -> f64 {
+        self.bound_ns + self.launch_ns
+    }
+
+    /// What most of the bound comes from.
+    pub fn limit(&self) -> Limit {
+        let moving = [(Limit::Memory, self.memory_ns), (Limit::Cache, self.cache_ns)];
+        let computing = [(Limit::Int8, self.int8_ns), (Limit::F32, self.f32_ns), (Limit::Exp, self.exp_ns)];
+        let sum = |parts: &[(Limit, f64)]| parts.iter().map(|part| part.1).sum::<f64>();
+        let parts = if sum(&moving) >= sum(&computing) { &moving[..] } else { &computing[..] };
+        parts.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Limit::Memory, |part| part.0)
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.operations += other.operations;
+        let own = [
+            (&mut self.memory_ns, other.memory_ns),
+            (&mut self.cache_ns, other.cache_ns),
+            (&mut self.int8_ns, other.int8_ns),
+            (&mut self.f32_ns, other.f32_ns),
+            (&mut self.exp_ns, other.exp_ns),
+            (&mut self.bound_ns, other.bound_ns),
+            (&mut self.launch_ns, other.launch_ns),
+        ];
+        own.into_iter().for_each(|(sum, more)| *sum += more);
+    }
+}
+
+/// A plan on the devices of a topology.
+pub struct CostModel<'a> {
+    plan: &'a Plan,
+    ops: Vec<Op>,
+    /// What each of the plan's devices reaches with its threads.
+    teams: Vec<Team>,
+}
+
+/// Bytes of a step, by where they are.
+struct Moved {
+    /// Weights and states.
+    memory: u64,
+    /// Values between steps.
+    cache: u64,
+    operations: Operations,
+}
+
+impl<'a> CostModel<'a> {
+    /// The plan must have passed [`Plan::verify`].
+    pub fn new(plan: &'a Plan, topology: &Topology) -> Result<CostModel<'a>, CostError> {
+        let op = |kernel: &ir::plan::Kernel| {
+            let unknown = |reason| CostError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
+            Op::parse(&kernel.op.0, &kernel.op.1).map_err(unknown)
+        };
+        let team = |device: &ir::plan::Device| {
+            let unknown = || CostError::Device {
+                found: device.name.clone(),
+                expected: topology.devices.iter().map(|device| device.name.clone()).collect(),
+            };
+            topology.device(&device.name).and_then(|d| d.team(device.threads)).ok_or_else(unknown)
+        };
+        Ok(CostModel {
+            plan,
+            ops: plan.kernels.iter().map(op).collect::<Result<_, _>>()?,
+            teams: plan.devices.iter().map(team).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What each step of a thread takes; nothing for messages.
+    pub fn steps(&self, thread: &Thread, size: &StepSize) -> Result<Vec<Cost>, CostError> {
+        let works = self.works(size)?;
+        let moved: Vec<Option<Moved>> = thread
+            .steps
+            .iter()
+            .map(|step| match step {
+                Step::Run { kernel, args, .. } => Some(self.moved(&works[kernel.0 as usize], args)),
+                _ => None,
+            })
+            .collect();
+        let round = moved.iter().flatten().fold(0, |sum: u64, moved| sum.saturating_add(moved.memory));
+        let team = &self.teams[thread.device.0 as usize];
+        Ok(moved
+            .into_iter()
+            .map(|moved| moved.map_or(Cost::default(), |moved| cost(team, &moved, round)))
+            .collect())
+    }
+
+    fn works(&self, size: &StepSize) -> Result<Vec<Work>, CostError> {
+        let of = |(kernel, op): (&ir::plan::Kernel, &Op)| {
+            let reason = || format!("what {} must do is not known for these sizes", op.name());
+            op.work(&kernel.inputs, size).ok_or_else(|| CostError::Kernel {
+                id: kernel.id,
+                name: kernel.name.clone(),
+                reason: reason(),
+            })
+        };
+        self.plan.kernels.iter().zip(&self.ops).map(of).collect()
+    }
+
+    /// A weight's bytes are those that it has where it is packed.
+    fn moved(&self, work: &Work, args: &[Arg]) -> Moved {
+        let mut moved = Moved { memory: 0, cache: 0, operations: work.operations };
+        let mut add = |arg: &Arg, bytes: u64| match arg {
+            Arg::W(id) => {
+                let weight = &self.plan.weights[id.0 as usize];
+                let whole = weight.ty.bytes(|_| None).unwrap_or(weight.bytes).max(1);
+                let packed = u128::from(bytes) * u128::from(weight.bytes) / u128::from(whole);
+                moved.memory = moved.memory.saturating_add(u64::try_from(packed).unwrap_or(u64::MAX));
+            }
+            Arg::S(_) => moved.memory = moved.memory.saturating_add(bytes),
+            Arg::B(_) => moved.cache = moved.cache.saturating_add(bytes),
+        };
+        if let Some((output, inputs)) = args.split_last() {
+            inputs.iter().zip(&work.reads).for_each(|(arg, bytes)| add(arg, *bytes));
+            add(output, work.writes);
+        }
+        moved
+    }
+}
+
+/// What a step takes that moves and computes so much, where `round` bytes of weights and states come round.
+fn cost(team: &Team, moved: &Moved, round: u64) -> Cost {
+    let ns = |much: u64, per_second: u64| match per_second {
+        0 => 0.0,
+        rate => much as f64 * 1e9 / rate as f64,
+    };
+    let read = |bytes, working_set| ns(bytes, team.read_rate(working_set).unwrap_or(0));
+    let Operations { int8, f32, exp } = moved.operations;
+    let (memory_ns, cache_ns) = (read(moved.memory, round), read(moved.cache, moved.cache));
+    let rates = team.operations;
+    let (int8_ns, f32_ns, exp_ns) = (ns(int8, rates.int8), ns(f32, rates.f32), ns(exp, rates.exp));
+    Cost {
+        bytes: moved.memory.saturating_add(moved.cache),
+        operations: moved.operations,
+        memory_ns,
+        cache_ns,
+        int8_ns,
+        f32_ns,
+        exp_ns,
+        bound_ns: (memory_ns + cache_ns).max(int8_ns + f32_ns + exp_ns),
+        launch_ns: team.launch_ns as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{self, Request};
+    use crate::{Cx, memory};
+    use ir::plan::{Activations, Device, DeviceId, Model, Options, Symbol};
+    use ir::topology::{Kind, Read, VERSION};
+    use ir::{DType, Symbols, text};
+
+    fn plan() -> Plan {
+        let text = "graph g {
+           x = input(): f32[n, 64]
+           w = weight(): q4_1[32, 64]
+           g = weight(): f32[64]
+           %0 = rms_norm(x, g) {eps:1e-5}: f32[n, 64]
+           %1 = linear(%0, w): f32[n, 32]
+           return %1
+         }";
+        let mut graph = text::read(text).expect("the text is one of a graph").graph;
+        crate::run_one(&Cx::default(), "layout", &mut graph).expect("every weight lies plainly");
+        let options = Options {
+            context: 32,
+            max_batch: 1,
+            chunk: 16,
+            rows: 1,
+            page: 32,
+            kv: DType::F16,
+            activations: Activations::F32,
+            memory: None,
+        };
+        let model = Model {
+            name: "m".into(),
+            architecture: "a".into(),
+            file: "f".into(),
+            sha256: String::new(),
+            packed_bytes: 0,
+        };
+        let symbols = vec![Symbol { name: "n".into(), max: 16, decode: 1 }];
+        let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 };
+        let request = Request { model, options, symbols, device };
+        let mut plan = schedule::run(&Cx::default(), &graph, request).expect("a plan");
+        memory::run(&Cx::default(), &mut plan, 0).expect("offsets");
+        plan
+    }
+
+    fn topology(name: &str) -> Topology {
+        let read = |bytes, bytes_per_second| Read { bytes, bytes_per_second };
+        let operations = Operations { int8: 4_000_000_000, f32: 2_000_000_000, exp: 1_000_000_000 };
+        // A byte in a nanosecond from memory, ten from the cache.
+        let reads = vec![read(1024, 10_000_000_000), read(1 << 30, 1_000_000_000)];
+        let teams = vec![Team { threads: 1, launch_ns: 7, operations, reads }];
+        let device = ir::topology::Device {
+            name: name.into(),
+            kind: Kind::Cpu,
+            model: String::new(),
+            kernels: String::new(),
+            memory_bytes: 1,
+            threads: 1,
+            teams,
+        };
+        Topology { version: VERSION, devices: vec![device], links: vec![] }
+    }
+
+    #[test]
+    fn a_step_takes_as_long_as_its_bytes_or_its_operations_and_its_launch() {
+        let (plan, topology) = (plan(), topology("cpu:0"));
+        let model = CostModel::new(&plan, &topology).unwrap();
+        let steps = |n| {
+            let size = StepSize { symbols: Symbols::new().with("n", n), sequences: vec![] };
+            model.steps(&plan.threads[0], &size).unwrap()
+        };
+        // Receive, norm, product, send. The weights that come round are 256 + 1280 bytes: more than the cache.
+        let one = steps(1);
+        assert_eq!(one.iter().map(|c| c.bytes).collect::<Vec<_>>(), [0, 256 + 2 * 256, 1280 + 256 + 128, 0]);
+        assert_eq!(one[2].operations, Operations { f32: 2 * 64 * 32, ..Operations::default() });
+        assert_eq!((one[2].memory_ns, one[2].cache_ns, one[2].f32_ns), (1280.0, 38.4, 2048.0));
+        assert_eq!((one[2].bound_ns, one[2].predicted_ns(), one[2].limit()), (2048.0, 2055.0, Limit::F32));
+        assert_eq!((one[1].memory_ns, one[1].limit()), (256.0, Limit::Memory));
+        assert_eq!(one[0], Cost::default());
+        // Ten tokens: the values between no longer fit the cache, the weights are read once all the same.
+        let ten = steps(10);
+        assert_eq!((ten[2].memory_ns, ten[2].cache_ns, ten[2].f32_ns), (1280.0, 3840.0, 20480.0));
+        let mut both = ten[1];
+        both += ten[2];
+        assert_eq!(both.bound_ns, ten[1].bound_ns + ten[2].bound_ns);
+        assert_eq!((both.launch_ns, both.limit()), (14.0, Limit::F32));
+    }
+
+    #[test]
+    fn what_cannot_be_costed_is_refused_by_name() {
+        let plan = plan();
+        let refused = CostModel::new(&plan, &topology("gpu:1")).err().map(|e| e.to_string());
+        assert_eq!(refused.as_deref(), Some("the plan runs on cpu:0, the topology has gpu:1"));
+        let topology = topology("cpu:0");
+        let unknown = CostModel::new(&plan, &topology).unwrap().steps(&plan.threads[0], &StepSize::default());
+        assert!(unknown.unwrap_err().to_string().starts_with("kernel 0 (rms_norm): "));
+    }
+}

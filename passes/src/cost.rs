@@ -2,8 +2,8 @@
 //!
 //! A roofline for each step: what it must move over the bandwidth, or what it must compute over the rates,
 //! whichever takes longer; and beside it what the launch costs. Weights and states come round once in a step of
-//! the whole plan, and are read as fast as what holds all of them; values between steps as fast as what holds
-//! those that one step touches.
+//! the whole plan, and are read as fast as so many bytes are that are read over and over; values between steps
+//! as fast as so many bytes as one step touches.
 use ir::Op;
 use ir::plan::{Arg, KernelId, Plan, Step, Thread};
 use ir::topology::{Team, Topology};
@@ -280,7 +280,7 @@ mod tests {
         let read = |bytes, bytes_per_second| Read { bytes, bytes_per_second };
         let operations = Operations { int8: 4_000_000_000, f32: 2_000_000_000, exp: 1_000_000_000 };
         // A byte in a nanosecond from memory, ten from the cache.
-        let reads = vec![read(1024, 10_000_000_000), read(1 << 30, 1_000_000_000)];
+        let reads = vec![read(1024, 10_000_000_000), read(1025, 1_000_000_000)];
         let teams = vec![Team { threads: 1, launch_ns: 7, operations, reads }];
         let device = ir::topology::Device {
             name: name.into(),

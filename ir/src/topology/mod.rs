@@ -132,11 +132,15 @@ impl Device {
 }
 
 impl Team {
-    /// Bytes a second of what comes round every so many bytes: as fast as the least that was measured and is as
-    /// much, else as the most that was measured. None where nothing was.
+    /// Bytes a second of what comes round every so many bytes: as measured, else on a line between the next that
+    /// were, by the logarithm of the bytes. None where nothing was.
     pub fn read_rate(&self, bytes: u64) -> Option<u64> {
-        let read = self.reads.iter().find(|read| read.bytes >= bytes).or(self.reads.last())?;
-        Some(read.bytes_per_second)
+        let above = self.reads.iter().find(|read| read.bytes >= bytes).or(self.reads.last())?;
+        let below = self.reads.iter().rev().find(|read| read.bytes <= bytes).unwrap_or(above);
+        let [from, to, at] = [below.bytes, above.bytes, bytes].map(|bytes| (bytes.max(1) as f64).ln());
+        let part = if to > from { (at - from) / (to - from) } else { 0.0 };
+        let (near, far) = (below.bytes_per_second as f64, above.bytes_per_second as f64);
+        Some((near + (far - near) * part).round() as u64)
     }
 }
 
@@ -187,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_round_is_read_as_fast_as_what_holds_it() {
+    fn what_comes_round_is_read_as_fast_as_what_is_as_much() {
         let team = sample().devices[0].team(1).unwrap();
-        let rates = [0, 1 << 18, (1 << 18) + 1, 1 << 40].map(|bytes| team.read_rate(bytes).unwrap());
-        assert_eq!(rates, [90_000_000_000, 90_000_000_000, 20_000_000_000, 20_000_000_000]);
+        let rates = [0, 1 << 18, 1 << 24, 1 << 30, 1 << 40].map(|bytes| team.read_rate(bytes).unwrap());
+        assert_eq!(rates, [90, 90, 55, 20, 20].map(|giga| giga * 1_000_000_000));
     }
 }

@@ -9,6 +9,7 @@ use ir::{DType, TensorType};
 use kernels::calibrate::{Arithmetic, Memory, compute};
 use kernels::simd::Isa;
 use runtime::{Reader, Writer, edge};
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Working sets are measured from these bytes on, each four times the last.
@@ -19,6 +20,8 @@ const MOST_BYTES: u64 = 1 << 30;
 const TRIES: usize = 5;
 /// How long a try takes at least.
 const TRY: Duration = Duration::from_millis(8);
+/// How long a new team works before it is measured, so that the system has spread it over the cores.
+const SPREADING: Duration = Duration::from_millis(100);
 
 /// Measures this machine: some seconds, with a progress bar.
 pub(crate) fn measure() -> anyhow::Result<Topology> {
@@ -59,12 +62,16 @@ fn measure_team(
 ) -> anyhow::Result<Team> {
     let mut team = runtime::Team::new(threads as usize)?;
     let all = threads as usize;
+    let start = Instant::now();
+    while start.elapsed() < SPREADING {
+        team.run(all, |units, _| units.for_each(|_| _ = black_box(compute(isa, Arithmetic::F32, 10_000))))?;
+    }
     let mut rate = |arithmetic| {
         bar.inc(1);
         best(&mut |rounds| {
             team.run(all, |units, _| {
                 // A late worker's part is done by another: so many units are computed either way.
-                units.for_each(|_| _ = std::hint::black_box(compute(isa, arithmetic, rounds)));
+                units.for_each(|_| _ = black_box(compute(isa, arithmetic, rounds)));
             })?;
             Ok(compute(isa, arithmetic, 1) * rounds * u64::from(threads))
         })
@@ -83,7 +90,7 @@ fn measure_team(
                 team.run(all, |units, _| {
                     for unit in units {
                         for _ in 0..rounds {
-                            std::hint::black_box(memory.read(isa, unit * part..(unit + 1) * part, ahead));
+                            black_box(memory.read(isa, unit * part..(unit + 1) * part, ahead));
                         }
                     }
                 })?;

@@ -20,6 +20,8 @@ const MOST_BYTES: u64 = 1 << 30;
 const TRIES: usize = 5;
 /// How long a try takes at least.
 const TRY: Duration = Duration::from_millis(8);
+/// After how long there are no more tries: on a busy machine each takes long, and more would not help.
+const PATIENCE: Duration = Duration::from_millis(150);
 /// How long a new team works before it is measured, so that the system has spread it over the cores.
 const SPREADING: Duration = Duration::from_millis(100);
 
@@ -97,8 +99,10 @@ fn measure_team(
                 Ok((part / 512 * 512 * all) as u64 * rounds)
             })
         };
-        // Asking ahead helps where bytes come from afar, and is in the way where they do not.
-        let bytes_per_second = read(0)?.max(read(ASK_AHEAD_BYTES)?);
+        let mut bytes_per_second = 0;
+        for ahead in ASK_AHEAD_BYTES {
+            bytes_per_second = read(ahead)?.max(bytes_per_second);
+        }
         reads.push(Read { bytes, bytes_per_second });
     }
     bar.inc(1);
@@ -110,15 +114,16 @@ fn measure_team(
     Ok(Team { threads, launch_ns, operations, reads })
 }
 
-/// How far ahead products ask for weights.
-const ASK_AHEAD_BYTES: usize = 16 << 10;
+/// How far ahead bytes are asked for: not at all is best within a core, far for a shared cache, near for memory.
+const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
 
 /// The most that is done in a second, of what `run` says it does in so many rounds.
 fn best(run: &mut dyn FnMut(u64) -> anyhow::Result<u64>) -> anyhow::Result<u64> {
     let mut rounds = 1;
     let mut most = 0f64;
     let mut tries = 0;
-    while tries < TRIES {
+    let begin = Instant::now();
+    while tries < TRIES && (tries == 0 || begin.elapsed() < PATIENCE) {
         let start = Instant::now();
         let done = run(rounds)?;
         let time = start.elapsed();

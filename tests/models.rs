@@ -5,7 +5,8 @@ use compiler::compile;
 use compiler::import::Checkpoint;
 use compiler::models::{StepGraph, step_graph};
 use ir::interpret::interpret;
-use ir::{Graph, Op, Symbols, Tensor};
+use ir::plan::Options;
+use ir::{DType, Graph, Op, Symbols, Tensor};
 use runtime::Batch;
 use tests::compare::difference;
 use tests::fixtures::{self, Reference};
@@ -176,6 +177,27 @@ impl Model {
             None,
             "a logit, alone and beside another prompt"
         );
+    }
+}
+
+/// Long enough for attention to split the context over workers.
+#[test]
+fn a_long_context_gives_the_same_bits_on_any_number_of_threads() {
+    let mut checkpoint = Checkpoint::open(&fixtures::path("tiny/llama")).unwrap_or_else(|e| panic!("{e}"));
+    checkpoint.config.context_length = 1024;
+    let options = Options { page: 32, kv: DType::F16, ..exact(1024) };
+    let ids: Vec<i32> = (0..700).map(|i| i * 7 % 100).collect();
+    let bits = |threads| {
+        let mut running = Running::start(&checkpoint, options.clone(), threads);
+        let prompt = ids[..690].chunks(128).enumerate().map(|(i, tokens)| (i * 128, tokens));
+        let answer = (690..700).map(|at| (at, &ids[at..=at]));
+        let steps: Vec<_> = prompt.chain(answer).collect();
+        let step = |(at, tokens)| running.step(0, at, tokens).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        steps.into_iter().map(step).collect::<Vec<_>>()
+    };
+    let alone = bits(1);
+    for threads in [2, 3, 5] {
+        assert!(bits(threads) == alone, "on {threads} threads");
     }
 }
 

@@ -7,14 +7,19 @@ use tests::fixtures;
 
 /// The plan of a tiny model for two sequences.
 fn text() -> String {
+    text_of(64, 16)
+}
+
+/// The same for sequences of other length in other pages.
+fn text_of(context: u32, page: u32) -> String {
     let checkpoint =
         Checkpoint::open(&fixtures::path("tiny/gguf/llama.gguf")).unwrap_or_else(|e| panic!("{e}"));
     let options = Options {
-        context: 64,
+        context,
         max_batch: 2,
         chunk: 128,
         rows: 4,
-        page: 16,
+        page,
         kv: DType::F16,
         activations: Activations::Int8,
         memory: None,
@@ -47,11 +52,15 @@ fn edited(text: &str, needle: &str, from: &str, to: &str) -> String {
 /// with the fourth, or of the edited line where that is empty.
 #[track_caller]
 fn refused(edits: &[[&str; 5]]) {
-    let sound = text();
-    assert_eq!(faults(&sound), Vec::<String>::new(), "as compiled");
+    refused_in(&text(), edits);
+}
+
+#[track_caller]
+fn refused_in(sound: &str, edits: &[[&str; 5]]) {
+    assert_eq!(faults(sound), Vec::<String>::new(), "as compiled");
     for [needle, from, to, at, message] in edits {
-        let text = edited(&sound, needle, from, to);
-        let line = if at.is_empty() { line(&sound, &[needle, from]) } else { line(&text, &[at]) };
+        let text = edited(sound, needle, from, to);
+        let line = if at.is_empty() { line(sound, &[needle, from]) } else { line(&text, &[at]) };
         let found = faults(&text);
         let is_said = found.iter().any(|f| f.starts_with(&format!("line {line}: ")) && f.contains(message));
         assert!(is_said, "{from} made {to}: expected line {line}: {message}, found {found:#?}");
@@ -66,6 +75,13 @@ fn options_hold_for_symbols_edges_and_caches() {
             "page:16",
             "page:32",
             "\"kv.0.k\"",
+            "is f16[8, 1, 32, 16], the options ask for f16[4 pages or more, heads, width, 32]",
+        ],
+        [
+            "options:",
+            "page:16",
+            "page:32",
+            "\"kv.0.v\"",
             "is f16[8, 1, 16, 32], the options ask for f16[4 pages or more, heads, 32, width]",
         ],
         ["options:", "page:16", "page:0", "", "page is 0, expected 1 to"],
@@ -98,7 +114,7 @@ fn options_hold_for_symbols_edges_and_caches() {
         ["options:", "memory:None", "memory:Some(5)", "phase:Load", "over the budget of 5"],
         ["\"n\",max", "\"n\"", "\"q\"", "", "symbol \"q\", expected n or m"],
         ["\"n\",max", "max:128", "max:256", "", "symbol n is at most 256"],
-        ["\"kv.1.k\"", "f16[8,", "f16[7,", "", "is f16[7, 1, 16, 32]"],
+        ["\"kv.1.k\"", "f16[8,", "f16[7,", "", "is f16[7, 1, 32, 16]"],
     ]);
 }
 
@@ -209,25 +225,25 @@ fn only_an_append_writes_a_cache_and_in_place() {
         [
             "blk.0.append_k",
             "S(0)]",
-            "S(1)]",
+            "S(2)]",
             "",
-            "appends to state 0 and writes state 1, expected one state, in place",
+            "appends to state 0 and writes state 2, expected one state, in place",
         ],
-        ["blk.0.append_k", "[S(0)", "[S(1)", "", "appends to state 1 and writes state 0"],
+        ["blk.0.append_k", "[S(0)", "[S(2)", "", "appends to state 2 and writes state 0"],
         ["blk.0.append_k", "[S(0)", "[W(5)", "", "argument 0 is f32[64, 16] in plain"],
-        ["blk.0.attn_norm", "B(6)]", "S(0)]", "", "argument 2 is f16[8, 1, 16, 32]"],
+        ["blk.0.attn_norm", "B(6)]", "S(0)]", "", "argument 2 is f16[8, 1, 32, 16]"],
     ]);
     // A cache that is a buffer has the type, and not the pages that the host gives out.
     let text = text();
     let kernels = line(&text, &["    threads: ["]) - 2;
     let state = "f16[8, 1, 16, 32]";
     let writer = format!(
-        "        (id:22,name:\"fused\",op:(\"fused\",\"body:\\\"x0[i0, i1, i2, i3]\\\",ty:\\\"{state}\\\"\"),inputs:[\"{state}\"],layouts:[\"plain\"],output:\"{state}\",scratch:0),"
+        "        (id:23,name:\"fused\",op:(\"fused\",\"body:\\\"x0[i0, i1, i2, i3]\\\",ty:\\\"{state}\\\"\"),inputs:[\"{state}\"],layouts:[\"plain\"],output:\"{state}\",scratch:0),"
     );
     let mut lines: Vec<&str> = text.lines().collect();
     lines.insert(kernels, &writer);
     let step = line(&lines.join("\n"), &["blk.0.attention"]) - 1;
-    lines.insert(step, "            Run(kernel:22,args:[S(0),S(1)],node:\"by hand\"),");
+    lines.insert(step, "            Run(kernel:23,args:[S(3),S(1)],node:\"by hand\"),");
     let text = lines.join("\n");
     let found = faults(&text);
     let expected = format!("line {}: fused writes state 1, which only kv_append may", step + 1);
@@ -235,11 +251,39 @@ fn only_an_append_writes_a_cache_and_in_place() {
 }
 
 #[test]
+fn a_cache_is_taken_in_one_way() {
+    // The width of a head is that of a page, so that the types fit either way.
+    let edit = ["\"kv_append\"", "transposed:true", "", "\"kv.0.k\"", "is taken transposed by one kernel"];
+    refused_in(&text_of(64, 32), &[edit]);
+}
+
+#[test]
+fn memory_that_workers_share_follows_from_kernels() {
+    let step = "blk.0.attention\"";
+    refused(&[
+        [
+            "name:\"paged_attention\"",
+            "scratch:",
+            "shared:64,scratch:",
+            step,
+            "64 bytes of shared memory, the thread has 0",
+        ],
+        [
+            "scratch_bytes:",
+            "scratch_bytes:",
+            "shared_bytes: 64, scratch_bytes:",
+            "",
+            "shared_bytes is 64, it follows 0",
+        ],
+    ]);
+}
+
+#[test]
 fn an_item_that_is_not_there_is_a_fault_and_no_panic() {
     refused(&[
         ["node:\"embed\"", "B(5)", "B(500)", "", "there is no buffer 500"],
         ["node:\"embed\"", "W(0)", "W(4294967295)", "", "there is no weight 4294967295"],
-        ["node:\"embed\"", "kernel:0", "kernel:22", "", "there is no kernel 22"],
+        ["node:\"embed\"", "kernel:0", "kernel:23", "", "there is no kernel 23"],
         ["node:\"embed\"", "[W(0),B(0),B(5)]", "[]", "", "takes 2 inputs and an output, got 0 arguments"],
         ["blk.0.append_k", "S(0)", "S(9)", "", "there is no state 9"],
         ["Recv(edge:1", "to:1", "to:34", "", "there is no buffer 34"],

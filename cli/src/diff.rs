@@ -140,8 +140,8 @@ fn plan_items(plan: &Plan) -> Items {
         put(format!("state {}", s.name), format!("{}, {}, {} bytes", s.device, s.ty, s.bytes));
     }
     for thread in &plan.threads {
-        let sizes = (thread.arena_bytes, thread.state_bytes, thread.scratch_bytes);
-        put(format!("thread of {}", thread.device), format!("arena, states, scratch {sizes:?}"));
+        let sizes = (thread.arena_bytes, thread.state_bytes, thread.scratch_bytes, thread.shared_bytes);
+        put(format!("thread of {}", thread.device), format!("arena, states, scratch, shared {sizes:?}"));
         for step in &thread.steps {
             let (name, value) = step_item(plan, step);
             put(name, value);

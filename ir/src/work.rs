@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn attention_reads_what_is_cached_once_a_sequence_and_what_a_window_shows() {
         let op = |window| PagedAttention { scale: 0.125, window, softcap: None };
-        let cache = TensorType::known(DType::F16, &[128, 3, 32, 64]);
+        let [keys, values] = [[128, 3, 64, 32], [128, 3, 32, 64]].map(|s| TensorType::known(DType::F16, &s));
         let ints = rows(DType::I32, &[]);
         let table = TensorType::known(DType::I32, &[2, 64]);
-        let inputs = [rows(DType::F32, &[9, 64]), cache.clone(), cache, ints.clone(), ints, table];
+        let inputs = [rows(DType::F32, &[9, 64]), keys, values, ints.clone(), ints, table];
         // One token behind 99 sees 100: of each 3 heads of 64 f16; 2 products of 64 for each of 9 heads.
         let (ops, reads, writes) = work(op(None), &inputs, &step(1, &[99..100]));
         assert_eq!((reads[1], reads[2], writes), (100 * 3 * 64 * 2, 100 * 3 * 64 * 2, 576 * 4));
@@ -162,7 +162,7 @@ mod tests {
         let ints = rows(DType::I32, &[]);
         let table = TensorType::known(DType::I32, &[1, 128]);
         let inputs = [cache, rows(DType::F32, &[3, 64]), ints.clone(), ints, table];
-        let (ops, reads, writes) = work(KvAppend {}, &inputs, &step(5, &[0..5]));
+        let (ops, reads, writes) = work(KvAppend { transposed: false }, &inputs, &step(5, &[0..5]));
         assert_eq!((ops, reads[0], reads[1], writes), ([0; 3], 0, 5 * 192 * 4, 5 * 192 * 2));
     }
 

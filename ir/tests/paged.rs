@@ -67,8 +67,11 @@ fn attention_over_pages_is_attention_over_each_sequence() {
     let q = wave(&[8, 6, WIDTH], 0.0);
     let (k, v) = (wave(&[8, HEADS, WIDTH], 1.0), wave(&[8, HEADS, WIDTH], 2.0));
     let empty = Tensor::build(&[6, HEADS, 2, WIDTH], |_| f32::NAN);
-    let fill = |rows: &Tensor| eval(KvAppend {}, &[&empty, rows, &s.positions, &s.slots, &s.pages]).unwrap();
-    let (keys, values) = (fill(&k), fill(&v));
+    let transposed = Tensor::build(&[6, HEADS, WIDTH, 2], |_| f32::NAN);
+    let fill = |transposed, cache: &Tensor, rows: &Tensor| {
+        eval(KvAppend { transposed }, &[cache, rows, &s.positions, &s.slots, &s.pages]).unwrap()
+    };
+    let (keys, values) = (fill(true, &transposed, &k), fill(false, &empty, &v));
     for window in [None, Some(1), Some(2), Some(9)] {
         let op = PagedAttention { scale: 0.5, window, softcap: None };
         let paged = eval(op, &[&q, &keys, &values, &s.positions, &s.slots, &s.pages]).unwrap().to_f32();
@@ -81,7 +84,7 @@ fn attention_over_pages_is_attention_over_each_sequence() {
 #[test]
 fn a_softcap_bounds_how_far_keys_differ() {
     let ones = |shape: &[u64]| Tensor::build(shape, |_| 100.0);
-    let keys = Tensor::build(&[1, 1, 2, 1], |at| if at[2] == 0 { -100.0 } else { 100.0 });
+    let keys = Tensor::build(&[1, 1, 1, 2], |at| if at[3] == 0 { -100.0 } else { 100.0 });
     let values = Tensor::f32(&[1, 1, 2, 1], &[0.0, 1.0]);
     let one = |v| Tensor::i32(&[1], &[v]);
     let op = PagedAttention { scale: 1.0, window: None, softcap: Some(1.0) };
@@ -96,17 +99,23 @@ fn what_is_not_written_stays_to_the_bit() {
     let old = Tensor::from_f32(DType::F16, &[6, HEADS, 2, WIDTH], &wave(&[96], 0.3).to_f32());
     let row = wave(&[1, HEADS, WIDTH], 0.0);
     let one = |v| Tensor::i32(&[1], &[v]);
-    let new = eval(KvAppend {}, &[&old, &row, &one(3), &one(2), &sequences().pages]).unwrap();
-    for (i, (old, new)) in old.to_f32().into_iter().zip(new.to_f32()).enumerate() {
-        // Page 4, both heads, second position.
-        let written = (64..80).contains(&i) && i % 8 >= 4;
-        assert_eq!(old == new, !written, "element {i}");
+    let pages = sequences().pages;
+    let append = |transposed, old: &Tensor| {
+        eval(KvAppend { transposed }, &[old, &row, &one(3), &one(2), &pages]).unwrap().to_f32()
+    };
+    // Page 4, both heads, second position.
+    for (i, (old, new)) in old.to_f32().into_iter().zip(append(false, &old)).enumerate() {
+        assert_eq!(old == new, !((64..80).contains(&i) && i % 8 >= 4), "element {i}");
+    }
+    let old = Tensor::from_f32(DType::F16, &[6, HEADS, WIDTH, 2], &old.to_f32());
+    for (i, (old, new)) in old.to_f32().into_iter().zip(append(true, &old)).enumerate() {
+        assert_eq!(old == new, !((64..80).contains(&i) && i % 2 == 1), "element {i} transposed");
     }
 }
 
 #[test]
 fn an_address_outside_is_refused() {
-    let cache = wave(&[6, HEADS, 2, WIDTH], 0.0);
+    let (cache, keys) = (wave(&[6, HEADS, 2, WIDTH], 0.0), wave(&[6, HEADS, WIDTH, 2], 0.0));
     let row = wave(&[1, HEADS, WIDTH], 0.0);
     let one = |v| Tensor::i32(&[1], &[v]);
     for (position, slot, says) in [
@@ -117,11 +126,12 @@ fn an_address_outside_is_refused() {
         (0, 1, "page -1 of slot 1, the cache has 6"),
         (4, 2, "page -1 of slot 2, the cache has 6"),
     ] {
-        let refusal = eval(KvAppend {}, &[&cache, &row, &one(position), &one(slot), &sequences().pages]);
+        let append = KvAppend { transposed: false };
+        let refusal = eval(append, &[&cache, &row, &one(position), &one(slot), &sequences().pages]);
         assert_eq!(refusal, Err(says.to_owned()));
         let q = wave(&[1, HEADS, WIDTH], 0.0);
         let op = PagedAttention { scale: 1.0, window: None, softcap: None };
         let at = [&one(position), &one(slot), &sequences().pages];
-        assert_eq!(eval(op, &[&q, &cache, &cache, at[0], at[1], at[2]]), Err(says.to_owned()));
+        assert_eq!(eval(op, &[&q, &keys, &cache, at[0], at[1], at[2]]), Err(says.to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! `kv_append`: writes new tokens' keys or values into a paged cache.
 use super::length;
-use super::paged::Cache;
+use super::paged::{Cache, Element, Half, Single, Stored};
 use super::simd::{Isa, Simd, Work};
 use runtime::device::{Executable, Extent};
 use std::ops::Range;
@@ -11,6 +11,8 @@ pub struct KvAppend {
     pub isa: Isa,
     pub n: Extent,
     pub cache: Cache,
+    /// Whether neighbouring positions are contiguous, and not a head's elements.
+    pub transposed: bool,
     /// Columns of the page table.
     pub pages_per_slot: Extent,
 }
@@ -25,45 +27,64 @@ impl Executable for KvAppend {
     }
 
     unsafe fn run(&self, args: &[*mut u8], syms: &[i64], units: Range<usize>, _: *mut u8) {
-        let pages_per_slot = length(&self.pages_per_slot, syms);
+        let (cache, pages_per_slot) = (self.cache, length(&self.pages_per_slot, syms));
         for token in units {
             unsafe {
                 let position = args[2].cast::<i32>().add(token).read() as usize;
                 let slot = args[3].cast::<i32>().add(token).read() as usize;
                 let pages = args[4].cast::<i32>().add(slot * pages_per_slot);
-                for head in 0..self.cache.heads {
-                    let from =
-                        args[1].cast::<f32>().add((token * self.cache.heads + head) * self.cache.width);
-                    let to = args[5].add(self.cache.at(pages, head, position));
-                    self.isa.run(Write { cache: self.cache, from, to });
+                for head in 0..cache.heads {
+                    let from = args[1].cast::<f32>().add((token * cache.heads + head) * cache.width);
+                    let (to, stride) = match self.transposed {
+                        true => (cache.at_transposed(pages, head, position), cache.page),
+                        false => (cache.at(pages, head, position), 1),
+                    };
+                    let to = args[5].add(to);
+                    match cache.element {
+                        Element::F16 => self.isa.run(Write::<Half>::new(from, to, cache.width, stride)),
+                        Element::F32 => self.isa.run(Write::<Single>::new(from, to, cache.width, stride)),
+                    }
                 }
             }
         }
     }
 }
 
-struct Write {
-    cache: Cache,
+/// Writes `width` values, each `stride` elements from the next.
+struct Write<E> {
     from: *const f32,
     to: *mut u8,
+    width: usize,
+    stride: usize,
+    element: std::marker::PhantomData<E>,
 }
 
-impl Work for Write {
+impl<E> Write<E> {
+    fn new(from: *const f32, to: *mut u8, width: usize, stride: usize) -> Write<E> {
+        Write { from, to, width, stride, element: std::marker::PhantomData }
+    }
+}
+
+impl<E: Stored> Work for Write<E> {
     const ROWS: usize = 1;
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let width = self.cache.width;
-        for start in (0..width).step_by(16) {
+        for start in (0..self.width).step_by(16) {
+            let left = self.width - start;
             unsafe {
-                let values = if start + 16 <= width {
-                    S::load(self.from.add(start))
-                } else {
-                    let mut end = [0.0; 16];
-                    end.as_mut_ptr().copy_from_nonoverlapping(self.from.add(start), width - start);
-                    S::load(end.as_ptr())
-                };
-                self.cache.store::<S>(self.to.add(start * self.cache.element_bytes()), values, width - start);
+                let values = Single::load_end::<S>(self.from.add(start).cast(), left);
+                let to = self.to.add(start * self.stride * E::BYTES);
+                if self.stride == 1 && left >= 16 {
+                    E::store::<S>(to, values);
+                    continue;
+                }
+                let mut one_by_one = [0u8; 64];
+                E::store::<S>(one_by_one.as_mut_ptr(), values);
+                for i in 0..left.min(16) {
+                    let element = one_by_one.as_ptr().add(i * E::BYTES);
+                    to.add(i * self.stride * E::BYTES).copy_from_nonoverlapping(element, E::BYTES);
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The paged cache `[pages, heads, page, width]` as kernels see it: where a position of a slot lies.
+//! The paged caches as kernels see them, values `[pages, heads, page, width]` and keys `[pages, heads, width, page]`:
+//! where a position of a slot lies.
 use super::simd::Simd;
 
 /// What a cache holds.
@@ -8,7 +9,7 @@ pub enum Element {
     F32,
 }
 
-/// The shape of a cache but for how many pages it has.
+/// The shape of a cache but for how many pages it has, and for which of its last two axes is which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cache {
     pub element: Element,
@@ -22,49 +23,84 @@ pub struct Cache {
 impl Cache {
     pub(crate) fn element_bytes(&self) -> usize {
         match self.element {
-            Element::F16 => 2,
-            Element::F32 => 4,
+            Element::F16 => Half::BYTES,
+            Element::F32 => Single::BYTES,
         }
+    }
+
+    /// Whether chunks of positions lie contiguously in pages, and vectors of lanes in heads.
+    pub(crate) fn is_whole(&self, chunk: usize) -> bool {
+        self.page.is_multiple_of(chunk) && self.width.is_multiple_of(16)
     }
 
     /// Bytes from the start of a cache to the vector of `head` at `position` of the slot whose pages are `pages`.
     #[inline(always)]
     pub(crate) unsafe fn at(&self, pages: *const i32, head: usize, position: usize) -> usize {
+        unsafe { self.head(pages, head, position) + position % self.page * self.width * self.element_bytes() }
+    }
+
+    /// The same where the cache is transposed: to the first element, a page's length of elements from the next.
+    #[inline(always)]
+    pub(crate) unsafe fn at_transposed(&self, pages: *const i32, head: usize, position: usize) -> usize {
+        unsafe { self.head(pages, head, position) + position % self.page * self.element_bytes() }
+    }
+
+    /// To the page's part that belongs to `head`.
+    #[inline(always)]
+    unsafe fn head(&self, pages: *const i32, head: usize, position: usize) -> usize {
         let page = unsafe { pages.add(position / self.page).read() } as usize;
-        ((page * self.heads + head) * self.page + position % self.page) * self.width * self.element_bytes()
+        (page * self.heads + head) * self.page * self.width * self.element_bytes()
     }
+}
 
-    /// 16 values, or the `left` that are left of a vector and zeros, from `p` in the cache.
+/// How elements of a cache, or what was widened from it, are read and written.
+pub(crate) trait Stored: 'static {
+    const BYTES: usize;
+
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F;
+    unsafe fn store<S: Simd>(p: *mut u8, values: S::F);
+
+    /// The `left` values that are left of a vector, at most 16, and zeros.
     #[inline(always)]
-    pub(crate) unsafe fn load<S: Simd>(&self, p: *const u8, left: usize) -> S::F {
-        let mut end = [0u8; 64];
+    unsafe fn load_end<S: Simd>(p: *const u8, left: usize) -> S::F {
         unsafe {
-            let p = if left < 16 {
-                end.as_mut_ptr().copy_from_nonoverlapping(p, left * self.element_bytes());
-                end.as_ptr()
-            } else {
-                p
-            };
-            match self.element {
-                Element::F16 => S::load_f16(p),
-                Element::F32 => S::load(p.cast()),
+            if left >= 16 {
+                return Self::load::<S>(p);
             }
+            let mut end = [0u8; 64];
+            end.as_mut_ptr().copy_from_nonoverlapping(p, left * Self::BYTES);
+            Self::load::<S>(end.as_ptr())
         }
     }
+}
 
-    /// Puts 16 values, or the first `left`, to `p` in the cache.
+/// f16.
+pub(crate) struct Half;
+/// f32.
+pub(crate) struct Single;
+
+impl Stored for Half {
+    const BYTES: usize = 2;
+
     #[inline(always)]
-    pub(crate) unsafe fn store<S: Simd>(&self, p: *mut u8, values: S::F, left: usize) {
-        let mut end = [0u8; 64];
-        unsafe {
-            let to = if left < 16 { end.as_mut_ptr() } else { p };
-            match self.element {
-                Element::F16 => S::store_f16(to, values),
-                Element::F32 => S::store(to.cast(), values),
-            }
-            if left < 16 {
-                p.copy_from_nonoverlapping(end.as_ptr(), left * self.element_bytes());
-            }
-        }
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F {
+        unsafe { S::load_f16(p) }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(p: *mut u8, values: S::F) {
+        unsafe { S::store_f16(p, values) }
+    }
+}
+
+impl Stored for Single {
+    const BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F {
+        unsafe { S::load(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(p: *mut u8, values: S::F) {
+        unsafe { S::store(p.cast(), values) }
     }
 }

@@ -41,8 +41,8 @@ pub struct Target {
     pub layout: fn(&TensorType, &[&Op]) -> Result<String, String>,
     /// The bytes of a weight of that type in that layout.
     pub packed_bytes: fn(&TensorType, &str) -> Result<u64, String>,
-    /// The bytes of scratch that a worker needs for each of the plan's kernels.
-    pub scratch: fn(&Plan) -> Result<Vec<u64>, String>,
+    /// The memory that each of the plan's kernels needs beside its arguments.
+    pub scratch: fn(&Plan) -> Result<Vec<Scratch>, String>,
 }
 
 impl Default for Target {
@@ -50,9 +50,18 @@ impl Default for Target {
         Target {
             layout: |_, _| Ok(PLAIN.to_owned()),
             packed_bytes: |ty, _| plain_bytes(ty),
-            scratch: |plan| Ok(vec![0; plan.kernels.len()]),
+            scratch: |plan| Ok(vec![Scratch::default(); plan.kernels.len()]),
         }
     }
+}
+
+/// Bytes that a kernel needs beside its arguments.
+#[derive(Clone, Copy, Default)]
+pub struct Scratch {
+    /// Of each worker's own.
+    pub own: u64,
+    /// For all workers of a device together.
+    pub shared: u64,
 }
 
 /// The layout in which a weight lies as its file has it.

@@ -39,7 +39,14 @@ pub fn run(cx: &Cx, g: &Graph, request: Request) -> Result<Plan, PassError> {
         states: vec![],
         buffers: vec![],
         kernels: vec![],
-        threads: vec![Thread { device, arena_bytes: 0, state_bytes: 0, scratch_bytes: 0, steps: vec![] }],
+        threads: vec![Thread {
+            device,
+            arena_bytes: 0,
+            state_bytes: 0,
+            scratch_bytes: 0,
+            shared_bytes: 0,
+            steps: vec![],
+        }],
     };
     let mut scheduler =
         Scheduler { cx, g, max, plan: &mut plan, at: HashMap::new(), kernels: HashMap::new() };
@@ -203,7 +210,8 @@ impl Scheduler<'_> {
         *self.kernels.entry(key).or_insert_with(|| {
             let id = KernelId(plan.kernels.len() as u32);
             let name = Kernel::name_for(&op, &layouts);
-            plan.kernels.push(Kernel { id, name, op, inputs, layouts, output: output.clone(), scratch: 0 });
+            let output = output.clone();
+            plan.kernels.push(Kernel { id, name, op, inputs, layouts, output, scratch: 0, shared: 0 });
             id
         })
     }

@@ -69,6 +69,7 @@ pub(crate) struct Worker {
     scratch: Arena,
     scratch_bytes: usize,
     clock: Option<Shared<Clock>>,
+    shared: Arena,
     /// What the steps' pointers point into.
     _arena: Arena,
     _states: Arena,
@@ -106,6 +107,7 @@ impl Worker {
             scratch: allocate(thread.scratch_bytes * u64::from(device.threads)).map_err(memory)?,
             scratch_bytes: thread.scratch_bytes as usize,
             clock,
+            shared: allocate(thread.shared_bytes).map_err(memory)?,
             _arena: allocate(thread.arena_bytes).map_err(memory)?,
             _states: allocate(thread.state_bytes).map_err(memory)?,
             _weights: weights.clone(),
@@ -126,11 +128,15 @@ impl Worker {
                         (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
                     Ready::Send { edge: worker.writers.len() - 1, from, measure }
                 }
-                Step::Run { kernel, args, node } => Ready::Run {
-                    code: code[kernel.0 as usize].clone(),
-                    args: args.iter().map(|a| worker.argument(plan, *a)).collect::<Result<_, _>>()?,
-                    node: node.clone(),
-                },
+                Step::Run { kernel, args, node } => {
+                    let code = code[kernel.0 as usize].clone();
+                    let mut args: Vec<_> =
+                        args.iter().map(|a| worker.argument(plan, *a)).collect::<Result<_, _>>()?;
+                    if code.shared_bytes() > 0 {
+                        args.push(worker.shared.at(0, code.shared_bytes()).map_err(memory)?);
+                    }
+                    Ready::Run { code, args, node: node.clone() }
+                }
             };
             worker.steps.push(ready);
         }
@@ -253,7 +259,7 @@ impl Worker {
 struct Args<'a>(&'a [*mut u8]);
 /// The scratch of a team, a share for each worker.
 struct Shares(*mut u8);
-// SAFETY: workers split what they write by units, and scratch by worker.
+// SAFETY: workers split what they write by units, and scratch by worker; what they share is the kernels' business.
 unsafe impl Sync for Args<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Shares {}

@@ -8,14 +8,18 @@ use ir::plan::{Fault, Plan};
 use runtime::device::Executable;
 use std::sync::Arc;
 
-/// The code of every kernel of a plan, in order of id. A plan that states less scratch than the code needs is refused.
+/// The code of every kernel of a plan, in order of id. A plan that states less memory than the code needs is refused.
 pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     let code = cpu::lower(&plan.kernels, &symbols(plan))?;
     for (kernel, code) in plan.kernels.iter().zip(&code) {
-        let needed = code.scratch_bytes() as u64;
-        if needed > kernel.scratch {
-            let reason = format!("states {} bytes of scratch, its code needs {needed}", kernel.scratch);
-            return Err(LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason });
+        for (what, stated, needed) in [
+            ("scratch", kernel.scratch, code.scratch_bytes()),
+            ("shared memory", kernel.shared, code.shared_bytes()),
+        ] {
+            if needed as u64 > stated {
+                let reason = format!("states {stated} bytes of {what}, its code needs {needed}");
+                return Err(LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason });
+            }
         }
     }
     Ok(code)

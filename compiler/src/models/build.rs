@@ -207,17 +207,19 @@ impl<'a> Build<'a> {
         Ok(id)
     }
 
-    /// The layer's cache of keys or values: [pages, kv_heads, page, width].
+    /// The layer's cache of values, [pages, kv_heads, page, width], or of keys, transposed.
     pub fn cache(
         &mut self,
         layer: u64,
         which: &str,
         kv_heads: u64,
         width: u64,
+        transposed: bool,
     ) -> Result<NodeId, BuildError> {
         let o = self.options;
         let pages = i64::from(o.context.div_ceil(o.page)) * i64::from(o.max_batch);
-        let shape = [pages, kv_heads as i64, i64::from(o.page), width as i64];
+        let (heads, page, width) = (kv_heads as i64, i64::from(o.page), width as i64);
+        let shape = if transposed { [pages, heads, width, page] } else { [pages, heads, page, width] };
         let name = format!("kv.{layer}.{which}");
         let op = Input { name: name.clone(), ty: TensorType::known(o.kv, &shape), state: true };
         self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name, cause })

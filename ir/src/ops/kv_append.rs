@@ -6,10 +6,15 @@ use crate::work::{StepSize, Work};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// Inputs: a cache, f16 or f32 `[p, h, page, d]`; f32 `[n, h, d]`; positions and slots, i32 `[n]`; the page
-/// table, i32 `[b, q]`. Result: the cache, row `i` of the second input written at its position of its slot.
+/// Inputs: a cache, f16 or f32 `[p, h, page, d]`, or `[p, h, d, page]` where it is transposed; f32 `[n, h, d]`;
+/// positions and slots, i32 `[n]`; the page table, i32 `[b, q]`.
+/// Result: the cache, row `i` of the second input written at its position of its slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KvAppend {}
+pub struct KvAppend {
+    /// Whether neighbouring positions are contiguous, as attention reads keys, and not a head's elements.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transposed: bool,
+}
 
 impl OpDef for KvAppend {
     const NAME: &'static str = "kv_append";
@@ -17,7 +22,7 @@ impl OpDef for KvAppend {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, OpError> {
         let [old, x, addresses @ ..] = arity::<5>(inputs)?;
-        let [heads, _, width] = cache(0, old)?;
+        let [heads, _, width] = cache(0, old, self.transposed)?;
         let [n, _, _] = check::axes(1, x)?;
         check::exactly(1, x, TensorType::new(DType::F32, [n.clone(), heads.into(), width.into()]))?;
         table(2, addresses, n)?;
@@ -31,14 +36,13 @@ impl OpDef for KvAppend {
     fn eval(&self, inputs: &[&Tensor], _: &Symbols) -> Result<Tensor, OpError> {
         let (old, x) = (inputs[0], inputs[1].to_f32());
         let (positions, slots) = (inputs[2].to_ints(), inputs[3].to_ints());
-        let pages = Pages::new(inputs[4], old);
+        let pages = Pages::new(inputs[4], old, self.transposed);
         let mut values = old.to_f32();
-        let (heads, width) = (old.shape()[1] as usize, old.shape()[3] as usize);
-        for (i, row) in x.chunks(heads * width).enumerate() {
-            let (page, at) = pages.find(slots[i], positions[i])?;
+        let [heads, width] = [1, 2].map(|axis| inputs[1].shape()[axis] as usize);
+        for (token, row) in x.chunks(heads * width).enumerate() {
+            let at = pages.find(slots[token], positions[token])?;
             for (head, part) in row.chunks(width).enumerate() {
-                let start = old.position(&[page, head as i64, at, 0]).expect("the page is in the cache");
-                values[start..start + width].copy_from_slice(part);
+                part.iter().enumerate().for_each(|(i, value)| values[pages.element(at, head, i)] = *value);
             }
         }
         Ok(Tensor::from_f32(old.dtype(), old.shape(), &values))
@@ -54,14 +58,16 @@ impl OpDef for KvAppend {
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {
         let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
-        let of = |dtype, [p, h, page, d]: [i64; 4], n| {
-            let cache = TensorType::known(dtype, &[p, h, page, d]);
-            (KvAppend {}, vec![cache, TensorType::f32(&[n, h, d]), i32(&[n]), i32(&[n]), i32(&[3, 2])])
+        let of = |transposed, dtype, [p, h, page, d]: [i64; 4], n| {
+            let cache = TensorType::known(dtype, &if transposed { [p, h, d, page] } else { [p, h, page, d] });
+            let x = TensorType::f32(&[n, h, d]);
+            (KvAppend { transposed }, vec![cache, x, i32(&[n]), i32(&[n]), i32(&[3, 2])])
         };
         vec![
-            of(DType::F32, [3, 2, 4, 8], 4),
-            of(DType::F16, [5, 1, 2, 7], 3),
-            of(DType::F16, [3, 3, 16, 64], 1),
+            of(false, DType::F32, [3, 2, 4, 8], 4),
+            of(true, DType::F16, [5, 1, 2, 7], 3),
+            of(false, DType::F16, [3, 3, 16, 64], 1),
+            of(true, DType::F32, [4, 2, 16, 24], 2),
         ]
     }
 }

@@ -1,14 +1,16 @@
-//! The paged cache that attention reads and `kv_append` writes: `[p, h, page, d]`, pages of positions.
+//! The paged cache that attention reads and `kv_append` writes, pages of positions: `[p, h, page, d]`, or
+//! transposed, `[p, h, d, page]`.
 //!
 //! A sequence lives in a slot. Row `slot` of the page table, i32 `[b, q]`, names its pages in order:
-//! position `i` lies at `[pages[slot, i / page], head, i % page, ..]`.
+//! position `i` lies at `[pages[slot, i / page], head, i % page, ..]`, transposed at `[.., head, .., i % page]`.
 use super::{OpError, check};
 use crate::{DType, Dim, Tensor, TensorType};
 
 /// Checks a cache, input `index`: f16 or f32 in constant heads, positions a page, and width. Hands these back.
-pub(super) fn cache(index: usize, ty: &TensorType) -> Result<[i64; 3], OpError> {
+pub(super) fn cache(index: usize, ty: &TensorType, transposed: bool) -> Result<[i64; 3], OpError> {
     check::elements(index, ty, "f16 or f32", matches!(ty.dtype, DType::F16 | DType::F32))?;
-    let [_, heads, page, width] = check::axes(index, ty)?;
+    let [_, heads, a, b] = check::axes(index, ty)?;
+    let (page, width) = if transposed { (b, a) } else { (a, b) };
     let what = ["the number of heads", "the length of a page", "the width of a head"];
     Ok([check::constant(what[0], heads)?, check::constant(what[1], page)?, check::constant(what[2], width)?])
 }
@@ -29,21 +31,36 @@ pub(super) struct Pages {
     per_slot: i64,
     page: i64,
     pages: i64,
+    /// Elements of a page's head.
+    square: usize,
+    /// From one position to the next, and from one element of a position to the next.
+    strides: [usize; 2],
+    heads: usize,
 }
 
 impl Pages {
-    pub(super) fn new(table: &Tensor, cache: &Tensor) -> Pages {
+    pub(super) fn new(table: &Tensor, cache: &Tensor, transposed: bool) -> Pages {
+        let [pages, heads, a, b] = [0, 1, 2, 3].map(|axis| cache.shape()[axis] as usize);
+        let (page, strides) = if transposed { (b, [1, b]) } else { (a, [b, 1]) };
         Pages {
             entries: table.to_ints(),
             slots: table.shape()[0] as i64,
             per_slot: table.shape()[1] as i64,
-            page: cache.shape()[2] as i64,
-            pages: cache.shape()[0] as i64,
+            page: page as i64,
+            pages: pages as i64,
+            square: a * b,
+            strides,
+            heads,
         }
     }
 
+    /// Where the cache holds element `i` of a head at the position that `find` found.
+    pub(super) fn element(&self, (page, row): (usize, usize), head: usize, i: usize) -> usize {
+        (page * self.heads + head) * self.square + row * self.strides[0] + i * self.strides[1]
+    }
+
     /// The page of a slot's position and the row in it.
-    pub(super) fn find(&self, slot: i64, position: i64) -> Result<(i64, i64), OpError> {
+    pub(super) fn find(&self, slot: i64, position: i64) -> Result<(usize, usize), OpError> {
         if !(0..self.slots).contains(&slot) {
             return Err(OpError::Invalid(format!("slot {slot}, the page table has {}", self.slots)));
         }
@@ -59,6 +76,6 @@ impl Pages {
                 self.pages
             )));
         }
-        Ok((page, row))
+        Ok((page as usize, row as usize))
     }
 }

@@ -8,8 +8,9 @@ use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
-/// Inputs: queries, f32 `[n, h, d]`; caches of keys and values, both f16 or f32 `[p, hk, page, d]`; positions
-/// and slots, i32 `[n]`; the page table, i32 `[b, q]`. Result: f32 `[n, h*d]`.
+/// Inputs: queries, f32 `[n, h, d]`; caches of keys, transposed, and of values, both f16 or both f32:
+/// `[p, hk, d, page]` and `[p, hk, page, d]`; positions and slots, i32 `[n]`; the page table, i32 `[b, q]`.
+/// Result: f32 `[n, h*d]`.
 /// A token at position `i` sees positions `0..=i` of its slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PagedAttention {
@@ -31,8 +32,9 @@ impl OpDef for PagedAttention {
         let [q, k, v, addresses @ ..] = arity::<6>(inputs)?;
         check::dtype(0, q, DType::F32)?;
         let [n, h, d] = check::axes(0, q)?;
-        let [heads, _, width] = cache(1, k)?;
-        check::exactly(2, v, k.clone())?;
+        let [heads, page, width] = cache(1, k, true)?;
+        let shape = [k.shape[0].clone(), heads.into(), page.into(), width.into()];
+        check::exactly(2, v, TensorType::new(k.dtype, shape))?;
         table(3, addresses, n)?;
         let h = check::constant("the number of query heads", h)?;
         if *d != Dim::from(width) || h % heads != 0 {
@@ -51,7 +53,7 @@ impl OpDef for PagedAttention {
     fn eval(&self, inputs: &[&Tensor], _: &Symbols) -> Result<Tensor, OpError> {
         let [q, keys, values] = [0, 1, 2].map(|i| inputs[i].to_f32());
         let (positions, slots) = (inputs[3].to_ints(), inputs[4].to_ints());
-        let pages = Pages::new(inputs[5], inputs[1]);
+        let [keys_at, pages] = [(1, true), (2, false)].map(|(i, t)| Pages::new(inputs[5], inputs[i], t));
         let [n, h, d] = [0, 1, 2].map(|axis| inputs[0].shape()[axis] as usize);
         let sharing = h / inputs[1].shape()[1] as usize;
         let mut out = vec![];
@@ -62,17 +64,19 @@ impl OpDef for PagedAttention {
             let first = self.window.map_or(0, |w| (last + 1 - i64::from(w)).max(0));
             let mut rows = vec![];
             for position in first..=last {
-                let (page, row) = pages.find(slots[token], position)?;
-                let at = inputs[1].position(&[page, (head / sharing) as i64, row, 0]);
-                rows.push(at.expect("the page is in the cache"));
+                rows.push(pages.find(slots[token], position)?);
             }
-            let score = |at: &usize| self.score(query, &keys[*at..][..d]);
+            let score = |at: &(usize, usize)| {
+                let key: Vec<f32> = (0..d).map(|i| keys[keys_at.element(*at, head / sharing, i)]).collect();
+                self.score(query, &key)
+            };
             let scores: Vec<f64> = rows.iter().map(score).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
             let total: f64 = weights.iter().sum();
             out.extend((0..d).map(|i| {
-                let sum: f64 = rows.iter().zip(&weights).map(|(at, w)| w * f64::from(values[at + i])).sum();
+                let value = |at| f64::from(values[pages.element(at, head / sharing, i)]);
+                let sum: f64 = rows.iter().zip(&weights).map(|(at, w)| w * value(*at)).sum();
                 (sum / total) as f32
             }));
         }
@@ -109,9 +113,9 @@ impl OpDef for PagedAttention {
         let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
         let plain = PagedAttention { scale: 0.35, window: None, softcap: None };
         let of = |op: &PagedAttention, dtype, n, h, [p, hk, page, d]: [i64; 4]| {
-            let cache = TensorType::known(dtype, &[p, hk, page, d]);
+            let [keys, values] = [[p, hk, d, page], [p, hk, page, d]].map(|s| TensorType::known(dtype, &s));
             let q = TensorType::f32(&[n, h, d]);
-            (op.clone(), vec![q, cache.clone(), cache, i32(&[n]), i32(&[n]), i32(&[3, 2])])
+            (op.clone(), vec![q, keys, values, i32(&[n]), i32(&[n]), i32(&[3, 2])])
         };
         vec![
             of(&plain, DType::F32, 4, 4, [3, 2, 4, 8]),

@@ -37,7 +37,7 @@ pub struct MemoryProof {
     pub states: u64,
     /// The arena, as far as the phase uses it.
     pub arena: u64,
-    /// Scratch of the whole team.
+    /// Scratch of the whole team: each worker's, and what they share.
     pub scratch: u64,
     /// Slots of the edges that the device reads or writes.
     pub staging: u64,
@@ -96,7 +96,7 @@ impl Plan {
                 .fold(0, |sum, w| sum.saturating_add(w.bytes)),
             states: thread.state_bytes,
             arena,
-            scratch: thread.scratch_bytes.saturating_mul(threads),
+            scratch: thread.scratch_bytes.saturating_mul(threads).saturating_add(thread.shared_bytes),
             staging: self.edges.iter().filter(touches).map(slots).fold(0, u64::saturating_add),
             process,
             total: 0,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the plan's form that this code writes; it reads no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Buffers, weights and states begin at multiples of this many bytes.
 pub const ALIGNMENT: u64 = 64;
@@ -186,6 +186,13 @@ pub struct Kernel {
     pub output: TensorType,
     /// Bytes of scratch that each worker needs.
     pub scratch: u64,
+    /// Bytes that the workers of a device share while it runs.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub shared: u64,
+}
+
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// An operator by name and attributes, as in a graph's text.
@@ -240,6 +247,9 @@ pub struct Thread {
     pub state_bytes: u64,
     /// Bytes of scratch for each worker of its team.
     pub scratch_bytes: u64,
+    /// Bytes that its workers share while a kernel runs.
+    #[serde(default)]
+    pub shared_bytes: u64,
     /// The steps.
     pub steps: Vec<Step>,
 }

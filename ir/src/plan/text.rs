@@ -90,10 +90,14 @@ impl Plan {
         list(&mut text, "    ", "buffers", &self.buffers);
         list(&mut text, "    ", "kernels", &self.kernels);
         text += "    threads: [\n";
-        for Thread { device, arena_bytes, state_bytes, scratch_bytes, steps } in &self.threads {
+        for Thread { device, arena_bytes, state_bytes, scratch_bytes, shared_bytes, steps } in &self.threads {
+            let shared = match shared_bytes {
+                0 => String::new(),
+                bytes => format!(" shared_bytes: {bytes},"),
+            };
             let _ = writeln!(
                 text,
-                "        (device: {}, arena_bytes: {arena_bytes}, state_bytes: {state_bytes}, scratch_bytes: {scratch_bytes},",
+                "        (device: {}, arena_bytes: {arena_bytes}, state_bytes: {state_bytes}, scratch_bytes: {scratch_bytes},{shared}",
                 device.0
             );
             list(&mut text, "        ", "steps", steps);

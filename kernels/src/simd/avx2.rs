@@ -120,11 +120,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn zip(a: F, b: F) -> (F, F) {
-        unsafe { (zip_eight(a[0], b[0]), zip_eight(a[1], b[1])) }
-    }
-
-    #[inline(always)]
     unsafe fn zero_i() -> I {
         unsafe { [_mm256_setzero_si256(); 2] }
     }
@@ -186,14 +181,6 @@ impl Simd for Avx2 {
                 both!(i => _mm256_cvtepi32_ps(_mm256_srli_epi32::<24>(codes[i]))),
             ]
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn zip_eight(a: __m256, b: __m256) -> F {
-    unsafe {
-        let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-        [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
     }
 }
 

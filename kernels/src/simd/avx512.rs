@@ -28,7 +28,8 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_f16(p: *const u8) -> __m512 {
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+        // The plain form suppresses exceptions, and then the machine cannot read memory in the same instruction.
+        unsafe { _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(p.cast())) }
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u8) -> __m512 {
@@ -92,15 +93,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn lanes(a: __m512) -> [f32; 16] {
         unsafe { std::mem::transmute(a) }
-    }
-
-    #[inline(always)]
-    unsafe fn zip(a: __m512, b: __m512) -> (__m512, __m512) {
-        unsafe {
-            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-            (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
-        }
     }
 
     #[inline(always)]

@@ -19,6 +19,22 @@ pub(in super::super) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     }
 }
 
+/// 2 to the power of each lane, which is at most 0; below −126 as at −126. Exactly 1 at 0.
+#[inline(always)]
+pub(in super::super) unsafe fn exp2<S: Simd>(x: S::F) -> S::F {
+    unsafe {
+        let x = S::max(x, S::splat(-126.0));
+        let whole = S::round(x);
+        let rest = S::sub(x, whole);
+        // Off by at most 1e-8 of the result, before rounding.
+        let mut sum = S::splat(1.545_316_3e-4);
+        for factor in [1.339_086_3e-3, 9.618_083e-3, 5.550_357e-2, 2.402_265e-1, 6.931_472e-1, 1.0] {
+            sum = S::fma(sum, rest, S::splat(factor));
+        }
+        S::mul(sum, S::exp2_whole(whole))
+    }
+}
+
 /// The hyperbolic tangent of each lane.
 #[inline(always)]
 pub(in super::super) unsafe fn tanh<S: Simd>(x: S::F) -> S::F {

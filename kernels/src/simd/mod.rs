@@ -10,7 +10,7 @@ mod avx512;
 mod exp;
 mod portable;
 
-pub(super) use exp::{exp, tanh};
+pub(super) use exp::{exp, exp2, tanh};
 
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,8 +134,6 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn max_lane(a: Self::F) -> f32;
     /// The lanes as an array; for what happens once per row, not once per element.
     unsafe fn lanes(a: Self::F) -> [f32; 16];
-    /// The lanes of both, taken in turn: the first 16 of them, the other 16.
-    unsafe fn zip(a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
     unsafe fn zero_i() -> Self::I;
     unsafe fn to_f32(a: Self::I) -> Self::F;

@@ -3,16 +3,18 @@ mod assign;
 mod liveness;
 
 use crate::{Cx, PassError};
-use ir::plan::{Plan, aligned};
+use ir::plan::{Kernel, Plan, aligned};
 
 /// `process_bytes` is what the process takes beside the plan.
 pub(crate) fn run(cx: &Cx, plan: &mut Plan, process_bytes: u64) -> Result<(), PassError> {
     assign::run(plan);
     let scratch = (cx.target.scratch)(plan).map_err(PassError::Backend)?;
     for (kernel, bytes) in plan.kernels.iter_mut().zip(scratch) {
-        kernel.scratch = aligned(bytes);
+        (kernel.scratch, kernel.shared) = (aligned(bytes.own), aligned(bytes.shared));
     }
-    plan.threads[0].scratch_bytes = plan.kernels.iter().map(|kernel| kernel.scratch).max().unwrap_or(0);
+    let most = |bytes: fn(&Kernel) -> u64| plan.kernels.iter().map(bytes).max().unwrap_or(0);
+    let (own, shared) = (most(|kernel| kernel.scratch), most(|kernel| kernel.shared));
+    (plan.threads[0].scratch_bytes, plan.threads[0].shared_bytes) = (own, shared);
     plan.memory = plan.prove_memory(process_bytes);
     Ok(())
 }

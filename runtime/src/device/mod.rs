@@ -1,6 +1,9 @@
 //! What a device runs: compiled kernels, behind one trait, and dimensions resolved for one step.
 use std::ops::Range;
 
+/// Bytes at the start of the memory that workers share which are zero between kernels.
+pub const SHARED_ZEROS: usize = 4096;
+
 /// One compiled kernel, ready to run on a device.
 pub trait Executable: Send + Sync {
     /// How many independent work units there are for these symbol values; a team splits them.
@@ -9,11 +12,21 @@ pub trait Executable: Send + Sync {
     /// Bytes of scratch each worker needs.
     fn scratch_bytes(&self) -> usize;
 
+    /// Bytes that the workers of a device share while they run it.
+    ///
+    /// The first [`SHARED_ZEROS`] of them, or all where there are fewer, are zero when a kernel starts, and zero
+    /// again when its last unit is done; the others hold anything. A worker must never wait for another there: its
+    /// part may be done behind its own, by the same thread.
+    fn shared_bytes(&self) -> usize {
+        0
+    }
+
     /// Computes `units`, a part of `0..self.units(syms)`.
     ///
     /// # Safety
     /// `args` point to the buffers that the plan's step names, inputs in order and then outputs, of the
-    /// plan's types at these symbol values. Nobody else writes the inputs, or touches those parts of the
+    /// plan's types at these symbol values, and last, where `shared_bytes` is not 0, to what the workers share,
+    /// 64-byte aligned. Nobody else writes the inputs, or touches those parts of the
     /// outputs that `units` stand for, until it returns. `scratch` is this worker's own, 64-byte aligned, of
     /// at least `scratch_bytes` bytes.
     unsafe fn run(&self, args: &[*mut u8], syms: &[i64], units: Range<usize>, scratch: *mut u8);

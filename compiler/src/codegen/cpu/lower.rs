@@ -53,10 +53,11 @@ impl Cx<'_> {
                 Some(layout) => self.embed_rows(layout),
                 None => self.body(op),
             },
-            Op::KvAppend(_) => {
-                let [cache, x, _, _, pages] = self.inputs()?;
+            Op::KvAppend(ops::KvAppend { transposed }) => {
+                let ([cache, x, _, _, pages], transposed) = (self.inputs()?, *transposed);
                 let (n, pages_per_slot) = (self.extent(&x.shape[0])?, self.extent(&pages.shape[1])?);
-                Ok(Arc::new(KvAppend { isa: self.isa, n, cache: self.cache(cache)?, pages_per_slot }))
+                let cache = self.cache(cache, transposed)?;
+                Ok(Arc::new(KvAppend { isa: self.isa, n, cache, transposed, pages_per_slot }))
             }
             Op::PagedAttention(op) => self.paged_attention(op),
             _ => self.body(op),
@@ -75,12 +76,12 @@ impl Cx<'_> {
     }
 
     fn paged_attention(&self, op: &ops::PagedAttention) -> Result<Arc<dyn Executable>, String> {
-        let [q, keys, _, _, _, pages] = self.inputs()?;
+        let [q, _, values, _, _, pages] = self.inputs()?;
         Ok(Arc::new(PagedAttention {
             isa: self.isa,
             n: self.extent(&q.shape[0])?,
             heads: known(&q.shape[1])?,
-            cache: self.cache(keys)?,
+            cache: self.cache(values, false)?,
             pages_per_slot: self.extent(&pages.shape[1])?,
             scale: op.scale,
             window: op.window.map(|w| w as usize),
@@ -88,10 +89,12 @@ impl Cx<'_> {
         }))
     }
 
-    /// What a cache's type says: [pages, kv heads, tokens in a page, width of a head].
-    fn cache(&self, ty: &TensorType) -> Result<Cache, String> {
+    /// What a cache's type says: [pages, kv heads, tokens in a page, width of a head], the last two exchanged where
+    /// it is transposed.
+    fn cache(&self, ty: &TensorType, transposed: bool) -> Result<Cache, String> {
         match &ty.shape[..] {
-            [_, heads, page, width] => {
+            [_, heads, a, b] => {
+                let (page, width) = if transposed { (b, a) } else { (a, b) };
                 let element = match ty.dtype {
                     DType::F16 => Element::F16,
                     DType::F32 => Element::F32,
@@ -182,7 +185,11 @@ pub fn target() -> passes::Target {
 }
 
 /// Compiles every kernel to learn that it can be, and how much scratch it needs.
-fn scratch(plan: &Plan) -> Result<Vec<u64>, String> {
+fn scratch(plan: &Plan) -> Result<Vec<passes::Scratch>, String> {
     let code = lower(&plan.kernels, &symbols(plan)).map_err(|e| e.to_string())?;
-    Ok(code.iter().map(|code| code.scratch_bytes() as u64).collect())
+    let bytes = |code: &Arc<dyn Executable>| passes::Scratch {
+        own: code.scratch_bytes() as u64,
+        shared: code.shared_bytes() as u64,
+    };
+    Ok(code.iter().map(bytes).collect())
 }

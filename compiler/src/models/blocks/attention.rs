@@ -22,11 +22,12 @@ pub(crate) fn paged(
     };
     let q = rotate(cx, "rope_q", q, config, layer)?;
     let k = rotate(cx, "rope_k", k, config, layer)?;
-    let cache_k = cx.cache(layer, "k", kv_heads, width)?;
-    let cache_v = cx.cache(layer, "v", kv_heads, width)?;
+    let cache_k = cx.cache(layer, "k", kv_heads, width, true)?;
+    let cache_v = cx.cache(layer, "v", kv_heads, width, false)?;
     let i = cx.inputs();
-    let k = cx.op("append_k", KvAppend {}, &[cache_k, k, i.positions, i.slots, i.pages])?;
-    let v = cx.op("append_v", KvAppend {}, &[cache_v, v, i.positions, i.slots, i.pages])?;
+    let k = cx.op("append_k", KvAppend { transposed: true }, &[cache_k, k, i.positions, i.slots, i.pages])?;
+    let v =
+        cx.op("append_v", KvAppend { transposed: false }, &[cache_v, v, i.positions, i.slots, i.pages])?;
     cx.keep(k);
     cx.keep(v);
     // A window of 2^32 tokens or more is none.

@@ -134,24 +134,30 @@ impl Plan {
         i64::from(self.options.max_batch) * i64::from(self.pages_per_sequence())
     }
 
-    /// A state is a cache that has every page which the host may give out.
+    /// A state is a cache that has every page which the host may give out, as the kernels that use it take it.
     pub(super) fn verify_states(&self, faults: &mut Faults) {
         let o = &self.options;
-        for (index, State { ty, .. }) in self.states.iter().enumerate() {
+        let taken = self.transposed_states();
+        for (index, State { id, ty, .. }) in self.states.iter().enumerate() {
+            let mut ways = taken.iter().filter(|(state, _)| state == id).map(|(_, transposed)| *transposed);
+            let transposed = ways.next().unwrap_or(false);
+            if ways.any(|other| other != transposed) {
+                faults.add(Section::States, index, "is taken transposed by one kernel and not by another");
+            }
             let fits = match &ty.shape[..] {
-                [pages, _, page, _] => {
+                [pages, _, a, b] => {
+                    let page = if transposed { b } else { a };
                     pages.known().is_some_and(|p| p >= self.pages())
                         && page.known() == Some(i64::from(o.page))
                 }
                 _ => false,
             };
             if !fits || ty.dtype != o.kv {
-                let message = format!(
-                    "is {ty}, the options ask for {}[{} pages or more, heads, {}, width]",
-                    o.kv,
-                    self.pages(),
-                    o.page
-                );
+                let rest =
+                    if transposed { format!("width, {}", o.page) } else { format!("{}, width", o.page) };
+                let pages = self.pages();
+                let message =
+                    format!("is {ty}, the options ask for {}[{pages} pages or more, heads, {rest}]", o.kv);
                 faults.add(Section::States, index, message);
             }
         }

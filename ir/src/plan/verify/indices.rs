@@ -6,8 +6,8 @@
 use super::Faults;
 use crate::Op;
 use crate::expr::bounds::{Domain, Known, stray_load};
-use crate::plan::{Arg, BufferId, Kernel, KernelId, Plan, Section, Step, Thread};
-use std::collections::{HashMap, HashSet};
+use crate::plan::{Arg, BufferId, Kernel, KernelId, Plan, Section, StateId, Step, Thread};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What an argument holds: for a buffer that the host fills, the name of the edge.
 type Origin = Option<&'static str>;
@@ -32,6 +32,21 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// The states that kernels take as caches, and whether as transposed ones.
+    pub(super) fn transposed_states(&self) -> BTreeSet<(StateId, bool)> {
+        let ops: Vec<Option<Op>> = self.kernels.iter().map(|k| Op::parse(&k.op.0, &k.op.1).ok()).collect();
+        let mut taken = BTreeSet::new();
+        for step in self.threads.iter().flat_map(|thread| &thread.steps) {
+            let Step::Run { kernel, args, .. } = step else { continue };
+            let Some(Some(op)) = ops.get(kernel.0 as usize) else { continue };
+            taken.extend(caches(op).iter().filter_map(|(at, transposed)| match args.get(*at) {
+                Some(Arg::S(state)) => Some((*state, *transposed)),
+                _ => None,
+            }));
+        }
+        taken
     }
 
     /// The buffers that the host fills.
@@ -74,16 +89,21 @@ fn origin(arg: &Arg, fed: &HashMap<BufferId, &'static str>) -> Origin {
     }
 }
 
+/// Which arguments of a kernel are caches, and whether it takes them transposed.
+fn caches(op: &Op) -> &'static [(usize, bool)] {
+    match op {
+        Op::KvAppend(op) if op.transposed => &[(0, true)],
+        Op::KvAppend(_) => &[(0, false)],
+        Op::PagedAttention(_) => &[(1, true), (2, false)],
+        _ => &[],
+    }
+}
+
 /// What is wrong with how a step uses states: caches are states, and only an append writes one, in place.
 fn verify_states(op: &Op, args: &[Arg]) -> Vec<String> {
     let mut faults = vec![];
-    let caches = match op {
-        Op::KvAppend(_) => 0..1,
-        Op::PagedAttention(_) => 1..3,
-        _ => 0..0,
-    };
-    for at in caches {
-        if let Some(found @ (Arg::W(_) | Arg::B(_))) = args.get(at) {
+    for (at, _) in caches(op) {
+        if let Some(found @ (Arg::W(_) | Arg::B(_))) = args.get(*at) {
             faults.push(format!("argument {at} of {} is {}, expected a state", op.name(), named(found)));
         }
     }

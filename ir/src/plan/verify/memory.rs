@@ -38,14 +38,17 @@ impl Plan {
     fn verify_sums(&self, at: usize, thread: &Thread, faults: &mut Faults) {
         let buffers = self.buffers.iter().filter(|b| b.device == thread.device).map(|b| b.offset + b.bytes);
         let states = self.states.iter().filter(|s| s.device == thread.device).map(|s| s.offset + s.bytes);
-        let kernels = thread.steps.iter().filter_map(|step| match step {
-            Step::Run { kernel, .. } => Some(self.kernels[kernel.0 as usize].scratch),
-            _ => None,
-        });
+        let kernels = || {
+            thread.steps.iter().filter_map(|step| match step {
+                Step::Run { kernel, .. } => Some(&self.kernels[kernel.0 as usize]),
+                _ => None,
+            })
+        };
         for (name, found, expected) in [
             ("arena_bytes", thread.arena_bytes, buffers.max()),
             ("state_bytes", thread.state_bytes, states.max()),
-            ("scratch_bytes", thread.scratch_bytes, kernels.max()),
+            ("scratch_bytes", thread.scratch_bytes, kernels().map(|k| k.scratch).max()),
+            ("shared_bytes", thread.shared_bytes, kernels().map(|k| k.shared).max()),
         ] {
             let expected = aligned(expected.unwrap_or(0));
             if found != expected {

@@ -37,7 +37,7 @@ impl Plan {
         }
         disjoint(Section::Weights, weights, faults);
         for (at, thread) in self.threads.iter().enumerate() {
-            for bytes in [thread.arena_bytes, thread.state_bytes, thread.scratch_bytes] {
+            for bytes in [thread.arena_bytes, thread.state_bytes, thread.scratch_bytes, thread.shared_bytes] {
                 if bytes > BYTES_MAX {
                     let message = format!("states {bytes} bytes, expected at most {BYTES_MAX}");
                     faults.add(Section::Thread(at), usize::MAX, message);
@@ -148,12 +148,14 @@ impl Plan {
             );
             return faults.add(section, index, message);
         }
-        if kernel.scratch > thread.scratch_bytes {
-            let message = format!(
-                "{} needs {} bytes of scratch, the thread has {}",
-                kernel.id, kernel.scratch, thread.scratch_bytes
-            );
-            faults.add(section, index, message);
+        for (what, needed, has) in [
+            ("scratch", kernel.scratch, thread.scratch_bytes),
+            ("shared memory", kernel.shared, thread.shared_bytes),
+        ] {
+            if needed > has {
+                let message = format!("{} needs {needed} bytes of {what}, the thread has {has}", kernel.id);
+                faults.add(section, index, message);
+            }
         }
         let types = kernel.inputs.iter().chain([&kernel.output]);
         let layouts = kernel.layouts.iter().map(String::as_str).chain(["plain"]);

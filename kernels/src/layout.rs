@@ -4,9 +4,10 @@
 //! with zeros. Inside a tile everything lies in the order in which a product along k reads it:
 //!
 //! - dense: the 16 rows' values at k = 0, then at k = 1, …
-//! - coded, a scale each 32: per 32 of k, 16 f16 scales, 16 f16 mins where there are mins, a block of codes;
-//! - coded, `super`: per 256 of k, 16 f16 units of scales, 16 f16 units of mins; then per 32 of k, 16 i8 scales
-//!   for each 16 or 32 values, as many i8 mins, a block of codes.
+//! - coded, a scale each 32: per 32 of k, 16 f16 scales, 16 f16 mins where there are mins; then, from the next
+//!   cache line on, per 32 of k a block of codes, which so never lies across a cache line;
+//! - coded, `super`: per 256 of k, 16 f16 units of scales, 16 f16 units of mins, then for each 32 of them 16 i8
+//!   scales for each 16 or 32 values, as many i8 mins; codes as above.
 //!
 //! A value is `scale × code + min`, or `scale × (code − zero)` in layouts without mins; in `super` layouts the
 //! scale is unit × i8, which f32 holds exactly, and so the values are those of the format the weights came in.
@@ -15,6 +16,9 @@ use super::simd::Simd;
 use ir::DType;
 use ir::quant::Format;
 use std::marker::PhantomData;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// A coded layout, as a type that kernels are compiled for.
 pub(crate) trait Coded {
@@ -30,9 +34,16 @@ pub(crate) trait Coded {
     const HEADER_BYTES: usize = if Self::MIN { 4 * TILE } else { 2 * TILE };
     /// Bytes of one of a block's two groups of i8, scales or mins.
     const GROUP_BYTES: usize = if Self::SUPER { BLOCK / Self::SHARE * TILE } else { 0 };
-    const CODES_AT: usize = if Self::MIN { 2 * Self::GROUP_BYTES } else { Self::GROUP_BYTES };
-    const BLOCK_BYTES: usize = Self::CODES_AT + Self::Codes::BYTES;
-    const SPAN_BYTES: usize = Self::HEADER_BYTES + Self::SPAN / BLOCK * Self::BLOCK_BYTES;
+    /// Bytes of all of a block's i8.
+    const GROUPS_BYTES: usize = if Self::MIN { 2 * Self::GROUP_BYTES } else { Self::GROUP_BYTES };
+    /// Bytes of scales and mins for a span.
+    const SPAN_BYTES: usize = Self::HEADER_BYTES + Self::SPAN / BLOCK * Self::GROUPS_BYTES;
+
+    /// Where the codes of a tile begin.
+    #[inline(always)]
+    fn codes_at(k: usize) -> usize {
+        (k / Self::SPAN * Self::SPAN_BYTES).next_multiple_of(LINE)
+    }
 
     /// The f16 of the header at `p`, which [`Coded::scales`] takes.
     #[inline(always)]
@@ -43,14 +54,14 @@ pub(crate) trait Coded {
         }
     }
 
-    /// Scales and mins of part `part` of the block at `p`, such that the values are scale × code + min.
+    /// Scales and mins of part `part` of the block whose i8 are at `p`, such that the values are scale × code + min.
     #[inline(always)]
     unsafe fn scales<S: Simd>(header: (S::F, S::F), p: *const u8, part: usize) -> (S::F, S::F) {
         unsafe {
             let (mut scale, mut min) = header;
             if Self::SUPER {
                 scale = S::mul(scale, S::load_i8(p.add(part * TILE)));
-                min = S::mul(min, S::load_i8(p.add(Self::CODES_AT - Self::GROUP_BYTES + part * TILE)));
+                min = S::mul(min, S::load_i8(p.add(Self::GROUP_BYTES + part * TILE)));
             }
             if !Self::MIN {
                 min = S::mul(scale, S::splat(-f32::from(Self::Codes::ZERO)));
@@ -220,7 +231,7 @@ impl Layout {
         impl Visit for TileBytes {
             type Out = usize;
             fn coded<L: Coded>(self) -> usize {
-                self.0 / L::SPAN * L::SPAN_BYTES
+                L::codes_at(self.0) + self.0 / BLOCK * L::Codes::BYTES
             }
             fn dense<L: Dense>(self) -> usize {
                 self.0 * TILE * L::BYTES

@@ -58,26 +58,29 @@ impl Visit for PackBlocks<'_> {
     fn coded<L: Coded>(self) {
         let mut parts = Parts::default();
         let blocks = self.src.chunks_exact(self.format.block_bytes());
-        for (block, span) in blocks.zip(self.dst.chunks_exact_mut(L::SPAN_BYTES)) {
+        let (scales, codes) = self.dst.split_at_mut(L::codes_at(blocks.len() * L::SPAN));
+        let spans = scales.chunks_exact_mut(L::SPAN_BYTES);
+        let codes = codes.chunks_exact_mut(L::SPAN / BLOCK * L::Codes::BYTES);
+        for ((block, span), codes) in blocks.zip(spans).zip(codes) {
             self.format.unpack(block, &mut parts);
             let [unit, min_unit] = units(self.format, block, &parts);
             put_f16(span, self.row, unit);
             if L::MIN {
                 put_f16(span, TILE + self.row, -min_unit);
             }
-            for (at, block) in span[L::HEADER_BYTES..].chunks_exact_mut(L::BLOCK_BYTES).enumerate() {
-                for part in 0..if L::SUPER { BLOCK / L::SHARE } else { 0 } {
-                    let group = at * BLOCK / L::SHARE + part;
-                    let row = part * TILE + self.row;
-                    block[row] = multiple(parts.scales[group], unit);
-                    if L::MIN {
-                        block[L::GROUP_BYTES + row] = multiple(parts.mins[group], min_unit);
-                    }
+            let groups = if L::SUPER { BLOCK / L::SHARE } else { 0 };
+            for group in 0..groups * L::SPAN / BLOCK {
+                let (at, part) = (group / groups, group % groups);
+                let row = L::HEADER_BYTES + at * L::GROUPS_BYTES + part * TILE + self.row;
+                span[row] = multiple(parts.scales[group], unit);
+                if L::MIN {
+                    span[row + L::GROUP_BYTES] = multiple(parts.mins[group], min_unit);
                 }
-                let zero = if L::MIN { 0 } else { L::Codes::ZERO };
+            }
+            let zero = if L::MIN { 0 } else { L::Codes::ZERO };
+            for (at, codes) in codes.chunks_exact_mut(L::Codes::BYTES).enumerate() {
                 for (k, &code) in parts.codes[at * BLOCK..][..BLOCK].iter().enumerate() {
-                    let code = (code as u8).wrapping_add(zero);
-                    L::Codes::put(&mut block[L::CODES_AT..], self.row, k, code);
+                    L::Codes::put(codes, self.row, k, (code as u8).wrapping_add(zero));
                 }
             }
         }
@@ -136,22 +139,24 @@ impl Visit for Gather<'_> {
 
     fn coded<L: Coded>(self) {
         let row = self.row;
-        for (span, out) in self.tile.chunks_exact(L::SPAN_BYTES).zip(self.out.chunks_exact_mut(L::SPAN)) {
+        let zero = if L::MIN { 0 } else { i32::from(L::Codes::ZERO) };
+        let (scales, codes) = self.tile.split_at(L::codes_at(self.out.len()));
+        let blocks = codes.chunks_exact(L::Codes::BYTES).zip(self.out.chunks_exact_mut(BLOCK));
+        for (at, (codes, out)) in blocks.enumerate() {
+            let (span, at) = (at / (L::SPAN / BLOCK), at % (L::SPAN / BLOCK));
+            let span = &scales[span * L::SPAN_BYTES..][..L::SPAN_BYTES];
             let unit = super::layout::F16::get(&span[2 * row..]);
             let min_unit = if L::MIN { super::layout::F16::get(&span[2 * (TILE + row)..]) } else { 0.0 };
-            let blocks = span[L::HEADER_BYTES..].chunks_exact(L::BLOCK_BYTES);
-            for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK)) {
-                let (codes, zero) = (&block[L::CODES_AT..], if L::MIN { 0 } else { L::Codes::ZERO });
-                for (k, out) in out.iter_mut().enumerate() {
-                    let (mut scale, mut min) = (unit, min_unit);
-                    if L::SUPER {
-                        let at = k / L::SHARE * TILE + row;
-                        scale *= f32::from(block[at] as i8);
-                        min *= f32::from(block[L::CODES_AT - L::GROUP_BYTES + at] as i8);
-                    }
-                    let code = i32::from(L::Codes::get(codes, row, k)) - i32::from(zero);
-                    *out = scale * code as f32 + min;
+            let groups = &span[L::HEADER_BYTES + at * L::GROUPS_BYTES..];
+            for (k, out) in out.iter_mut().enumerate() {
+                let (mut scale, mut min) = (unit, min_unit);
+                if L::SUPER {
+                    let at = k / L::SHARE * TILE + row;
+                    scale *= f32::from(groups[at] as i8);
+                    min *= if L::MIN { f32::from(groups[L::GROUP_BYTES + at] as i8) } else { 0.0 };
                 }
+                let code = i32::from(L::Codes::get(codes, row, k)) - zero;
+                *out = scale * code as f32 + min;
             }
         }
     }
@@ -198,7 +203,7 @@ mod tests {
             [(Format::Q4_0, 4.5), (Format::Q4_1, 5.0), (Format::Q8_0, 8.5), (Format::Q6K, 6.5625)]
         {
             let layout = Layout::of(DType::Quant(dtype)).unwrap();
-            assert_eq!(layout.packed_bytes(16, 256) as f64 * 8.0 / (16.0 * 256.0), bits);
+            assert_eq!(layout.packed_bytes(16, 512) as f64 * 8.0 / (16.0 * 512.0), bits);
         }
     }
 }

@@ -33,6 +33,14 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Scales and codes of tile `tile`.
+    #[inline(always)]
+    unsafe fn parts<L: Coded>(&self, tile: usize) -> (*const u8, *const u8) {
+        let codes_at = L::codes_at(self.k);
+        let scales = unsafe { self.tiles.add(tile * (codes_at + self.k / BLOCK * L::Codes::BYTES)) };
+        (scales, unsafe { scales.add(codes_at) })
+    }
+
     #[inline(always)]
     unsafe fn store<S: Simd, const N: usize>(&self, tile: usize, y: [S::F; N]) {
         let cols = self.cols - tile * TILE;
@@ -58,25 +66,25 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
-        let mut w = run.tiles;
         for tile in 0..run.count {
             let mut x = run.x;
             let mut halves = run.halves;
             unsafe {
+                let (mut scales, mut codes) = run.parts::<L>(tile);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if N == 1 {
-                        ask_for(w, L::HEADER_BYTES);
+                        ask_for(scales, L::SPAN_BYTES);
                     }
-                    let header = L::header::<S>(w);
-                    w = w.add(L::HEADER_BYTES);
+                    let header = L::header::<S>(scales);
+                    scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if N == 1 {
-                            ask_for(w, L::BLOCK_BYTES);
+                            ask_for(codes, L::Codes::BYTES);
                         }
                         for part in 0..BLOCK / L::SHARE {
-                            let (scale, min) = L::scales::<S>(header, w, part);
-                            let sums = Self::dots::<S>(w.add(L::CODES_AT), x, part);
+                            let (scale, min) = L::scales::<S>(header, scales, part);
+                            let sums = Self::dots::<S>(codes, x, part);
                             for row in 0..N {
                                 let x = x.add(row * Q8A_BYTES).cast::<f32>();
                                 let x_sum =
@@ -86,7 +94,8 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
                                 y[row] = S::fma(min, S::splat(x_sum.read_unaligned()), y[row]);
                             }
                         }
-                        w = w.add(L::BLOCK_BYTES);
+                        scales = scales.add(L::GROUPS_BYTES);
+                        codes = codes.add(L::Codes::BYTES);
                         x = x.add(N * Q8A_BYTES);
                         if L::SHARE != BLOCK {
                             halves = halves.add(2 * N);
@@ -133,24 +142,24 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
-        let mut w = run.tiles;
         for tile in 0..run.count {
             let mut x = run.x.cast::<f32>();
             unsafe {
+                let (mut scales, mut block) = run.parts::<L>(tile);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if N == 1 {
-                        ask_for(w, L::HEADER_BYTES);
+                        ask_for(scales, L::SPAN_BYTES);
                     }
-                    let header = L::header::<S>(w);
-                    w = w.add(L::HEADER_BYTES);
+                    let header = L::header::<S>(scales);
+                    scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if N == 1 {
-                            ask_for(w, L::BLOCK_BYTES);
+                            ask_for(block, L::Codes::BYTES);
                         }
                         for j in 0..BLOCK / 8 {
-                            let scales = L::scales::<S>(header, w, 8 * j / L::SHARE);
-                            let (even, odd) = L::Codes::pair::<S>(w.add(L::CODES_AT), j);
+                            let scales = L::scales::<S>(header, scales, 8 * j / L::SHARE);
+                            let (even, odd) = L::Codes::pair::<S>(block, j);
                             for codes in [even, odd] {
                                 let mut w = S::split(codes);
                                 for w in &mut w {
@@ -160,7 +169,8 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
                                 x = x.add(4 * N);
                             }
                         }
-                        w = w.add(L::BLOCK_BYTES);
+                        scales = scales.add(L::GROUPS_BYTES);
+                        block = block.add(L::Codes::BYTES);
                     }
                 }
                 run.store::<S, N>(tile, y);

@@ -96,54 +96,72 @@ impl Sampler {
 
     /// Chooses the token to follow `logits`, one for each token of the vocabulary. Does not [`Sampler::accept`] it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
-        self.collect(logits)?;
-        self.penalise(logits);
-        // Ruled-out tokens stay until here so that a token's place is its id.
-        self.candidates.retain(|c| c.weight > f32::NEG_INFINITY);
-        if self.options.temperature <= 0.0 {
-            let best = self.candidates.iter().min_by(by_rank);
-            return best.map(|c| c.token).ok_or(SampleError::NoToken(logits.len()));
-        }
-        self.top_k();
+        let kept = match (self.options.temperature <= 0.0, self.options.top_k) {
+            (true, _) => 1,
+            (false, 0) => usize::MAX,
+            (false, k) => k,
+        };
+        self.collect(logits, kept)?;
+        self.candidates.sort_unstable_by(by_rank);
         let Some(best) = self.candidates.first().copied() else {
             return Err(SampleError::NoToken(logits.len()));
         };
+        if kept == 1 {
+            return Ok(best.token);
+        }
         self.top_p(best.weight);
         self.min_p(best.weight);
         Ok(self.draw(best))
     }
 
-    fn collect(&mut self, logits: &[f32]) -> Result<(), SampleError> {
+    /// Makes the `kept` most likely tokens the candidates, in any order.
+    ///
+    /// Logits are looked at by stretches: most have none that comes near the candidates found before.
+    fn collect(&mut self, logits: &[f32], kept: usize) -> Result<(), SampleError> {
+        const STRETCH: usize = 256;
         self.candidates.clear();
-        for (token, &weight) in (0u32..).zip(logits) {
-            if weight.is_nan() || weight == f32::INFINITY {
-                return Err(SampleError::NotANumber { token, found: weight });
+        self.penalise(logits);
+        let mut least = f32::NEG_INFINITY;
+        for (at, stretch) in logits.chunks(STRETCH).enumerate() {
+            let first = (at * STRETCH) as u32;
+            let most = greatest(stretch).ok_or_else(|| not_a_number(first, stretch))?;
+            if most < least || most == f32::NEG_INFINITY {
+                continue;
             }
-            self.candidates.push(Candidate { token, weight });
+            for (token, &weight) in (first..).zip(stretch) {
+                if weight >= least && weight > f32::NEG_INFINITY && !self.recent.contains(&token) {
+                    self.candidates.push(Candidate { token, weight });
+                }
+            }
+            if self.candidates.len() >= kept.saturating_add(STRETCH) {
+                least = self.keep(kept);
+            }
         }
+        self.keep(kept);
         Ok(())
     }
 
-    /// Reads the logits afresh for each token, so that one seen twice is penalised once.
+    /// Makes the tokens seen lately candidates, each once, with what the penalty leaves of their logits.
     fn penalise(&mut self, logits: &[f32]) {
         let by = self.options.repeat_penalty;
         for &token in &self.recent {
-            if let (Some(candidate), Some(&logit)) =
-                (self.candidates.get_mut(token as usize), logits.get(token as usize))
-            {
-                candidate.weight = if logit > 0.0 { logit / by } else { logit * by };
+            let Some(&logit) = logits.get(token as usize) else { continue };
+            let weight = if logit > 0.0 { logit / by } else { logit * by };
+            if weight > f32::NEG_INFINITY && self.candidates.iter().all(|c| c.token != token) {
+                self.candidates.push(Candidate { token, weight });
             }
         }
     }
 
-    /// Keeps the `top_k` most likely, most likely first.
-    fn top_k(&mut self) {
-        let k = self.options.top_k;
-        if k > 0 && k < self.candidates.len() {
-            self.candidates.select_nth_unstable_by(k - 1, |a, b| by_rank(&a, &b));
-            self.candidates.truncate(k);
+    /// Keeps the `kept` most likely candidates, and gives the least of their weights.
+    fn keep(&mut self, kept: usize) -> f32 {
+        if kept >= self.candidates.len() {
+            return f32::NEG_INFINITY;
         }
-        self.candidates.sort_unstable_by(|a, b| by_rank(&a, &b));
+        let (_, last, _) = self.candidates.select_nth_unstable_by(kept - 1, by_rank);
+        let least = last.weight;
+        self.candidates.truncate(kept);
+        least
     }
 
     /// Keeps the fewest candidates that together have the probability `top_p`; always the first.
@@ -189,8 +207,30 @@ impl Sampler {
     }
 }
 
+/// The greatest of some logits; none if one is NaN or infinite upwards.
+fn greatest(logits: &[f32]) -> Option<f32> {
+    const LANES: usize = 16;
+    let (mut most, mut sound) = ([f32::NEG_INFINITY; LANES], [true; LANES]);
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+            sound[lane] &= chunk[lane] < f32::INFINITY;
+        }
+    }
+    let sound = sound.iter().all(|&sound| sound) && rest.iter().all(|&logit| logit < f32::INFINITY);
+    sound.then(|| most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &logit| most.max(logit)))
+}
+
+/// The error of logits, the first of them that of token `first`, of which one is no possible logit.
+fn not_a_number(first: u32, logits: &[f32]) -> SampleError {
+    let found = (first..).zip(logits).find(|(_, logit)| logit.is_nan() || **logit == f32::INFINITY);
+    let (token, found) = found.map_or((first, f32::NAN), |(token, logit)| (token, *logit));
+    SampleError::NotANumber { token, found }
+}
+
 /// Greater logits first, then lower ids.
-fn by_rank(a: &&Candidate, b: &&Candidate) -> std::cmp::Ordering {
+fn by_rank(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
 }
 
@@ -264,6 +304,34 @@ mod tests {
         assert_eq!([random.next(), random.next()], [41943041, 58720359]);
         // The first output of splitmix64 from 0.
         assert_eq!(Xoshiro::new(0).0[0], 0xe220_a839_7b1d_cdaf);
+    }
+
+    #[test]
+    fn the_most_likely_are_those_of_a_full_sort() {
+        let mut random = Xoshiro::new(3);
+        // Few different values, so that there are ties; every fifth token is ruled out.
+        let value = |random: &mut Xoshiro| (random.next() % 50) as f32 - 25.0;
+        let mut logits: Vec<f32> = (0..3000).map(|_| value(&mut random)).collect();
+        logits.iter_mut().step_by(5).for_each(|logit| *logit = f32::NEG_INFINITY);
+        for (kept, repeat_penalty) in
+            [(1, 1.0), (1, 1.5), (7, 1.0), (40, 0.5), (40, 1.5), (2990, 1.1), (usize::MAX, 1.1)]
+        {
+            let mut sampler = Sampler::new(SamplerOptions { repeat_penalty, ..SamplerOptions::default() });
+            let mut penalised = logits.clone();
+            for token in [11, 17, 2999, 11, 405] {
+                sampler.accept(token as u32);
+                let logit = logits[token];
+                penalised[token] = if logit > 0.0 { logit / repeat_penalty } else { logit * repeat_penalty };
+            }
+            let all = (0..).zip(penalised).filter(|(_, weight)| *weight > f32::NEG_INFINITY);
+            let mut all: Vec<_> = all.map(|(token, weight)| Candidate { token, weight }).collect();
+            all.sort_by(by_rank);
+            all.truncate(kept);
+            sampler.collect(&logits, kept).unwrap();
+            sampler.candidates.sort_by(by_rank);
+            let tokens = |all: &[Candidate]| -> Vec<u32> { all.iter().map(|c| c.token).collect() };
+            assert_eq!(tokens(&sampler.candidates), tokens(&all), "{kept} of a penalty of {repeat_penalty}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use ir::quant::Format;
 use std::marker::PhantomData;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// A coded layout, as a type that kernels are compiled for.
 pub(crate) trait Coded {

@@ -4,7 +4,7 @@
 //! panel.
 //! A panel of `N` rows holds block after block of x, within a block row after row; with one row that is x itself.
 use super::codes::{BLOCK, Codes, TILE};
-use super::layout::{Coded, Dense};
+use super::layout::{Coded, Dense, LINE};
 use super::simd::{Simd, Work, prefetch};
 use std::marker::PhantomData;
 
@@ -187,23 +187,55 @@ impl<L: Dense, const N: usize> Work for DenseF32<L, N> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let run = self.0;
-        let mut w = run.tiles;
-        for tile in 0..run.count {
-            let mut x = run.x.cast::<f32>();
-            unsafe {
-                let mut y = [S::splat(0.0); N];
-                for _ in 0..run.k {
-                    if N == 1 {
-                        ask_for(w, TILE * L::BYTES);
-                    }
-                    y = accumulate::<S, N, 1>([L::load::<S>(w)], x, y);
-                    w = w.add(TILE * L::BYTES);
-                    x = x.add(N);
+        let count = self.0.count;
+        let mut tile = 0;
+        while tile < count {
+            // With few rows, tiles are taken together: a sum is one chain, whose additions wait for one another.
+            tile += unsafe {
+                match count - tile {
+                    4.. if N == 1 => self.tiles::<S, 4>(tile),
+                    2.. if N * 2 <= S::SUMS => self.tiles::<S, 2>(tile),
+                    _ => self.tiles::<S, 1>(tile),
                 }
-                run.store::<S, N>(tile, y);
+            };
+        }
+    }
+}
+
+impl<L: Dense, const N: usize> DenseF32<L, N> {
+    /// The products of `T` tiles from `tile` on. Gives back `T`.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
+        let run = &self.0;
+        let tile_bytes = run.k * TILE * L::BYTES;
+        let ahead = if T == 1 { AHEAD_BYTES } else { T * tile_bytes };
+        let mut x = run.x.cast::<f32>();
+        unsafe {
+            let mut w = run.tiles.add(tile * tile_bytes);
+            let mut y = [[S::splat(0.0); N]; T];
+            for k in 0..run.k {
+                let mut values = [S::splat(0.0); T];
+                for t in 0..T {
+                    let w = w.add(t * tile_bytes);
+                    if N == 1 && (TILE * L::BYTES).is_multiple_of(LINE) | k.is_multiple_of(2) {
+                        prefetch(w.wrapping_add(ahead));
+                    }
+                    values[t] = L::load::<S>(w);
+                }
+                for row in 0..N {
+                    let x = S::splat(x.add(row).read());
+                    for t in 0..T {
+                        y[t][row] = S::fma(values[t], x, y[t][row]);
+                    }
+                }
+                w = w.add(TILE * L::BYTES);
+                x = x.add(N);
+            }
+            for (t, y) in y.into_iter().enumerate() {
+                run.store::<S, N>(tile + t, y);
             }
         }
+        T
     }
 }
 
@@ -224,7 +256,7 @@ unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
 
 #[inline(always)]
 fn ask_for(w: *const u8, bytes: usize) {
-    for line in 0..bytes.div_ceil(64) {
-        prefetch(w.wrapping_add(AHEAD_BYTES + 64 * line));
+    for line in 0..bytes.div_ceil(LINE) {
+        prefetch(w.wrapping_add(AHEAD_BYTES + LINE * line));
     }
 }

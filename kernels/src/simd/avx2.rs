@@ -35,6 +35,7 @@ impl Simd for Avx2 {
     type C = I;
 
     const ROWS: usize = 4;
+    const SUMS: usize = 4;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {

@@ -17,6 +17,7 @@ impl Simd for Avx512 {
 
     // Twelve sums, twelve dot products in flight, and eight registers for codes and scales.
     const ROWS: usize = 12;
+    const SUMS: usize = 24;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {

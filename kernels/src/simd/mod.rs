@@ -109,6 +109,8 @@ pub(super) trait Simd: Copy + 'static {
 
     /// How many rows of x one pass over a weight tile serves: what the registers hold.
     const ROWS: usize;
+    /// How many sums the registers hold beside what is added to them.
+    const SUMS: usize;
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;

@@ -26,6 +26,7 @@ impl Simd for Portable {
     type C = [u8; 64];
 
     const ROWS: usize = 1;
+    const SUMS: usize = 1;
 
     #[inline]
     unsafe fn splat(x: f32) -> F {

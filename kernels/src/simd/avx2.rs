@@ -121,6 +121,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn zip(a: F, b: F) -> (F, F) {
+        unsafe { (zip_eight(a[0], b[0]), zip_eight(a[1], b[1])) }
+    }
+
+    #[inline(always)]
+    unsafe fn unzip(a: F, b: F) -> (F, F) {
+        unsafe {
+            let (a, b) = (unzip_eight(a[0], a[1]), unzip_eight(b[0], b[1]));
+            ([a[0], b[0]], [a[1], b[1]])
+        }
+    }
+
+    #[inline(always)]
     unsafe fn zero_i() -> I {
         unsafe { [_mm256_setzero_si256(); 2] }
     }
@@ -182,6 +195,23 @@ impl Simd for Avx2 {
                 both!(i => _mm256_cvtepi32_ps(_mm256_srli_epi32::<24>(codes[i]))),
             ]
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn zip_eight(a: __m256, b: __m256) -> F {
+    unsafe {
+        let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
+    }
+}
+
+/// The even lanes of both, the odd ones.
+#[inline(always)]
+unsafe fn unzip_eight(a: __m256, b: __m256) -> F {
+    unsafe {
+        let (even, odd) = (_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b));
+        [even, odd].map(|v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))))
     }
 }
 

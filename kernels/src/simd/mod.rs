@@ -136,6 +136,10 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn max_lane(a: Self::F) -> f32;
     /// The lanes as an array; for what happens once per row, not once per element.
     unsafe fn lanes(a: Self::F) -> [f32; 16];
+    /// The lanes of both, taken in turn: the first 16 of them, the other 16.
+    unsafe fn zip(a: Self::F, b: Self::F) -> (Self::F, Self::F);
+    /// The first, third, … lanes of both; the second, fourth, …: what [`Simd::zip`] took together.
+    unsafe fn unzip(a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
     unsafe fn zero_i() -> Self::I;
     unsafe fn to_f32(a: Self::I) -> Self::F;

@@ -99,6 +99,18 @@ impl Simd for Portable {
     }
 
     #[inline]
+    unsafe fn zip(a: F, b: F) -> (F, F) {
+        let at = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        (from_fn(at), from_fn(|i| at(16 + i)))
+    }
+
+    #[inline]
+    unsafe fn unzip(a: F, b: F) -> (F, F) {
+        let at = |i: usize| if i < 16 { a[i] } else { b[i - 16] };
+        (from_fn(|i| at(2 * i)), from_fn(|i| at(2 * i + 1)))
+    }
+
+    #[inline]
     unsafe fn zero_i() -> [i32; 16] {
         [0; 16]
     }

@@ -1,6 +1,6 @@
 //! Chooses code for a plan's kernels: a kernel written by hand where one fits, else the operator's body, compiled.
 use super::body::{compile_body, compile_epilogue, extent};
-use super::{jit::Jit, weights};
+use super::{jit::Jit, rope, weights};
 use crate::codegen::symbols;
 use crate::codegen::tree::{BodyError, BodyKernel};
 use crate::error::LowerError;
@@ -15,6 +15,7 @@ use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{self, Linear};
 use kernels::paged::{Cache, Element};
+use kernels::rope::Rope;
 use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use std::sync::Arc;
@@ -42,6 +43,9 @@ pub fn lower(kernels: &[Kernel], symbols: &[String]) -> Result<Vec<Arc<dyn Execu
 
 impl Cx<'_> {
     fn lower(&mut self, op: &Op) -> Result<Arc<dyn Executable>, String> {
+        if let Some(found) = rope::find(op, self.kernel) {
+            return self.rope(found);
+        }
         match op {
             Op::Linear(_) => self.linear(self.kernel.inputs.len(), None),
             Op::Fused(fused) => match &fused.anchor {
@@ -73,6 +77,22 @@ impl Cx<'_> {
         let (rows, width) = matrix(table)?;
         let n = self.extent(&ids.shape[0])?;
         Ok(Arc::new(EmbedRows { n, layout, rows: known(rows)?, width: known(width)? }))
+    }
+
+    fn rope(&self, found: rope::Found) -> Result<Arc<dyn Executable>, String> {
+        let Kernel { inputs, output, .. } = self.kernel;
+        let rope::Found { pairing, args, row, offset } = found;
+        Ok(Arc::new(Rope {
+            isa: self.isa,
+            n: self.extent(&output.shape[0])?,
+            heads: known(&output.shape[1])?,
+            width: known(&output.shape[2])?,
+            pairing,
+            positions: known(&inputs[args[1]].shape[0])?,
+            row: row as usize,
+            offset: offset as usize,
+            args,
+        }))
     }
 
     fn paged_attention(&self, op: &ops::PagedAttention) -> Result<Arc<dyn Executable>, String> {

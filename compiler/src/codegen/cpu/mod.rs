@@ -5,6 +5,7 @@ mod jit;
 mod lower;
 mod math;
 mod memory;
+mod rope;
 mod rows;
 mod values;
 pub(crate) mod weights;

@@ -190,6 +190,7 @@ impl Linear {
                         count: part.tiles.len(),
                         x,
                         halves: scratch.add(self.halves_at() + first * self.halves_bytes()).cast(),
+                        is_first: first == 0,
                         out: out.add((weight - weights.start) * GROUP * TILE),
                         stride,
                         cols: cols.len(),

@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub x: *const u8,
     /// In coded layouts with scales for 16: per block, row and half, f32 scale times the sum of x's codes.
     pub halves: *const f32,
+    /// Whether the weights were not read just before, for other rows.
+    pub is_first: bool,
     /// Where the first row's first output goes, how far the next row's lies, and how many columns there are.
     pub out: *mut f32,
     pub stride: usize,
@@ -73,13 +75,13 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
                 let (mut scales, mut codes) = run.parts::<L>(tile);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
-                    if N == 1 {
+                    if run.is_first {
                         ask_for(scales, L::SPAN_BYTES);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
-                        if N == 1 {
+                        if run.is_first {
                             ask_for(codes, L::Codes::BYTES);
                         }
                         for part in 0..BLOCK / L::SHARE {
@@ -148,13 +150,13 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
                 let (mut scales, mut block) = run.parts::<L>(tile);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
-                    if N == 1 {
+                    if run.is_first {
                         ask_for(scales, L::SPAN_BYTES);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
-                        if N == 1 {
+                        if run.is_first {
                             ask_for(block, L::Codes::BYTES);
                         }
                         for j in 0..BLOCK / 8 {
@@ -217,7 +219,7 @@ impl<L: Dense, const N: usize> DenseF32<L, N> {
                 let mut values = [S::splat(0.0); T];
                 for t in 0..T {
                     let w = w.add(t * tile_bytes);
-                    if N == 1 && (TILE * L::BYTES).is_multiple_of(LINE) | k.is_multiple_of(2) {
+                    if run.is_first && (TILE * L::BYTES).is_multiple_of(LINE) | k.is_multiple_of(2) {
                         prefetch(w.wrapping_add(ahead));
                     }
                     values[t] = L::load::<S>(w);

@@ -89,6 +89,7 @@ mod tests {
             layouts: vec![],
             output: ty(&output),
             scratch: 0,
+            shared: 0,
         }
     }
 

@@ -64,12 +64,14 @@ impl Cut<'_> {
         cut.shape[1] = (self.len as i64).into();
         let types = [self.output, self.cos, self.sin, self.positions].map(TensorType::clone);
         let rope = Op::from(ops::Rope { pairing }).body(&types)?;
-        let heads = Op::from(Reshape { shape: self.output.shape.clone() }).body(&[cut.clone()])?;
+        let heads =
+            Op::from(Reshape { shape: self.output.shape.clone() }).body(std::slice::from_ref(&cut))?;
         let turned = inline(&rope, 3, 0, &heads, &[0, 0, 1, 2], &[3]);
         if cut == *self.x {
             return Some(turned);
         }
-        let slice = Op::from(Slice { axis: 1, start: offset, len: self.len }).body(&[self.x.clone()])?;
+        let slice =
+            Op::from(Slice { axis: 1, start: offset, len: self.len }).body(std::slice::from_ref(self.x))?;
         Some(inline(&turned, 3, 3, &slice, &[0, 1, 2, 3], &[3]))
     }
 }

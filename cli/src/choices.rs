@@ -72,7 +72,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Long prompts, of which only what follows the last token matters.
-    pub(crate) const GENERATION: Steps = Steps { chunk: 512, rows: 1 };
+    pub(crate) const GENERATION: Steps = Steps { chunk: 256, rows: 1 };
     /// Logits behind every token, which are large.
     pub(crate) const EVALUATION: Steps = Steps { chunk: 128, rows: 128 };
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::super::random::Random;
     use super::*;
     use ir::ops::{self, OpDef};
-    use ir::{DType, Symbols, Tensor};
+    use ir::{Symbols, Tensor};
 
     /// Out of rows that hold more than the heads, against the operator's own meaning.
     #[test]

@@ -34,8 +34,12 @@ pub(crate) fn write(topology: &Topology, path: &Path) -> anyhow::Result<()> {
     }
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
-    fs::write(&partial, topology.to_text()).with_context(fault)?;
-    fs::rename(&partial, path).with_context(fault)
+    let written = fs::write(&partial, topology.to_text()).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // What is left of it, if anything, is of no use; that it cannot be removed is said by the first error.
+        let _ = fs::remove_file(&partial);
+    }
+    written.with_context(fault)
 }
 
 /// This machine's topology: as it is kept, else measured now and kept.

@@ -19,6 +19,8 @@ impl fmt::Display for TopologyFault {
 
 /// Most threads of a device, as in plans.
 const THREADS_MAX: u32 = 4096;
+/// Most nanoseconds that starting a team takes: a second, so that sums over a plan's steps stay sums.
+const LAUNCH_NS_MAX: u64 = 1_000_000_000;
 
 impl Topology {
     /// Every fault, in the order of the text.
@@ -72,6 +74,9 @@ fn verify_team(team: &Team, fault: &mut impl FnMut(String)) {
     positive("int8 operations a second", team.operations.int8, fault);
     positive("f32 operations a second", team.operations.f32, fault);
     positive("exp operations a second", team.operations.exp, fault);
+    if team.launch_ns > LAUNCH_NS_MAX {
+        fault(format!("found launch_ns {}, expected at most {LAUNCH_NS_MAX}", team.launch_ns));
+    }
     if team.reads.is_empty() || !team.reads.is_sorted_by(|a, b| a.bytes < b.bytes) {
         let sizes: Vec<u64> = team.reads.iter().map(|read| read.bytes).collect();
         fault(format!("found reads of {sizes:?} bytes, expected at least one, in order"));
@@ -102,6 +107,7 @@ mod tests {
         device.teams.swap(0, 1);
         device.teams[1].operations.exp = 0;
         device.teams[1].reads.clear();
+        device.teams[1].launch_ns = u64::MAX;
         topology.links.push(Link { to: "gpu:3".into(), bytes_per_second: 0, ..topology.links[0].clone() });
         topology.links.push(topology.links[0].clone());
         let found: Vec<String> = topology.verify().iter().map(ToString::to_string).collect();
@@ -109,6 +115,7 @@ mod tests {
             device "cpu:0": found 0 memory_bytes, expected at least 1
             device "cpu:0": found teams of [2, 1, 4] threads, expected some from 1 to 4, in order
             device "cpu:0": the team of 1: found 0 exp operations a second, expected at least 1
+            device "cpu:0": the team of 1: found launch_ns 18446744073709551615, expected at most 1000000000
             device "cpu:0": the team of 1: found reads of [] bytes, expected at least one, in order
             device "cpu:0": found a second one of this name, expected another name
             link from "cpu:0" to "gpu:3": found the end "gpu:3", expected the name of a device

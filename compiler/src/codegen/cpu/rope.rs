@@ -1,8 +1,9 @@
 //! Rotary embeddings that the kernel written by hand computes: alone, or of heads that lie in wider rows.
-use ir::expr::{Body, inline};
+use ir::expr::{Body, Term, inline};
 use ir::ops::{Pairing, Reshape, Slice};
 use ir::plan::Kernel;
-use ir::{Op, TensorType, ops};
+use ir::{DType, Op, TensorType, ops};
+use passes::PLAIN;
 
 /// Where the parts of a rotary embedding are.
 pub(super) struct Found {
@@ -15,33 +16,57 @@ pub(super) struct Found {
 }
 
 /// Whether a kernel is a rotary embedding of whole heads, to which all four inputs are given plain.
+///
+/// A body says nothing of the types that it is applied to, so those are looked at here.
 pub(super) fn find(op: &Op, kernel: &Kernel) -> Option<Found> {
     let [_, heads, width] = &kernel.output.shape[..] else { return None };
-    let (heads, width) = (heads.known()? as u64, width.known()? as u64);
-    let whole = |table: &TensorType| match &table.shape[..] {
-        [positions, half] => {
-            positions.known().is_some_and(|p| p > 0) && half.known() == Some(width as i64 / 2)
-        }
-        _ => false,
+    let (heads, width) = (u64::try_from(heads.known()?).ok()?, u64::try_from(width.known()?).ok()?);
+    if width == 0 || kernel.output.dtype != DType::F32 || kernel.layouts.iter().any(|l| l != PLAIN) {
+        return None;
+    }
+    let len = heads.checked_mul(width)?;
+    let fits = |x: &TensorType, tables: [&TensorType; 2], positions: &TensorType| {
+        let table = [tables[0].shape.first(), tables[0].shape.get(1)].map(|d| d.and_then(|d| d.known()));
+        x.dtype == DType::F32
+            && tables.iter().all(|table| table.dtype == DType::F32 && table.rank() == 2)
+            && tables[0] == tables[1]
+            && positions.dtype == DType::I32
+            && table[0].is_some_and(|positions| positions > 0)
+            && table[1] == Some(width as i64 / 2)
     };
     match op {
-        Op::Rope(rope) if whole(&kernel.inputs[1]) => {
-            Some(Found { pairing: rope.pairing, args: [0, 1, 2, 3], row: heads * width, offset: 0 })
+        Op::Rope(rope) => {
+            let [x, cos, sin, positions] = &kernel.inputs[..] else { return None };
+            let found = Found { pairing: rope.pairing, args: [0, 1, 2, 3], row: len, offset: 0 };
+            fits(x, [cos, sin], positions).then_some(found)
         }
         // Where heads are cut out of a row of all projections, x has become the last input.
         Op::Fused(fused) if fused.anchor.is_none() => {
             let [cos, sin, positions, x] = &kernel.inputs[..] else { return None };
             let [_, row] = &x.shape[..] else { return None };
-            let row = row.known()? as u64;
-            let last = row.checked_sub(heads * width).filter(|_| whole(cos))?;
-            let cut = Cut { x, cos, sin, positions, output: &kernel.output, len: heads * width };
-            let places = (0..=last).step_by(width as usize);
-            let all = places.flat_map(|offset| [(Pairing::Adjacent, offset), (Pairing::Halves, offset)]);
+            let row = u64::try_from(row.known()?).ok()?;
+            let last = row.checked_sub(len).filter(|_| fits(x, [cos, sin], positions))?;
+            let cut = Cut { x, cos, sin, positions, output: &kernel.output, len };
+            // Where the heads begin stands in the body, unless they begin the row.
+            let mut places: Vec<u64> = fused.body.terms().iter().filter_map(whole).collect();
+            places.push(0);
+            places.retain(|place| *place <= last);
+            places.sort_unstable();
+            places.dedup();
+            let all = places.into_iter().flat_map(|at| [(Pairing::Adjacent, at), (Pairing::Halves, at)]);
             let (pairing, offset) = all
                 .into_iter()
                 .find(|(pairing, at)| cut.body(*pairing, *at).as_ref() == Some(&fused.body))?;
             Some(Found { pairing, args: [3, 0, 1, 2], row, offset })
         }
+        _ => None,
+    }
+}
+
+/// A constant that may be a place in a row.
+fn whole(term: &Term) -> Option<u64> {
+    match term {
+        Term::Int(value) => u64::try_from(*value).ok(),
         _ => None,
     }
 }
@@ -111,5 +136,21 @@ mod tests {
 
         let other = op(&body.replace("t3 - ", "t3 + "));
         assert!(find(&other, &kernel(&other, &inputs, "f32[n, 3, 64]")).is_none());
+    }
+
+    #[test]
+    fn an_equal_body_of_other_types_is_left_to_the_compiler() {
+        let rope = Op::from(ops::Rope { pairing: Pairing::Halves });
+        let sound = ["f32[n, 3, 64]", "f32[9, 32]", "f32[9, 32]", "i32[n]"];
+        assert!(find(&rope, &kernel(&rope, &sound, "f32[n, 3, 64]")).is_some());
+        assert!(find(&rope, &kernel(&rope, &sound, "f16[n, 3, 64]")).is_none());
+        assert!(find(&rope, &kernel(&rope, &sound, "f32[n, 3, 0]")).is_none());
+        for (input, ty) in
+            [(0, "f16[n, 3, 64]"), (1, "f16[9, 32]"), (2, "f32[9, 40]"), (1, "f32[9, 16]"), (3, "f32[n]")]
+        {
+            let mut inputs = sound;
+            inputs[input] = ty;
+            assert!(find(&rope, &kernel(&rope, &inputs, "f32[n, 3, 64]")).is_none(), "{ty}");
+        }
     }
 }

@@ -27,14 +27,6 @@ pub(crate) struct Loaded {
 /// What a command asks of a model before time is spent on it.
 pub(crate) type Check<'a> = &'a dyn Fn(&Checkpoint) -> anyhow::Result<()>;
 
-/// How a model is loaded.
-pub(crate) struct Loading<'a> {
-    /// What a model that has to be compiled is held to before.
-    pub(crate) check: Check<'a>,
-    /// Whether the device threads time their kernels.
-    pub(crate) is_timed: bool,
-}
-
 /// The model that a command names, running. One that has to be compiled is held to `check` before.
 pub(crate) fn model(
     name: Option<&str>,
@@ -42,17 +34,18 @@ pub(crate) fn model(
     steps: Steps,
     check: Check<'_>,
 ) -> anyhow::Result<Loaded> {
-    model_as(name, compilation, steps, Loading { check, is_timed: false })
+    model_as(name, compilation, steps, check, false)
 }
 
-/// Like [`model`].
+/// Like [`model`], and says whether the device threads time their kernels.
 pub(crate) fn model_as(
     name: Option<&str>,
     compilation: &Compilation,
     steps: Steps,
-    loading: Loading<'_>,
+    check: Check<'_>,
+    is_timed: bool,
 ) -> anyhow::Result<Loaded> {
-    start(bundle(name, compilation, steps, loading.check)?, loading.is_timed)
+    start(bundle(name, compilation, steps, check)?, is_timed)
 }
 
 /// The bundle that a command's argument means: itself, or one that is compiled from the model into the cache.

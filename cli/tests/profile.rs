@@ -137,7 +137,7 @@ fn what_a_plan_has_no_room_for_is_refused_with_the_option_that_makes_it() {
     let refused = |more: &[&str]| home.run(&[&["bench", "one"], more, &SIZES[..]].concat()).refused();
     assert!(refused(&["--batch", "2"]).contains("2 sequences were asked for, the plan holds 1"));
     let long = refused(&["--depth", "25"]);
-    assert!(long.contains("49 tokens were asked for, the context holds 48: raise --context"), "{long}");
+    assert!(long.contains("49 tokens were asked for, the context holds 48: ask for fewer"), "{long}");
     home.run(&[&["bench", "one", "--depth", "24"], &SIZES[..]].concat()).ok();
 }
 

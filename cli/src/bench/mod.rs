@@ -8,6 +8,7 @@ use crate::{calibrate, load, output};
 use anyhow::bail;
 use clap::Args;
 use compiler::Bundle;
+use compiler::import::Checkpoint;
 use drive::{Driver, Measured};
 use ir::topology::Topology;
 use profile::Profile;
@@ -77,10 +78,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         true => Some(calibrate::kept_or_measured(&Cache::from_env()?)?),
         false => None,
     };
-    let compilation = options.compilation()?;
-    let loading = load::Loading { check: &|_| Ok(()), is_timed: options.profile };
-    let loaded = load::model_as(options.model.as_deref(), &compilation, Steps::GENERATION, loading)?;
-    options.check_room(&loaded.session.plan().options)?;
+    let is_bundle = Bundle::is_at(&Cache::from_env()?.resolve(options.model.as_deref())?);
+    let compilation = options.compilation(is_bundle);
+    // What a model will not have room for is refused before it is packed.
+    let check = |model: &Checkpoint| {
+        let plan = compilation.options(model.config.context_length, Steps::GENERATION);
+        options.check_room(&plan, is_bundle)
+    };
+    let (name, is_timed) = (options.model.as_deref(), options.profile);
+    let loaded = load::model_as(name, &compilation, Steps::GENERATION, &check, is_timed)?;
+    options.check_room(&loaded.session.plan().options, is_bundle)?;
     let mut driver = Driver::new(loaded.session, options.batch, options.depth)?;
     let (prompt, answer) = (options.prompt_tokens, options.gen_tokens);
     driver.round(prompt, answer)?;
@@ -111,12 +118,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 impl Options {
     /// How to compile, with room for what is asked for where the user says nothing of it.
-    fn compilation(&self) -> anyhow::Result<Compilation> {
+    fn compilation(&self, is_bundle: bool) -> Compilation {
         let mut compilation = self.compilation.compilation();
-        if !Bundle::is_at(&Cache::from_env()?.resolve(self.model.as_deref())?) {
+        if !is_bundle {
             compilation.make_room(self.batch, u32::try_from(self.tokens()).unwrap_or(u32::MAX));
         }
-        Ok(compilation)
+        compilation
     }
 
     /// Most tokens that one sequence comes to.
@@ -125,14 +132,19 @@ impl Options {
         self.depth.map_or(prompt + answer, |depth| u64::from(depth) + prompt.max(answer))
     }
 
-    fn check_room(&self, plan: &ir::plan::Options) -> anyhow::Result<()> {
+    fn check_room(&self, plan: &ir::plan::Options, is_bundle: bool) -> anyhow::Result<()> {
+        let raise = if is_bundle { "compile a bundle with a greater" } else { "raise" };
         let (tokens, context) = (self.tokens(), plan.context);
         if tokens > u64::from(context) {
-            bail!("{tokens} tokens were asked for, the context holds {context}: raise --context");
+            bail!(
+                "{tokens} tokens were asked for, the context holds {context}: ask for fewer with --prompt-tokens and --gen-tokens, or {raise} --context"
+            );
         }
         if self.batch > plan.max_batch {
             let (batch, most) = (self.batch, plan.max_batch);
-            bail!("{batch} sequences were asked for, the plan holds {most} at once: raise --max-batch");
+            bail!(
+                "{batch} sequences were asked for, the plan holds {most} at once: lower --batch, or {raise} --max-batch"
+            );
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub(super) fn find(op: &Op, kernel: &Kernel) -> Option<Found> {
             && tables[0] == tables[1]
             && positions.dtype == DType::I32
             && table[0].is_some_and(|positions| positions > 0)
-            && table[1] == Some(width as i64 / 2)
+            && table[1].and_then(|half| half.checked_mul(2)) == Some(width as i64)
     };
     match op {
         Op::Rope(rope) => {
@@ -48,7 +48,7 @@ pub(super) fn find(op: &Op, kernel: &Kernel) -> Option<Found> {
             let last = row.checked_sub(len).filter(|_| fits(x, [cos, sin], positions))?;
             let cut = Cut { x, cos, sin, positions, output: &kernel.output, len };
             // Where the heads begin stands in the body, unless they begin the row.
-            let mut places: Vec<u64> = fused.body.terms().iter().filter_map(whole).collect();
+            let mut places: Vec<u64> = fused.body.terms().iter().filter_map(place).collect();
             places.push(0);
             places.retain(|place| *place <= last);
             places.sort_unstable();
@@ -64,7 +64,7 @@ pub(super) fn find(op: &Op, kernel: &Kernel) -> Option<Found> {
 }
 
 /// A constant that may be a place in a row.
-fn whole(term: &Term) -> Option<u64> {
+fn place(term: &Term) -> Option<u64> {
     match term {
         Term::Int(value) => u64::try_from(*value).ok(),
         _ => None,
@@ -145,6 +145,8 @@ mod tests {
         assert!(find(&rope, &kernel(&rope, &sound, "f32[n, 3, 64]")).is_some());
         assert!(find(&rope, &kernel(&rope, &sound, "f16[n, 3, 64]")).is_none());
         assert!(find(&rope, &kernel(&rope, &sound, "f32[n, 3, 0]")).is_none());
+        // The last of 65 is not turned.
+        assert!(find(&rope, &kernel(&rope, &sound, "f32[n, 3, 65]")).is_none());
         for (input, ty) in
             [(0, "f16[n, 3, 64]"), (1, "f16[9, 32]"), (2, "f32[9, 40]"), (1, "f32[9, 16]"), (3, "f32[n]")]
         {

@@ -68,6 +68,7 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
+        let line = line();
         for tile in 0..run.count {
             let mut x = run.x;
             let mut halves = run.halves;
@@ -76,13 +77,13 @@ impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if run.is_first {
-                        ask_for(scales, L::SPAN_BYTES);
+                        ask_for(scales, L::SPAN_BYTES, line);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if run.is_first {
-                            ask_for(codes, L::Codes::BYTES);
+                            ask_for(codes, L::Codes::BYTES, line);
                         }
                         for part in 0..BLOCK / L::SHARE {
                             let (scale, min) = L::scales::<S>(header, scales, part);
@@ -144,6 +145,7 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
+        let line = line();
         for tile in 0..run.count {
             let mut x = run.x.cast::<f32>();
             unsafe {
@@ -151,13 +153,13 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if run.is_first {
-                        ask_for(scales, L::SPAN_BYTES);
+                        ask_for(scales, L::SPAN_BYTES, line);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if run.is_first {
-                            ask_for(block, L::Codes::BYTES);
+                            ask_for(block, L::Codes::BYTES, line);
                         }
                         for j in 0..BLOCK / 8 {
                             let scales = L::scales::<S>(header, scales, 8 * j / L::SHARE);
@@ -256,9 +258,20 @@ unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
     y
 }
 
+/// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop, with one
+/// instruction that asks. The processor follows that instruction, one line after the other, and asks ahead of it on
+/// its own; from an unrolled loop's four instructions, each of which jumps, weights in memory come 15% slower.
 #[inline(always)]
-fn ask_for(w: *const u8, bytes: usize) {
-    for line in 0..bytes.div_ceil(LINE) {
-        prefetch(w.wrapping_add(AHEAD_BYTES + LINE * line));
+fn line() -> usize {
+    std::hint::black_box(LINE)
+}
+
+/// Asks for what lies `AHEAD_BYTES` behind the `bytes` at `w`, line by line.
+#[inline(always)]
+fn ask_for(w: *const u8, bytes: usize, line: usize) {
+    let mut at = 0;
+    while at < bytes {
+        prefetch(w.wrapping_add(AHEAD_BYTES + at));
+        at += line;
     }
 }

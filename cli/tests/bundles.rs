@@ -229,7 +229,7 @@ fn weights_that_the_model_does_not_have_are_named_with_their_line() {
 fn code_that_needs_more_scratch_than_stated_is_named_with_its_line() {
     let home = Home::new();
     let bundle = compiled(&home);
-    let line = edit(&bundle, "name:\"linear.t16.levels4\"", "scratch:7680", "scratch:64");
+    let line = edit(&bundle, "name:\"linear.t16.levels4\"", "scratch:11008", "scratch:64");
     for command in [&["verify", "tiny.heddle"][..], &["run", "tiny.heddle", "--prompt", "a"]] {
         let refused = home.run(command).refused();
         assert!(

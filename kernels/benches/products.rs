@@ -39,7 +39,6 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
         n: Extent { constant: n as i64, terms: vec![] },
         k,
         weights: vec![Weight { layout, rows }],
-        together: false,
         epilogue: None,
     };
     let bytes = layout.packed_bytes(rows, k);

@@ -58,13 +58,13 @@ unsafe fn sums<S: Simd, const N: usize>(arithmetic: Arithmetic, rounds: u64) -> 
         match arithmetic {
             Arithmetic::Int8 => {
                 let (codes, x) = (S::bytes(bytes.as_ptr()), bytes.as_ptr());
-                let mut acc = [S::zero_i(); N];
+                let mut acc = [S::splat_bits(0.0); N];
                 for _ in 0..rounds {
                     for acc in &mut acc {
                         *acc = S::dot::<false>(*acc, codes, x);
                     }
                 }
-                acc.iter().for_each(|acc| keep::<S>(S::to_f32(*acc)));
+                acc.iter().for_each(|acc| keep::<S>(S::bits(*acc)));
             }
             Arithmetic::F32 => {
                 let (a, b) = (S::splat(black_box(0.5)), S::splat(black_box(0.25)));

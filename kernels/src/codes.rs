@@ -72,12 +72,12 @@ impl<const PLANES: usize> Codes for Bits<PLANES> {
 }
 
 /// Codes of a byte.
-pub(crate) struct Bytes;
+pub(crate) struct Bytes<const FULL: bool>;
 
-impl Codes for Bytes {
+impl<const FULL: bool> Codes for Bytes<FULL> {
     const BYTES: usize = 512;
     const ZERO: u8 = 128;
-    const FULL: bool = true;
+    const FULL: bool = FULL;
 
     #[inline(always)]
     unsafe fn pair<S: Simd>(p: *const u8, j: usize) -> (S::C, S::C) {

@@ -82,6 +82,33 @@ impl<C: Codes, const SHARE: usize, const SUPER: bool, const MIN: bool> Coded
     const MIN: bool = MIN;
 }
 
+/// What a tile becomes while many rows are multiplied by it, whatever its layout: per 32 of k the f32 scales and mins
+/// of each `SHARE` values; then, per 32 of k, codes of a byte, beyond 127 where they are `FULL`.
+pub(crate) struct Unpacked<const SHARE: usize, const FULL: bool>;
+
+impl<const SHARE: usize, const FULL: bool> Coded for Unpacked<SHARE, FULL> {
+    type Codes = Bytes<FULL>;
+    const SHARE: usize = SHARE;
+    const SUPER: bool = false;
+    const MIN: bool = true;
+
+    const HEADER_BYTES: usize = 0;
+    const GROUPS_BYTES: usize = BLOCK / SHARE * 2 * 4 * TILE;
+
+    #[inline(always)]
+    unsafe fn header<S: Simd>(_: *const u8) -> (S::F, S::F) {
+        unsafe { (S::splat(0.0), S::splat(0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(_: (S::F, S::F), p: *const u8, part: usize) -> (S::F, S::F) {
+        unsafe {
+            let scales = p.cast::<f32>().add(part * 2 * TILE);
+            (S::load(scales), S::load(scales.add(TILE)))
+        }
+    }
+}
+
 /// A dense layout, as a type that kernels are compiled for.
 pub(crate) trait Dense {
     /// Bytes of a value.
@@ -166,7 +193,7 @@ layouts! {
     Q4Min = "t16.q4.min" coded::<Blocks<Bits<0>, 32, false, true>>,
     Q5 = "t16.q5" coded::<Blocks<Bits<1>, 32, false, false>>,
     Q5Min = "t16.q5.min" coded::<Blocks<Bits<1>, 32, false, true>>,
-    Q8 = "t16.q8" coded::<Blocks<Bytes, 32, false, false>>,
+    Q8 = "t16.q8" coded::<Blocks<Bytes<true>, 32, false, false>>,
     Levels4 = "t16.levels4" coded::<Blocks<Levels, 32, false, false>>,
     Q4Super16 = "t16.q4.super16" coded::<Blocks<Bits<0>, 16, true, false>>,
     Q4Super16Min = "t16.q4.super16.min" coded::<Blocks<Bits<0>, 16, true, true>>,
@@ -238,6 +265,14 @@ impl Layout {
             }
         }
         self.visit(TileBytes(cols))
+    }
+
+    /// Bytes of one tile of 16 rows that was taken apart; 0 in a dense layout.
+    pub(crate) fn unpacked_bytes(self, cols: usize) -> usize {
+        match self.share() {
+            0 => 0,
+            share => cols / BLOCK * (BLOCK / share * 2 * 4 + BLOCK) * TILE,
+        }
     }
 
     /// Bytes of a whole weight.

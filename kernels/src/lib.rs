@@ -22,6 +22,7 @@ pub mod quantise;
 mod random;
 pub mod rope;
 pub mod simd;
+mod unpack;
 
 use runtime::device::Extent;
 use std::ops::Range;

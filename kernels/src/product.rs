@@ -6,16 +6,19 @@
 use super::codes::{BLOCK, Codes, TILE};
 use super::layout::{Coded, Dense, LINE};
 use super::simd::{Simd, Work, prefetch};
+use ir::quant::q8_a::MAGIC;
+use std::array::from_fn;
 use std::marker::PhantomData;
 
 /// Bytes of a block of `q8_a`: f32 scale, f32 sum, 32 i8.
 pub(crate) const Q8A_BYTES: usize = 40;
+/// Bytes of a block in a panel of several rows: f32 scale, f32 scale × −[`MAGIC`], f32 sum, 32 i8.
+pub(crate) const PANEL_BYTES: usize = 44;
 /// How far ahead of its use a weight is asked for: across the ends of tiles and weights, for the steps of a plan
 /// read them in the order in which they lie.
 const AHEAD_BYTES: usize = 16384;
 
 /// What a run needs besides its types.
-#[derive(Clone, Copy)]
 pub(crate) struct Run {
     /// The length of a dot product.
     pub k: usize,
@@ -28,21 +31,23 @@ pub(crate) struct Run {
     pub halves: *const f32,
     /// Whether the weights were not read just before, for other rows.
     pub is_first: bool,
+    /// Whether the outputs hold sums over smaller k, to which these are added.
+    pub is_begun: bool,
     /// Where the first row's first output goes, how far the next row's lies, and how many columns there are.
     pub out: *mut f32,
     pub stride: usize,
     pub cols: usize,
 }
 
-impl Run {
-    /// Scales and codes of tile `tile`.
-    #[inline(always)]
-    unsafe fn parts<L: Coded>(&self, tile: usize) -> (*const u8, *const u8) {
-        let codes_at = L::codes_at(self.k);
-        let scales = unsafe { self.tiles.add(tile * (codes_at + self.k / BLOCK * L::Codes::BYTES)) };
-        (scales, unsafe { scales.add(codes_at) })
-    }
+/// Where scales and codes of tile `tile` of those at `tiles` begin.
+#[inline(always)]
+pub(crate) unsafe fn tile_parts<L: Coded>(tiles: *const u8, k: usize, tile: usize) -> (*const u8, *const u8) {
+    let codes_at = L::codes_at(k);
+    let scales = tiles.wrapping_add(tile * (codes_at + k / BLOCK * L::Codes::BYTES));
+    (scales, scales.wrapping_add(codes_at))
+}
 
+impl Run {
     #[inline(always)]
     unsafe fn store<S: Simd, const N: usize>(&self, tile: usize, y: [S::F; N]) {
         let cols = self.cols - tile * TILE;
@@ -59,75 +64,142 @@ impl Run {
     }
 }
 
-/// Coded weights times int8 activations, summed in i32 over each scale's values and in f32 from there.
-pub(crate) struct CodedInt8<L, const N: usize>(pub Run, pub PhantomData<L>);
-
-impl<L: Coded, const N: usize> Work for CodedInt8<L, N> {
-    const ROWS: usize = N;
-
+impl Run {
+    /// The sums that tile `tile` of `N` rows begins with.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let run = self.0;
-        let line = line();
-        for tile in 0..run.count {
-            let mut x = run.x;
-            let mut halves = run.halves;
-            unsafe {
-                let (mut scales, mut codes) = run.parts::<L>(tile);
-                let mut y = [S::splat(0.0); N];
-                for _ in 0..run.k / L::SPAN {
-                    if run.is_first {
-                        ask_for(scales, L::SPAN_BYTES, line);
-                    }
-                    let header = L::header::<S>(scales);
-                    scales = scales.add(L::HEADER_BYTES);
-                    for _ in 0..L::SPAN / BLOCK {
-                        if run.is_first {
-                            ask_for(codes, L::Codes::BYTES, line);
-                        }
-                        for part in 0..BLOCK / L::SHARE {
-                            let (scale, min) = L::scales::<S>(header, scales, part);
-                            let sums = Self::dots::<S>(codes, x, part);
-                            for row in 0..N {
-                                let x = x.add(row * Q8A_BYTES).cast::<f32>();
-                                let x_sum =
-                                    if L::SHARE == BLOCK { x.add(1) } else { halves.add(2 * row + part) };
-                                let sum = S::mul(S::to_f32(sums[row]), S::splat(x.read_unaligned()));
-                                y[row] = S::fma(scale, sum, y[row]);
-                                y[row] = S::fma(min, S::splat(x_sum.read_unaligned()), y[row]);
-                            }
-                        }
-                        scales = scales.add(L::GROUPS_BYTES);
-                        codes = codes.add(L::Codes::BYTES);
-                        x = x.add(N * Q8A_BYTES);
-                        if L::SHARE != BLOCK {
-                            halves = halves.add(2 * N);
-                        }
-                    }
-                }
-                run.store::<S, N>(tile, y);
+    unsafe fn begin<S: Simd, const N: usize>(&self, tile: usize) -> [S::F; N] {
+        unsafe {
+            let mut y = [S::splat(0.0); N];
+            if !self.is_begun {
+                return y;
             }
+            let cols = self.cols - tile * TILE;
+            for row in 0..N {
+                let out = self.out.add(row * self.stride + tile * TILE);
+                y[row] = if cols >= TILE {
+                    S::load(out)
+                } else {
+                    let mut lanes = [0.0; TILE];
+                    lanes.as_mut_ptr().copy_from_nonoverlapping(out, cols);
+                    S::load(lanes.as_ptr())
+                };
+            }
+            y
         }
     }
 }
 
-impl<L: Coded, const N: usize> CodedInt8<L, N> {
-    /// The sums of products over part `part` of a block.
+/// Coded weights times int8 activations, summed in i32 over each scale's values and in f32 from there.
+pub(crate) struct CodedInt8<'a, L, const N: usize>(pub &'a Run, pub PhantomData<L>);
+
+impl<L: Coded, const N: usize> Work for CodedInt8<'_, L, N> {
+    const ROWS: usize = N;
+
     #[inline(always)]
-    unsafe fn dots<S: Simd>(codes: *const u8, x: *const u8, part: usize) -> [S::I; N] {
+    unsafe fn run<S: Simd>(self) {
+        let mut tile = 0;
+        while tile < self.0.count {
+            tile += unsafe {
+                match self.0.count - tile {
+                    2.. if N > 1 && 4 * N <= S::SUMS => self.tiles::<S, 2>(tile),
+                    _ => self.tiles::<S, 1>(tile),
+                }
+            };
+        }
+    }
+}
+
+impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
+    /// Bytes of a block of x: a single row is read where it is.
+    const X_BYTES: usize = if N == 1 { Q8A_BYTES } else { PANEL_BYTES };
+    /// Where its codes begin.
+    const X_CODES: usize = Self::X_BYTES - BLOCK;
+
+    /// The products of `T` tiles from `tile` on. Gives back `T`.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
+        let run = self.0;
+        let reading = Reading::new();
+        let (mut x, mut halves) = (run.x, run.halves);
+        unsafe {
+            let mut at: [_; T] = from_fn(|t| tile_parts::<L>(run.tiles, run.k, tile + t));
+            let mut y = [[S::splat(0.0); N]; T];
+            for t in 0..T {
+                y[t] = run.begin::<S, N>(tile + t);
+            }
+            for _ in 0..run.k / L::SPAN {
+                let mut headers = [(S::splat(0.0), S::splat(0.0)); T];
+                for t in 0..T {
+                    if run.is_first {
+                        reading.ask_for(at[t].0, L::SPAN_BYTES);
+                    }
+                    headers[t] = L::header::<S>(at[t].0);
+                    at[t].0 = at[t].0.add(L::HEADER_BYTES);
+                }
+                for _ in 0..L::SPAN / BLOCK {
+                    if run.is_first {
+                        at.iter().for_each(|at| reading.ask_for(at.1, L::Codes::BYTES));
+                    }
+                    for part in 0..BLOCK / L::SHARE {
+                        let sums = Self::dots::<S, T>(&at, x, part);
+                        for t in 0..T {
+                            let (scale, min) = L::scales::<S>(headers[t], at[t].0, part);
+                            for row in 0..N {
+                                let x = x.add(row * Self::X_BYTES).cast::<f32>();
+                                let x_scale = x.read_unaligned();
+                                let shift = match N {
+                                    1 => -MAGIC * x_scale,
+                                    _ => x.add(1).read_unaligned(),
+                                };
+                                let x_sum = match L::SHARE {
+                                    BLOCK => x.byte_add(Self::X_CODES - 4),
+                                    _ => halves.add(2 * row + part),
+                                };
+                                let (sum, y) = (S::bits(sums[t][row]), &mut y[t][row]);
+                                let sum = S::fma(sum, S::splat(x_scale), S::splat(shift));
+                                *y = S::fma(scale, sum, *y);
+                                *y = S::fma(min, S::splat(x_sum.read_unaligned()), *y);
+                            }
+                        }
+                    }
+                    for at in &mut at {
+                        *at = (at.0.add(L::GROUPS_BYTES), at.1.add(L::Codes::BYTES));
+                    }
+                    x = x.add(N * Self::X_BYTES);
+                    if L::SHARE != BLOCK {
+                        halves = halves.add(2 * N);
+                    }
+                }
+            }
+            for (t, y) in y.into_iter().enumerate() {
+                run.store::<S, N>(tile + t, y);
+            }
+        }
+        T
+    }
+
+    /// [`MAGIC`] and the sums of products over part `part` of a block, below 2²²: as floats, what their bits say.
+    #[inline(always)]
+    unsafe fn dots<S: Simd, const T: usize>(
+        at: &[(*const u8, *const u8); T],
+        x: *const u8,
+        part: usize,
+    ) -> [[S::I; N]; T] {
         let pairs = L::SHARE / 8;
         unsafe {
-            let mut sums = [S::zero_i(); N];
+            let mut sums = [[S::splat_bits(MAGIC); N]; T];
             for j in part * pairs..(part + 1) * pairs {
-                let (even, odd) = L::Codes::pair::<S>(codes, j);
+                let codes: [_; T] = from_fn(|t| L::Codes::pair::<S>(at[t].1, j));
                 for row in 0..N {
-                    let x = x.add(row * Q8A_BYTES + 8 + 8 * j);
-                    if L::Codes::FULL {
-                        sums[row] = S::dot::<true>(sums[row], even, x);
-                        sums[row] = S::dot::<true>(sums[row], odd, x.add(4));
-                    } else {
-                        sums[row] = S::dot::<false>(sums[row], even, x);
-                        sums[row] = S::dot::<false>(sums[row], odd, x.add(4));
+                    let x = x.add(row * Self::X_BYTES + Self::X_CODES + 8 * j);
+                    for (sums, (even, odd)) in sums.iter_mut().zip(codes) {
+                        if L::Codes::FULL {
+                            sums[row] = S::dot::<true>(sums[row], even, x);
+                            sums[row] = S::dot::<true>(sums[row], odd, x.add(4));
+                        } else {
+                            sums[row] = S::dot::<false>(sums[row], even, x);
+                            sums[row] = S::dot::<false>(sums[row], odd, x.add(4));
+                        }
                     }
                 }
             }
@@ -137,29 +209,29 @@ impl<L: Coded, const N: usize> CodedInt8<L, N> {
 }
 
 /// Coded weights times f32 activations: each weight becomes f32 and is used `N` times.
-pub(crate) struct CodedF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+pub(crate) struct CodedF32<'a, L, const N: usize>(pub &'a Run, pub PhantomData<L>);
 
-impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
+impl<L: Coded, const N: usize> Work for CodedF32<'_, L, N> {
     const ROWS: usize = N;
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
-        let line = line();
+        let reading = Reading::new();
         for tile in 0..run.count {
             let mut x = run.x.cast::<f32>();
             unsafe {
-                let (mut scales, mut block) = run.parts::<L>(tile);
+                let (mut scales, mut block) = tile_parts::<L>(run.tiles, run.k, tile);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if run.is_first {
-                        ask_for(scales, L::SPAN_BYTES, line);
+                        reading.ask_for(scales, L::SPAN_BYTES);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if run.is_first {
-                            ask_for(block, L::Codes::BYTES, line);
+                            reading.ask_for(block, L::Codes::BYTES);
                         }
                         for j in 0..BLOCK / 8 {
                             let scales = L::scales::<S>(header, scales, 8 * j / L::SHARE);
@@ -184,9 +256,9 @@ impl<L: Coded, const N: usize> Work for CodedF32<L, N> {
 }
 
 /// Dense weights times f32 activations.
-pub(crate) struct DenseF32<L, const N: usize>(pub Run, pub PhantomData<L>);
+pub(crate) struct DenseF32<'a, L, const N: usize>(pub &'a Run, pub PhantomData<L>);
 
-impl<L: Dense, const N: usize> Work for DenseF32<L, N> {
+impl<L: Dense, const N: usize> Work for DenseF32<'_, L, N> {
     const ROWS: usize = N;
 
     #[inline(always)]
@@ -206,11 +278,11 @@ impl<L: Dense, const N: usize> Work for DenseF32<L, N> {
     }
 }
 
-impl<L: Dense, const N: usize> DenseF32<L, N> {
+impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
     /// The products of `T` tiles from `tile` on. Gives back `T`.
     #[inline(always)]
     unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
-        let run = &self.0;
+        let run = self.0;
         let tile_bytes = run.k * TILE * L::BYTES;
         let ahead = if T == 1 { AHEAD_BYTES } else { T * tile_bytes };
         let mut x = run.x.cast::<f32>();
@@ -258,20 +330,28 @@ unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
     y
 }
 
-/// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop, with one
-/// instruction that asks. The processor follows that instruction, one line after the other, and asks ahead of it on
-/// its own; from an unrolled loop's four instructions, each of which jumps, weights in memory come 15% slower.
-#[inline(always)]
-fn line() -> usize {
-    std::hint::black_box(LINE)
+/// Asks for weights ahead of their use.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop, with one
+    /// instruction that asks. The processor follows that instruction, one line after the other, and asks ahead of it
+    /// on its own; from an unrolled loop's four instructions, each of which jumps, weights come 15% slower.
+    line: usize,
 }
 
-/// Asks for what lies `AHEAD_BYTES` behind the `bytes` at `w`, line by line.
-#[inline(always)]
-fn ask_for(w: *const u8, bytes: usize, line: usize) {
-    let mut at = 0;
-    while at < bytes {
-        prefetch(w.wrapping_add(AHEAD_BYTES + at));
-        at += line;
+impl Reading {
+    #[inline(always)]
+    pub(crate) fn new() -> Reading {
+        Reading { line: std::hint::black_box(LINE) }
+    }
+
+    /// Asks for what lies [`AHEAD_BYTES`] behind the `bytes` at `w`.
+    #[inline(always)]
+    pub(crate) fn ask_for(self, w: *const u8, bytes: usize) {
+        let mut at = 0;
+        while at < bytes {
+            prefetch(w.wrapping_add(AHEAD_BYTES + at));
+            at += self.line;
+        }
     }
 }

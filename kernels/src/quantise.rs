@@ -1,5 +1,5 @@
 //! Rows of f32 to `q8_a` blocks: to the bit what the format itself makes of them.
-use ir::quant::Format;
+use ir::quant::{Format, q8_a};
 
 /// Values in a block.
 const LEN: usize = 32;
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn row(values: *const f32, blocks: *mut u8, count: usize) 
 /// The scale, and the factor that takes values to codes.
 #[cfg(target_arch = "x86_64")]
 fn scales(most: f32) -> (f32, f32) {
-    if most == 0.0 { (0.0, 0.0) } else { (most / 127.0, 127.0 / most) }
+    (q8_a::scale(most), if most == 0.0 { 0.0 } else { 127.0 / most })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -87,7 +87,9 @@ mod x86 {
             .map(|(x, y)| _mm_max_ps(_mm_unpacklo_ps(x, y), _mm_unpackhi_ps(x, y)));
         let most = _mm_max_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
         let full = _mm_set1_ps(127.0);
-        let scales = _mm_div_ps(most, full);
+        // What q8_a::scale does.
+        let cleared = _mm_castsi128_ps(_mm_set1_epi32(!3));
+        let scales = _mm_and_ps(_mm_div_ps(most, full), cleared);
         // A block of zeros has scale zero, and codes that are zero times anything.
         let inverses = _mm_and_ps(_mm_div_ps(full, most), _mm_cmpneq_ps(most, _mm_setzero_ps()));
         let mut inverse = [0.0; TOGETHER];

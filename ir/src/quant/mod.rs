@@ -22,7 +22,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
-mod q8_a;
+pub mod q8_a;
 
 use half::f16;
 

@@ -134,12 +134,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn zero_i() -> I {
-        unsafe { [_mm256_setzero_si256(); 2] }
+    unsafe fn splat_bits(x: f32) -> I {
+        unsafe { [_mm256_set1_epi32(x.to_bits().cast_signed()); 2] }
     }
     #[inline(always)]
-    unsafe fn to_f32(a: I) -> F {
-        unsafe { both!(i => _mm256_cvtepi32_ps(a[i])) }
+    unsafe fn bits(a: I) -> F {
+        unsafe { both!(i => _mm256_castsi256_ps(a[i])) }
     }
     #[inline(always)]
     unsafe fn dot<const FULL: bool>(acc: I, codes: I, x: *const u8) -> I {
@@ -159,6 +159,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn bytes(p: *const u8) -> I {
         unsafe { both!(i => _mm256_loadu_si256(p.add(32 * i).cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut u8, codes: I) {
+        unsafe { both!(i => _mm256_storeu_si256(p.add(32 * i).cast(), codes[i])) };
     }
     #[inline(always)]
     unsafe fn nibbles(p: *const u8) -> (I, I) {

@@ -115,12 +115,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn zero_i() -> __m512i {
-        unsafe { _mm512_setzero_si512() }
+    unsafe fn splat_bits(x: f32) -> __m512i {
+        unsafe { _mm512_set1_epi32(x.to_bits().cast_signed()) }
     }
     #[inline(always)]
-    unsafe fn to_f32(a: __m512i) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(a) }
+    unsafe fn bits(a: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(a) }
     }
     #[inline(always)]
     unsafe fn dot<const FULL: bool>(acc: __m512i, codes: __m512i, x: *const u8) -> __m512i {
@@ -130,6 +130,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn bytes(p: *const u8) -> __m512i {
         unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut u8, codes: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), codes) }
     }
     #[inline(always)]
     unsafe fn nibbles(p: *const u8) -> (__m512i, __m512i) {

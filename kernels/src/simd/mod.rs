@@ -141,14 +141,18 @@ pub(super) trait Simd: Copy + 'static {
     /// The first, third, … lanes of both; the second, fourth, …: what [`Simd::zip`] took together.
     unsafe fn unzip(a: Self::F, b: Self::F) -> (Self::F, Self::F);
 
-    unsafe fn zero_i() -> Self::I;
-    unsafe fn to_f32(a: Self::I) -> Self::F;
+    /// The bits of a float in each lane.
+    unsafe fn splat_bits(x: f32) -> Self::I;
+    /// The floats whose bits the lanes are.
+    unsafe fn bits(a: Self::I) -> Self::F;
     /// Adds to each lane the dot product of its 4 codes with the 4 signed bytes at `x`. `FULL` says that codes
     /// use all 8 bits.
     unsafe fn dot<const FULL: bool>(acc: Self::I, codes: Self::C, x: *const u8) -> Self::I;
 
     /// 64 codes of a byte each.
     unsafe fn bytes(p: *const u8) -> Self::C;
+    /// Writes what [`Simd::bytes`] reads.
+    unsafe fn store_bytes(p: *mut u8, codes: Self::C);
     /// 2 × 64 codes of 4 bits, from 64 bytes: the low halves, the high halves.
     unsafe fn nibbles(p: *const u8) -> (Self::C, Self::C);
     /// Adds `bit` to the codes whose bit is set in the mask at `p`, 8 bytes.

@@ -111,12 +111,12 @@ impl Simd for Portable {
     }
 
     #[inline]
-    unsafe fn zero_i() -> [i32; 16] {
-        [0; 16]
+    unsafe fn splat_bits(x: f32) -> [i32; 16] {
+        [x.to_bits().cast_signed(); 16]
     }
     #[inline]
-    unsafe fn to_f32(a: [i32; 16]) -> F {
-        a.map(|a| a as f32)
+    unsafe fn bits(a: [i32; 16]) -> F {
+        a.map(|a| f32::from_bits(a.cast_unsigned()))
     }
     #[inline]
     unsafe fn dot<const FULL: bool>(acc: [i32; 16], codes: [u8; 64], x: *const u8) -> [i32; 16] {
@@ -127,6 +127,10 @@ impl Simd for Portable {
     #[inline]
     unsafe fn bytes(p: *const u8) -> [u8; 64] {
         unsafe { p.cast::<[u8; 64]>().read() }
+    }
+    #[inline]
+    unsafe fn store_bytes(p: *mut u8, codes: [u8; 64]) {
+        unsafe { p.cast::<[u8; 64]>().write(codes) }
     }
     #[inline]
     unsafe fn nibbles(p: *const u8) -> ([u8; 64], [u8; 64]) {

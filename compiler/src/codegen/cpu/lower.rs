@@ -145,15 +145,7 @@ impl Cx<'_> {
         };
         let weights = (1..own).map(weight).collect::<Result<Vec<_>, String>>()?;
         let epilogue = fused.map(|f| self.epilogue(f)).transpose()?;
-        Ok(Arc::new(Linear {
-            isa: self.isa,
-            activations,
-            n,
-            k: known(k)?,
-            weights,
-            together: false,
-            epilogue,
-        }))
+        Ok(Arc::new(Linear { isa: self.isa, activations, n, k: known(k)?, weights, epilogue }))
     }
 
     fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {

@@ -7,7 +7,6 @@ use super::codes::{BLOCK, Codes, TILE};
 use super::layout::{Coded, Dense, LINE};
 use super::simd::{Simd, Work, prefetch};
 use ir::quant::q8_a::MAGIC;
-use std::array::from_fn;
 use std::marker::PhantomData;
 
 /// Bytes of a block of `q8_a`: f32 scale, f32 sum, 32 i8.
@@ -122,7 +121,10 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
         let reading = Reading::new();
         let (mut x, mut halves) = (run.x, run.halves);
         unsafe {
-            let mut at: [_; T] = from_fn(|t| tile_parts::<L>(run.tiles, run.k, tile + t));
+            let mut at = [tile_parts::<L>(run.tiles, run.k, tile); T];
+            for t in 1..T {
+                at[t] = tile_parts::<L>(run.tiles, run.k, tile + t);
+            }
             let mut y = [[S::splat(0.0); N]; T];
             for t in 0..T {
                 y[t] = run.begin::<S, N>(tile + t);
@@ -138,7 +140,9 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
                 }
                 for _ in 0..L::SPAN / BLOCK {
                     if run.is_first {
-                        at.iter().for_each(|at| reading.ask_for(at.1, L::Codes::BYTES));
+                        for t in 0..T {
+                            reading.ask_for(at[t].1, L::Codes::BYTES);
+                        }
                     }
                     for part in 0..BLOCK / L::SHARE {
                         let sums = Self::dots::<S, T>(&at, x, part);
@@ -162,8 +166,8 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
                             }
                         }
                     }
-                    for at in &mut at {
-                        *at = (at.0.add(L::GROUPS_BYTES), at.1.add(L::Codes::BYTES));
+                    for t in 0..T {
+                        at[t] = (at[t].0.add(L::GROUPS_BYTES), at[t].1.add(L::Codes::BYTES));
                     }
                     x = x.add(N * Self::X_BYTES);
                     if L::SHARE != BLOCK {
@@ -171,8 +175,8 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
                     }
                 }
             }
-            for (t, y) in y.into_iter().enumerate() {
-                run.store::<S, N>(tile + t, y);
+            for t in 0..T {
+                run.store::<S, N>(tile + t, y[t]);
             }
         }
         T
@@ -189,16 +193,21 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
         unsafe {
             let mut sums = [[S::splat_bits(MAGIC); N]; T];
             for j in part * pairs..(part + 1) * pairs {
-                let codes: [_; T] = from_fn(|t| L::Codes::pair::<S>(at[t].1, j));
+                // Closures would not be compiled for the instruction set.
+                let mut codes = [L::Codes::pair::<S>(at[0].1, j); T];
+                for t in 1..T {
+                    codes[t] = L::Codes::pair::<S>(at[t].1, j);
+                }
                 for row in 0..N {
                     let x = x.add(row * Self::X_BYTES + Self::X_CODES + 8 * j);
-                    for (sums, (even, odd)) in sums.iter_mut().zip(codes) {
+                    for t in 0..T {
+                        let ((even, odd), sum) = (codes[t], &mut sums[t][row]);
                         if L::Codes::FULL {
-                            sums[row] = S::dot::<true>(sums[row], even, x);
-                            sums[row] = S::dot::<true>(sums[row], odd, x.add(4));
+                            *sum = S::dot::<true>(*sum, even, x);
+                            *sum = S::dot::<true>(*sum, odd, x.add(4));
                         } else {
-                            sums[row] = S::dot::<false>(sums[row], even, x);
-                            sums[row] = S::dot::<false>(sums[row], odd, x.add(4));
+                            *sum = S::dot::<false>(*sum, even, x);
+                            *sum = S::dot::<false>(*sum, odd, x.add(4));
                         }
                     }
                 }

@@ -89,7 +89,8 @@ impl Isa {
 /// A kernel's inner part, which [`Isa::run`] compiles once for each instruction set.
 ///
 /// `run` and all it calls are `#[inline(always)]`: only code inlined into the function that has the
-/// instruction set switched on is compiled for it.
+/// instruction set switched on is compiled for it. So no closures there, which may stay functions of their
+/// own, many times as slow.
 pub(super) trait Work {
     /// How many rows of x it has in registers; no more than [`Simd::ROWS`].
     const ROWS: usize;

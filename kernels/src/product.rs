@@ -61,9 +61,7 @@ impl Run {
             }
         }
     }
-}
 
-impl Run {
     /// The sums that tile `tile` of `N` rows begins with.
     #[inline(always)]
     unsafe fn begin<S: Simd, const N: usize>(&self, tile: usize) -> [S::F; N] {

@@ -6,7 +6,7 @@
 //! Kernels make these blocks too, so quantising is exact to the bit: with `a` the largest magnitude, the scale is
 //! `a / 127` with the last two of its 24 bits cleared, and a code is `x * (127 / a)`, rounded with ties to even; a
 //! block of zeros has scale zero. A scale of 22 bits times [`MAGIC`] is exact, which is what products need to scale
-//! an integer without converting it first.
+//! an integer without converting it first. Beyond a scale of 2¹⁰⁴ that product is infinite and sums are NaN.
 use super::{Layout, Parts, fit};
 
 pub(super) struct Q8A;

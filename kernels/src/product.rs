@@ -13,9 +13,9 @@ use std::marker::PhantomData;
 pub(crate) const Q8A_BYTES: usize = 40;
 /// Bytes of a block in a panel of several rows: f32 scale, f32 scale × −[`MAGIC`], f32 sum, 32 i8.
 pub(crate) const PANEL_BYTES: usize = 44;
-/// How far ahead of its use a weight is asked for: across the ends of tiles and weights, for the steps of a plan
-/// read them in the order in which they lie.
-const AHEAD_BYTES: usize = 16384;
+/// How far ahead of its use a weight is asked for, where tiles are read one by one: across the ends of tiles and
+/// weights, for the steps of a plan read them in the order in which they lie.
+pub(crate) const AHEAD_BYTES: usize = 16384;
 
 /// What a run needs besides its types.
 pub(crate) struct Run {
@@ -116,10 +116,11 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
     #[inline(always)]
     unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
         let run = self.0;
-        let reading = Reading::new();
         let (mut x, mut halves) = (run.x, run.halves);
         unsafe {
             let mut at = [tile_parts::<L>(run.tiles, run.k, tile); T];
+            let tile_bytes = L::codes_at(run.k) + run.k / BLOCK * L::Codes::BYTES;
+            let mut reading = Reading::new(at[0].0, ahead_bytes(T, tile_bytes));
             for t in 1..T {
                 at[t] = tile_parts::<L>(run.tiles, run.k, tile + t);
             }
@@ -129,18 +130,16 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
             }
             for _ in 0..run.k / L::SPAN {
                 let mut headers = [(S::splat(0.0), S::splat(0.0)); T];
+                if run.is_first {
+                    reading.ask_for(T * L::SPAN_BYTES);
+                }
                 for t in 0..T {
-                    if run.is_first {
-                        reading.ask_for(at[t].0, L::SPAN_BYTES);
-                    }
                     headers[t] = L::header::<S>(at[t].0);
                     at[t].0 = at[t].0.add(L::HEADER_BYTES);
                 }
                 for _ in 0..L::SPAN / BLOCK {
                     if run.is_first {
-                        for t in 0..T {
-                            reading.ask_for(at[t].1, L::Codes::BYTES);
-                        }
+                        reading.ask_for(T * L::Codes::BYTES);
                     }
                     for part in 0..BLOCK / L::SHARE {
                         let sums = Self::dots::<S, T>(&at, x, part);
@@ -224,21 +223,21 @@ impl<L: Coded, const N: usize> Work for CodedF32<'_, L, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let run = self.0;
-        let reading = Reading::new();
         for tile in 0..run.count {
             let mut x = run.x.cast::<f32>();
             unsafe {
                 let (mut scales, mut block) = tile_parts::<L>(run.tiles, run.k, tile);
+                let mut reading = Reading::new(scales, AHEAD_BYTES);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
                     if run.is_first {
-                        reading.ask_for(scales, L::SPAN_BYTES);
+                        reading.ask_for(L::SPAN_BYTES);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
                         if run.is_first {
-                            reading.ask_for(block, L::Codes::BYTES);
+                            reading.ask_for(L::Codes::BYTES);
                         }
                         for j in 0..BLOCK / 8 {
                             let scales = L::scales::<S>(header, scales, 8 * j / L::SHARE);
@@ -286,33 +285,38 @@ impl<L: Dense, const N: usize> Work for DenseF32<'_, L, N> {
 }
 
 impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
+    /// Values along k from one asking for weights to the next.
+    const TURN: usize = 8;
+
     /// The products of `T` tiles from `tile` on. Gives back `T`.
     #[inline(always)]
     unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
         let run = self.0;
         let tile_bytes = run.k * TILE * L::BYTES;
-        let ahead = if T == 1 { AHEAD_BYTES } else { T * tile_bytes };
         let mut x = run.x.cast::<f32>();
         unsafe {
             let mut w = run.tiles.add(tile * tile_bytes);
             let mut y = [[S::splat(0.0); N]; T];
-            for k in 0..run.k {
-                let mut values = [S::splat(0.0); T];
-                for t in 0..T {
-                    let w = w.add(t * tile_bytes);
-                    if run.is_first && (TILE * L::BYTES).is_multiple_of(LINE) | k.is_multiple_of(2) {
-                        prefetch(w.wrapping_add(ahead));
-                    }
-                    values[t] = L::load::<S>(w);
+            let mut reading = Reading::new(w, ahead_bytes(T, tile_bytes));
+            for start in (0..run.k).step_by(Self::TURN) {
+                let count = Self::TURN.min(run.k - start);
+                if run.is_first {
+                    reading.ask_for(T * count * TILE * L::BYTES);
                 }
-                for row in 0..N {
-                    let x = S::splat(x.add(row).read());
+                for _ in 0..count {
+                    let mut values = [S::splat(0.0); T];
                     for t in 0..T {
-                        y[t][row] = S::fma(values[t], x, y[t][row]);
+                        values[t] = L::load::<S>(w.add(t * tile_bytes));
                     }
+                    for row in 0..N {
+                        let x = S::splat(x.add(row).read());
+                        for t in 0..T {
+                            y[t][row] = S::fma(values[t], x, y[t][row]);
+                        }
+                    }
+                    w = w.add(TILE * L::BYTES);
+                    x = x.add(N);
                 }
-                w = w.add(TILE * L::BYTES);
-                x = x.add(N);
             }
             for (t, y) in y.into_iter().enumerate() {
                 run.store::<S, N>(tile + t, y);
@@ -337,28 +341,35 @@ unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
     y
 }
 
-/// Asks for weights ahead of their use.
-#[derive(Clone, Copy)]
+/// How far ahead weights are asked for while `tiles` are read together: as many, so that all are asked for in order.
+#[inline(always)]
+fn ahead_bytes(tiles: usize, tile_bytes: usize) -> usize {
+    if tiles == 1 { AHEAD_BYTES } else { tiles * tile_bytes }
+}
+
+/// Asks for weights ahead of their use: line after line in the order in which they lie, whatever order they are used
+/// in, which is what the processor's own prefetcher follows best.
 pub(crate) struct Reading {
-    /// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop, with one
-    /// instruction that asks. The processor follows that instruction, one line after the other, and asks ahead of it
-    /// on its own; from an unrolled loop's four instructions, each of which jumps, weights come 15% slower.
+    next: *const u8,
+    /// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop. The lines
+    /// of an unrolled one would be asked for together and so in any order, and weights come 15% slower.
     line: usize,
 }
 
 impl Reading {
+    /// Begins `ahead` bytes behind `from`.
     #[inline(always)]
-    pub(crate) fn new() -> Reading {
-        Reading { line: std::hint::black_box(LINE) }
+    pub(crate) fn new(from: *const u8, ahead: usize) -> Reading {
+        Reading { next: from.wrapping_add(ahead), line: std::hint::black_box(LINE) }
     }
 
-    /// Asks for what lies [`AHEAD_BYTES`] behind the `bytes` at `w`.
+    /// Asks for the next `bytes`, in whole lines.
     #[inline(always)]
-    pub(crate) fn ask_for(self, w: *const u8, bytes: usize) {
-        let mut at = 0;
-        while at < bytes {
-            prefetch(w.wrapping_add(AHEAD_BYTES + at));
-            at += self.line;
+    pub(crate) fn ask_for(&mut self, bytes: usize) {
+        let end = self.next.wrapping_add(bytes);
+        while self.next < end {
+            prefetch(self.next);
+            self.next = self.next.wrapping_add(self.line);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Takes tiles apart for many rows: every code a byte, every scale and min an f32, as [`Unpacked`] has them.
 use super::codes::{BLOCK, Codes};
 use super::layout::{Coded, Dense, Unpacked, Visit};
-use super::product::{Reading, tile_parts};
+use super::product::{AHEAD_BYTES, Reading, tile_parts};
 use super::simd::{Isa, Simd, Work};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -39,12 +39,13 @@ impl<L: Coded> Work for Tiles<L> {
     unsafe fn run<S: Simd>(self) {
         let Unpack { of, k, from, count, to, .. } = self.0;
         let (before, k) = (k.start, k.len());
-        let reading = Reading::new();
         for tile in 0..count {
             unsafe {
                 let (mut scales, mut codes) = tile_parts::<L>(from, of, tile);
                 scales = scales.add(before / L::SPAN * L::SPAN_BYTES);
                 codes = codes.add(before / BLOCK * L::Codes::BYTES);
+                let mut ask_scales = Reading::new(scales, AHEAD_BYTES);
+                let mut ask_codes = Reading::new(codes, AHEAD_BYTES);
                 let (scales_to, codes_to) = match (L::SHARE, L::Codes::FULL) {
                     (BLOCK, false) => tile_parts::<Unpacked<BLOCK, false>>(to, k, tile),
                     (BLOCK, true) => tile_parts::<Unpacked<BLOCK, true>>(to, k, tile),
@@ -53,11 +54,11 @@ impl<L: Coded> Work for Tiles<L> {
                 let mut scales_to = scales_to.cast_mut().cast::<f32>();
                 let mut codes_to = codes_to.cast_mut();
                 for _ in 0..k / L::SPAN {
-                    reading.ask_for(scales, L::SPAN_BYTES);
+                    ask_scales.ask_for(L::SPAN_BYTES);
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
-                        reading.ask_for(codes, L::Codes::BYTES);
+                        ask_codes.ask_for(L::Codes::BYTES);
                         for part in 0..BLOCK / L::SHARE {
                             let (scale, min) = L::scales::<S>(header, scales, part);
                             S::store(scales_to, scale);

@@ -2,6 +2,7 @@
 //! rows of a piece of a prompt, which stay in the core's caches.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ir::ops::Pairing;
+use ir::quant::Format;
 use kernels::gated::{GELU, SILU};
 use kernels::kv_append::KvAppend;
 use kernels::paged::{Cache, Element};
@@ -16,8 +17,6 @@ const HEADS: usize = 9;
 const KV_HEADS: usize = 3;
 const WIDTH: usize = 64;
 const PAGE: usize = 32;
-const Q8A_BLOCK: usize = 32;
-const Q8A_BYTES: usize = 40;
 
 fn constant(constant: usize) -> Extent {
     Extent { constant: constant as i64, terms: vec![] }
@@ -27,7 +26,7 @@ fn rows(c: &mut Criterion) {
     let mut x: Vec<f32> = (0..ROWS * HIDDEN).map(|i| (i as f32 * 0.7).sin()).collect();
     let gate = x.clone();
     let mut out = x.clone();
-    let mut blocks = vec![0u8; ROWS * HIDDEN / Q8A_BLOCK * Q8A_BYTES];
+    let mut blocks = vec![0u8; ROWS * HIDDEN / Format::Q8A.block_len() * Format::Q8A.block_bytes()];
     let mut positions: Vec<i32> = (0..ROWS as i32).collect();
     let mut group = c.benchmark_group("rows");
 
@@ -43,7 +42,7 @@ fn rows(c: &mut Criterion) {
 
     group.throughput(Throughput::Elements((ROWS * HEADS * WIDTH) as u64));
     let mut angles = [vec![0.6f32; ROWS * WIDTH / 2], vec![0.8f32; ROWS * WIDTH / 2]];
-    for (name, pairing) in [("rope of halves", Pairing::Halves), ("rope of neighbours", Pairing::Adjacent)] {
+    for (name, pairing) in [("rope of halves", Pairing::Halves), ("rope of adjacent", Pairing::Adjacent)] {
         let rope = Rope {
             isa: Isa::detect(),
             n: constant(ROWS),

@@ -45,6 +45,12 @@ pub(crate) trait Coded {
         (k / Self::SPAN * Self::SPAN_BYTES).next_multiple_of(LINE)
     }
 
+    /// Bytes of a tile.
+    #[inline(always)]
+    fn tile_bytes(k: usize) -> usize {
+        Self::codes_at(k) + k / BLOCK * Self::Codes::BYTES
+    }
+
     /// The f16 of the header at `p`, which [`Coded::scales`] takes.
     #[inline(always)]
     unsafe fn header<S: Simd>(p: *const u8) -> (S::F, S::F) {
@@ -258,7 +264,7 @@ impl Layout {
         impl Visit for TileBytes {
             type Out = usize;
             fn coded<L: Coded>(self) -> usize {
-                L::codes_at(self.0) + self.0 / BLOCK * L::Codes::BYTES
+                L::tile_bytes(self.0)
             }
             fn dense<L: Dense>(self) -> usize {
                 self.0 * TILE * L::BYTES

@@ -1,7 +1,7 @@
 //! Kernels written by hand, where code made from an operator's body would be slow.
 //!
-//! Matrix products over packed weights, the rows of an embedding, attention over a paged cache and its writing,
-//! gated activations, rotary embedding, blocks of activations.
+//! Matrix products over packed weights, those of chosen experts, the rows of an embedding, attention over a paged
+//! cache and its writing, gated activations, rotary embedding, blocks of activations.
 //! Each is one source for all instruction sets ([`simd`]), chosen at run time, with the same bits on each.
 // Rows and vectors are counted through several arrays at once.
 #![allow(clippy::needless_range_loop)]
@@ -10,6 +10,7 @@ pub mod attention;
 pub mod calibrate;
 mod codes;
 pub mod embed_rows;
+pub mod experts;
 pub mod gated;
 pub mod kv_append;
 pub mod layout;

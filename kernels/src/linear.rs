@@ -44,10 +44,12 @@ pub struct Linear {
 
 /// Tiles in a unit of work: 32 columns, so that an epilogue can make whole `q8_a` blocks.
 const UNIT: usize = 2;
+/// Columns of a unit of work; each weight's last unit may have fewer.
+pub(crate) const UNIT_COLUMNS: usize = UNIT * TILE;
 /// Most tiles that are finished before their epilogue runs.
 const GROUP: usize = 8;
 /// Most rows of x that are laid out in panels at a time.
-const CHUNK: usize = 96;
+pub(crate) const CHUNK: usize = 96;
 /// From how many rows on a tile's codes are taken apart once for all panels, instead of by each.
 const UNPACKED_ROWS: usize = 24;
 /// Tiles that are taken apart at a time, as many as a panel takes, and how much of their k: what stays in the first
@@ -57,7 +59,7 @@ const UNPACKED_K: usize = 768;
 
 impl Executable for Linear {
     fn units(&self, _: &[i64]) -> usize {
-        self.weights.iter().map(|weight| weight.rows.div_ceil(TILE * UNIT)).sum()
+        self.weights.iter().map(|weight| weight.rows.div_ceil(UNIT_COLUMNS)).sum()
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -121,7 +123,7 @@ impl Linear {
         }
     }
 
-    fn row_bytes(&self) -> usize {
+    pub(crate) fn row_bytes(&self) -> usize {
         self.x_bytes(self.k)
     }
 

@@ -1,6 +1,7 @@
 //! The operators. One file each; one line each in the two lists below.
 mod binary;
 mod check;
+mod experts;
 mod fused;
 mod movement;
 mod paged;
@@ -17,6 +18,8 @@ mod concat;
 mod constant;
 mod div;
 mod exp;
+mod expert_combine;
+mod expert_linear;
 mod gather;
 mod gelu;
 mod input;
@@ -36,6 +39,7 @@ mod reduce;
 mod reshape;
 mod rms_norm;
 mod rope;
+mod route;
 mod scale;
 mod select;
 mod sigmoid;
@@ -214,6 +218,8 @@ ops! {
     constant::Constant,
     div::Div,
     exp::Exp,
+    expert_combine::ExpertCombine,
+    expert_linear::ExpertLinear,
     gather::Gather,
     gelu::Gelu,
     input::Input,
@@ -233,6 +239,7 @@ ops! {
     reshape::Reshape,
     rms_norm::RmsNorm,
     rope::Rope,
+    route::Route,
     scale::Scale,
     select::Select,
     sigmoid::Sigmoid,

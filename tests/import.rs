@@ -1,5 +1,5 @@
 //! The tiny models under `fixtures/tiny`: what their files say of them, in either format.
-use compiler::import::{Activation, Checkpoint, Config, Pairing, RopeScaling};
+use compiler::import::{Activation, Checkpoint, Config, Experts, Pairing, RopeScaling};
 use compiler::tokenizer::SpecialTokens;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,19 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&tiny(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-const FOLDERS: [&str; 8] =
-    ["llama", "llama_tied", "llama3_rope", "mistral", "mistral_window", "qwen2", "qwen3", "gemma3"];
-const FILES: [&str; 5] = ["llama", "llama_k", "qwen2", "qwen3", "gemma3"];
+const FOLDERS: [&str; 10] = [
+    "llama",
+    "llama_tied",
+    "llama3_rope",
+    "mistral",
+    "mistral_window",
+    "qwen2",
+    "qwen3",
+    "gemma3",
+    "mixtral",
+    "qwen3_moe",
+];
+const FILES: [&str; 7] = ["llama", "llama_k", "qwen2", "qwen3", "gemma3", "mixtral", "qwen3moe"];
 
 /// The weights that every architecture here has, with the shapes that its config asks for.
 fn weights(config: &Config) -> Vec<(String, Vec<u64>)> {
@@ -42,9 +52,19 @@ fn weights(config: &Config) -> Vec<(String, Vec<u64>)> {
                 add(&format!("{name}_norm.weight"), &[head_dim]);
             }
         }
-        add("ffn_gate.weight", &[ffn, hidden]);
-        add("ffn_up.weight", &[ffn, hidden]);
-        add("ffn_down.weight", &[hidden, ffn]);
+        match &config.experts {
+            Some(Experts { count, ffn, .. }) => {
+                add("ffn_gate_inp.weight", &[*count, hidden]);
+                add("ffn_gate_exps.weight", &[*count, *ffn, hidden]);
+                add("ffn_up_exps.weight", &[*count, *ffn, hidden]);
+                add("ffn_down_exps.weight", &[*count, hidden, *ffn]);
+            }
+            None => {
+                add("ffn_gate.weight", &[ffn, hidden]);
+                add("ffn_up.weight", &[ffn, hidden]);
+                add("ffn_down.weight", &[hidden, ffn]);
+            }
+        }
         if config.architecture == "gemma3" {
             add("post_attention_norm.weight", &[hidden]);
             add("post_ffw_norm.weight", &[hidden]);
@@ -85,6 +105,21 @@ fn configs_say_what_distinguishes_the_architectures() {
     assert_eq!(qwen3.attention_scale, 0.25);
     assert_eq!((qwen2.head_dim, qwen3.rope.theta), (16, 1_000_000.0));
     assert_eq!(open("mistral").config.architecture, "llama");
+}
+
+#[test]
+fn experts_are_those_of_the_config_in_either_format() {
+    let of = |count, used, normalise| Some(Experts { count, used, ffn: 32, normalise });
+    for (name, architecture, experts) in [
+        ("mixtral", "llama", of(8, 2, true)),
+        ("qwen3_moe", "qwen3moe", of(6, 3, false)),
+        ("gguf/mixtral.gguf", "llama", of(4, 2, true)),
+        ("gguf/qwen3moe.gguf", "qwen3moe", of(6, 3, true)),
+        ("llama", "llama", None),
+    ] {
+        let config = open(name).config;
+        assert_eq!((&*config.architecture, config.experts), (architecture, experts), "{name}");
+    }
 }
 
 #[test]

@@ -54,11 +54,15 @@ models! {
     qwen2: "tiny/qwen2", "tiny/qwen2/reference.safetensors";
     qwen3: "tiny/qwen3", "tiny/qwen3/reference.safetensors";
     gemma3: "tiny/gemma3", "tiny/gemma3/reference.safetensors";
+    mixtral: "tiny/mixtral", "tiny/mixtral/reference.safetensors";
+    qwen3_moe: "tiny/qwen3_moe", "tiny/qwen3_moe/reference.safetensors";
     gguf_llama: "tiny/gguf/llama.gguf", "tiny/gguf/llama.safetensors";
     gguf_llama_k_quants: "tiny/gguf/llama_k.gguf", "tiny/gguf/llama_k.safetensors";
     gguf_qwen2: "tiny/gguf/qwen2.gguf", "tiny/gguf/qwen2.safetensors";
     gguf_qwen3: "tiny/gguf/qwen3.gguf", "tiny/gguf/qwen3.safetensors";
     gguf_gemma3: "tiny/gguf/gemma3.gguf", "tiny/gguf/gemma3.safetensors";
+    gguf_mixtral: "tiny/gguf/mixtral.gguf", "tiny/gguf/mixtral.safetensors";
+    gguf_qwen3moe: "tiny/gguf/qwen3moe.gguf", "tiny/gguf/qwen3moe.safetensors";
 }
 
 struct Model {

@@ -228,6 +228,11 @@ fn a_sound_mutant_of_a_llama_runs() {
 }
 
 #[test]
+fn a_sound_mutant_of_a_mixture_of_experts_runs() {
+    mutants_run("tiny/gguf/mixtral.gguf", 0xbeef);
+}
+
+#[test]
 fn a_sound_mutant_of_a_gemma_runs() {
     mutants_run("tiny/gguf/gemma3.gguf", 0xfeed);
 }

@@ -3,6 +3,7 @@ use crate::bundle::hex;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::Derived;
+use ir::Dim;
 use ir::plan::{Plan, Weight};
 use kernels::{layout::Layout, pack::pack_tile};
 use rayon::prelude::*;
@@ -22,10 +23,12 @@ const WRITE_BYTES: usize = 2 << 20;
 /// Rows of one tile of a packed layout.
 const TILE_ROWS: usize = 16;
 
-/// One stretch of one weight.
+/// One stretch of one weight, or of one expert's part of it.
 struct Task<'a> {
     weight: &'a Weight,
     source: &'a [u8],
+    /// Where in the file the packed source begins.
+    base: u64,
     part: Part,
 }
 
@@ -47,11 +50,11 @@ pub(crate) fn write(
     let io = |cause| CompileError::Io { path: path.to_owned(), cause };
     let mut tasks = vec![];
     for weight in &plan.weights {
-        let source = match derived.get(&weight.name) {
-            Some(tensor) => tensor.bytes(),
-            None => checkpoint.bytes(&weight.name)?,
+        let pieces = match derived.get(&weight.name) {
+            Some(tensor) => vec![tensor.bytes()],
+            None => checkpoint.pieces(&weight.name)?,
         };
-        tasks.extend(split(weight, source));
+        split(weight, &pieces, &mut tasks);
     }
     tasks.sort_by_key(Task::offset);
     let file = File::create(path).map_err(io)?;
@@ -125,17 +128,26 @@ fn reserve(_: &File, _: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-fn split<'a>(weight: &'a Weight, source: &'a [u8]) -> Vec<Task<'a>> {
+/// Adds the tasks of a weight whose source lies in these pieces.
+fn split<'a>(weight: &'a Weight, pieces: &[&'a [u8]], tasks: &mut Vec<Task<'a>>) {
     let ranges =
         |all: usize, step: usize| (0..all).step_by(step).map(move |first| first..all.min(first + step));
-    let task = |part| Task { weight, source, part };
-    match Layout::parse(&weight.layout) {
-        None => ranges(source.len(), TASK_BYTES).map(Part::Plain).map(task).collect(),
-        Some(layout) => {
-            let (rows, cols) = matrix(weight);
-            let step = (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1);
-            ranges(rows.div_ceil(TILE_ROWS), step).map(|tiles| task(Part::Tiles(layout, tiles))).collect()
+    let mut base = weight.offset;
+    let Some(layout) = Layout::parse(&weight.layout) else {
+        for &source in pieces {
+            let parts = ranges(source.len(), TASK_BYTES).map(Part::Plain);
+            tasks.extend(parts.map(|part| Task { weight, source, base, part }));
+            base += source.len() as u64;
         }
+        return;
+    };
+    let (rows, cols) = matrix(weight);
+    let step = (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1);
+    let bytes = weight.ty.dtype.bytes(rows as u64 * cols as u64).unwrap_or(0).max(1) as usize;
+    for source in pieces.iter().flat_map(|piece| piece.chunks_exact(bytes)) {
+        let parts = ranges(rows.div_ceil(TILE_ROWS), step).map(|tiles| Part::Tiles(layout, tiles));
+        tasks.extend(parts.map(|part| Task { weight, source, base, part }));
+        base += layout.packed_bytes(rows, cols) as u64;
     }
 }
 
@@ -146,7 +158,7 @@ impl Task<'_> {
             Part::Plain(bytes) => bytes.start,
             Part::Tiles(layout, tiles) => tiles.start * layout.tile_bytes(matrix(self.weight).1),
         };
-        self.weight.offset + inside as u64
+        self.base + inside as u64
     }
 
     fn run(&self) -> Vec<u8> {
@@ -164,7 +176,9 @@ impl Task<'_> {
     }
 }
 
+/// The extents of a weight, or of one expert's part of it.
 fn matrix(weight: &Weight) -> (usize, usize) {
-    let dim = |at: usize| weight.ty.shape[at].known().unwrap_or(0) as usize;
-    (dim(0), dim(1))
+    let dim =
+        |from_last| weight.ty.shape.iter().nth_back(from_last).and_then(Dim::known).unwrap_or(0) as usize;
+    (dim(1), dim(0))
 }

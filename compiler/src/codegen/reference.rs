@@ -57,11 +57,16 @@ impl Executable for Meaning {
 unsafe fn read(ty: &TensorType, layout: &str, at: *const u8, symbols: &Symbols) -> Tensor {
     let shape = symbols.extents(ty).expect("the session gives every symbol a value");
     if let Some(layout) = Layout::parse(layout) {
-        let (rows, cols) = (shape[0] as usize, shape[1] as usize);
+        let [experts @ .., rows, cols] = &shape[..] else { panic!("{ty} is packed, and no matrix") };
+        let (experts, rows, cols) =
+            (experts.iter().product::<u64>() as usize, *rows as usize, *cols as usize);
+        let bytes = layout.packed_bytes(rows, cols);
         // SAFETY: the caller's promise.
-        let packed = unsafe { std::slice::from_raw_parts(at, layout.packed_bytes(rows, cols)) };
-        let mut values = vec![0.0; rows * cols];
-        values.chunks_exact_mut(cols).enumerate().for_each(|(row, out)| gather_row(layout, packed, row, out));
+        let packed = unsafe { std::slice::from_raw_parts(at, experts * bytes) };
+        let mut values = vec![0.0; experts * rows * cols];
+        for (row, out) in values.chunks_exact_mut(cols).enumerate() {
+            gather_row(layout, &packed[row / rows * bytes..][..bytes], row % rows, out);
+        }
         return Tensor::f32(&shape, &values);
     }
     let bytes = ty.bytes(|s| symbols.get(s)).expect("a type with known symbols has a size") as usize;

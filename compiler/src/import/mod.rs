@@ -5,13 +5,14 @@ mod config;
 pub mod gguf;
 mod safetensors;
 
-pub use config::{Activation, Config, Pairing, Rope, RopeScaling, Window};
+pub use config::{Activation, Config, Experts, Pairing, Rope, RopeScaling, Window};
 
 use crate::ImportError;
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
 use ir::DType;
 use safetensors::Folder;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,22 +23,23 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// Outermost axis first.
     pub shape: Vec<u64>,
-    span: Span,
+    /// One, or one for each index of the first axis: formats that have experts' weights apart.
+    spans: Vec<Span>,
 }
 
 impl TensorInfo {
     /// How many bytes it takes in its file.
     pub fn byte_len(&self) -> u64 {
-        self.span.range.len() as u64
+        self.spans.iter().map(|span| span.range.len() as u64).sum()
     }
 
     /// Where in its file it begins.
     pub fn offset(&self) -> u64 {
-        self.span.range.start as u64
+        self.spans.first().map_or(0, |span| span.range.start as u64)
     }
 }
 
-/// Where a tensor's bytes lie: in which of the checkpoint's files, and where in it.
+/// Where bytes of a tensor lie: in which of the checkpoint's files, and where in it.
 #[derive(Clone, Debug)]
 struct Span {
     file: usize,
@@ -112,13 +114,22 @@ impl Checkpoint {
         }
     }
 
-    /// The bytes of a tensor, in the map. They need not be aligned to its elements.
-    pub fn bytes(&self, name: &str) -> Result<&[u8], ImportError> {
-        let Span { file, range } = &self.tensor(name)?.span;
-        match &self.storage {
-            Storage::Gguf(gguf) => Ok(&gguf.map()[range.clone()]),
-            Storage::Folder(folder) => Ok(&folder.map(*file)[range.clone()]),
-        }
+    /// The bytes of a tensor, in one piece. They need not be aligned to its elements.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, ImportError> {
+        let pieces = self.pieces(name)?;
+        Ok(match pieces[..] {
+            [whole] => whole.into(),
+            _ => pieces.concat().into(),
+        })
+    }
+
+    /// The bytes of a tensor as they lie in the maps: in one piece, or in one for each index of its first axis.
+    pub fn pieces(&self, name: &str) -> Result<Vec<&[u8]>, ImportError> {
+        let piece = |Span { file, range }: &Span| match &self.storage {
+            Storage::Gguf(gguf) => &gguf.map()[range.clone()],
+            Storage::Folder(folder) => &folder.map(*file)[range.clone()],
+        };
+        Ok(self.tensor(name)?.spans.iter().map(piece).collect())
     }
 
     /// A tensor that must be there.

@@ -149,8 +149,13 @@ impl<'a> Build<'a> {
 
     /// `x` times the transpose of the layer's weight `leaf`, which is [outputs, inputs].
     pub fn linear(&mut self, leaf: &str, x: NodeId, outputs: u64, inputs: u64) -> Result<NodeId, BuildError> {
-        let weight = self.weight(&format!("{}{leaf}.weight", self.scope), &[outputs, inputs])?;
+        let weight = self.layer_weight(leaf, &[outputs, inputs])?;
         self.op(leaf, Linear {}, &[x, weight])
+    }
+
+    /// The layer's weight `leaf`, in the dtype that the file has.
+    pub fn layer_weight(&mut self, leaf: &str, shape: &[u64]) -> Result<NodeId, BuildError> {
+        self.weight(&format!("{}{leaf}.weight", self.scope), shape)
     }
 
     /// `x`: f32[n, heads * width] as f32[n, heads, width].

@@ -1,11 +1,14 @@
 //! Llama 2 and 3, and those that differ from them in numbers, biases of q/k/v or norms of q and k:
-//! Mistral, SmolLM, Qwen 2 and 3.
+//! Mistral, SmolLM, Qwen 2 and 3; Mixtral and Qwen 3 MoE, whose MLP is a mixture of experts.
 use super::blocks::{attention, head, mlp, norm};
 use super::{Architecture, Build, BuildError};
 use crate::import::Config;
 use ir::NodeId;
 
-pub(super) const LLAMA: Architecture = Architecture { names: &["llama", "mistral", "qwen2", "qwen3"], build };
+pub(super) const LLAMA: Architecture = Architecture {
+    names: &["llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3moe"],
+    build,
+};
 
 fn build(cx: &mut Build<'_>, config: &Config) -> Result<NodeId, BuildError> {
     let mut x = head::embed(cx, config)?;
@@ -15,7 +18,7 @@ fn build(cx: &mut Build<'_>, config: &Config) -> Result<NodeId, BuildError> {
         let h = attention::paged(cx, h, config, layer)?;
         x = cx.add("attn_residual", x, h)?;
         let h = norm::rms(cx, x, "ffn_norm", config.hidden)?;
-        let h = mlp::gated(cx, h, config)?;
+        let h = mlp::feed_forward(cx, h, config)?;
         x = cx.add("ffn_residual", x, h)?;
     }
     head::logits(cx, x, config)

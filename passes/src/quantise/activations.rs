@@ -14,11 +14,15 @@ pub(crate) fn run(cx: &Cx, g: &mut Graph) -> Result<Change, PassError> {
         return Ok(Change::None);
     }
     for n in g.order() {
-        let Op::Linear(_) = g[n].op else { continue };
+        let first_weight = match g[n].op {
+            Op::Linear(_) => 1,
+            Op::ExpertLinear(_) | Op::ExpertCombine(_) => 2,
+            _ => continue,
+        };
         let inputs = g.inputs(n);
         let quantised = |&w: &NodeId| matches!(g[w].ty.dtype, DType::Quant(_));
         if g[inputs[0]].ty.dtype != DType::F32
-            || !inputs[1..].iter().all(quantised)
+            || !inputs[first_weight..].iter().all(quantised)
             || !in_blocks(g, inputs[0])
         {
             continue;

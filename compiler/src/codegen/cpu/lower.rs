@@ -11,6 +11,7 @@ use ir::{DType, Dim, Op, TensorType};
 use kernels::Epilogue;
 use kernels::attention::PagedAttention;
 use kernels::embed_rows::EmbedRows;
+use kernels::experts::{self, Experts, Kind};
 use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{self, Linear};
@@ -64,6 +65,11 @@ impl Cx<'_> {
                 Ok(Arc::new(KvAppend { isa: self.isa, n, cache, transposed, pages_per_slot }))
             }
             Op::PagedAttention(op) => self.paged_attention(op),
+            Op::ExpertLinear(ops::ExpertLinear { first, k }) => self.experts(Kind::Linear, *first, *k),
+            Op::ExpertCombine(ops::ExpertCombine { first }) => {
+                let room = known(&self.inputs::<3>()?[0].shape[1])?;
+                self.experts(Kind::Combine, *first, room as u64)
+            }
             _ => self.body(op),
         }
     }
@@ -128,9 +134,28 @@ impl Cx<'_> {
 
     /// A product of the first `own` inputs, with what is fused behind it.
     fn linear(&mut self, own: usize, fused: Option<&Fused>) -> Result<Arc<dyn Executable>, String> {
+        let epilogue = fused.map(|f| self.epilogue(f)).transpose()?;
+        Ok(Arc::new(Linear { epilogue, ..self.product(1..own)? }))
+    }
+
+    /// Products of the experts whose weights are at hand, for tokens that choose `room` each.
+    fn experts(&self, kind: Kind, first: u64, room: u64) -> Result<Arc<dyn Executable>, String> {
         let inputs = &self.kernel.inputs;
-        let (n, k) = matrix(&inputs[0])?;
-        let n = self.extent(n)?;
+        let product = self.product(2..inputs.len())?;
+        let (found, most) = (product.weights.len(), experts::WEIGHTS_MAX);
+        if found > most {
+            return Err(format!("takes {found} weights, at most {most} have a kernel"));
+        }
+        let (all, held) = (known(&inputs[1].shape[1])?, known(&inputs[2].shape[0])?);
+        let held = first as usize..first as usize + held;
+        Ok(Arc::new(Experts::new(product, all, held, room as usize, kind)))
+    }
+
+    /// Rows of the first input times the inputs `weights`, or those of one expert where each holds several.
+    fn product(&self, weights: std::ops::Range<usize>) -> Result<Linear, String> {
+        let inputs = &self.kernel.inputs;
+        let (n, k) = inputs[0].shape.first().zip(inputs[0].shape.last()).ok_or("x has no rows")?;
+        let (n, k) = (self.extent(n)?, known(k)?);
         let activations = match inputs[0].dtype {
             DType::F32 => linear::Activations::F32,
             DType::Quant(Format::Q8A) => linear::Activations::Int8,
@@ -141,11 +166,13 @@ impl Cx<'_> {
             if activations == linear::Activations::Int8 && !layout.is_coded() {
                 return Err(format!("q8_a times {}, which holds no codes", layout.name()));
             }
-            Ok(linear::Weight { layout, rows: known(matrix(&inputs[at])?.0)? })
+            match &inputs[at].shape[..] {
+                [.., rows, _] => Ok(linear::Weight { layout, rows: known(rows)? }),
+                _ => Err(format!("{} is no matrix", inputs[at])),
+            }
         };
-        let weights = (1..own).map(weight).collect::<Result<Vec<_>, String>>()?;
-        let epilogue = fused.map(|f| self.epilogue(f)).transpose()?;
-        Ok(Arc::new(Linear { isa: self.isa, activations, n, k: known(k)?, weights, epilogue }))
+        let weights = weights.map(weight).collect::<Result<Vec<_>, String>>()?;
+        Ok(Linear { isa: self.isa, activations, n, k, weights, epilogue: None })
     }
 
     fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {

@@ -7,15 +7,17 @@ use passes::{PLAIN, plain_bytes};
 /// More bytes than any file has.
 const BYTES_MAX: u64 = 1 << 56;
 
-/// Matrices that products or lookups read are packed in tiles; everything else lies as the file has it.
+/// Matrices that products or lookups read are packed in tiles, those of experts one after the other; everything else
+/// lies as the file has it.
 pub(super) fn layout(ty: &TensorType, users: &[&Op]) -> Result<String, String> {
     let packs = |op: &&Op| match op {
-        Op::Linear(_) | Op::Gather(_) => true,
-        Op::Fused(fused) => fused.anchor.is_some(),
+        Op::Linear(_) | Op::Gather(_) => ty.rank() == 2,
+        Op::ExpertLinear(_) | Op::ExpertCombine(_) => ty.rank() == 3,
+        Op::Fused(fused) => ty.rank() == 2 && fused.anchor.is_some(),
         _ => false,
     };
     let name = match Layout::of(ty.dtype) {
-        Some(layout) if ty.rank() == 2 && users.iter().all(packs) => layout.name(),
+        Some(layout) if matches!(ty.rank(), 2 | 3) && users.iter().all(packs) => layout.name(),
         _ => PLAIN,
     };
     Ok(name.to_owned())
@@ -36,8 +38,13 @@ pub(super) fn packed_bytes(ty: &TensorType, layout: &str) -> Result<u64, String>
     }
     let extents = ty.extents(|_| None).filter(|_| plain_bytes(ty).is_ok_and(|bytes| bytes < BYTES_MAX));
     match extents.as_deref() {
-        Some(&[rows, cols]) => Ok(known.packed_bytes(rows as usize, cols as usize) as u64),
-        _ => Err(format!("{ty} in layout {layout}, which is for matrices of whole blocks")),
+        Some(&[ref experts @ .., rows, cols]) if experts.len() < 2 => {
+            let one = known.packed_bytes(rows as usize, cols as usize) as u64;
+            Ok(experts.iter().product::<u64>() * one)
+        }
+        _ => Err(format!(
+            "{ty} in layout {layout}, which is for matrices of whole blocks, alone or one for each expert"
+        )),
     }
 }
 

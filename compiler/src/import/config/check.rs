@@ -1,6 +1,6 @@
 //! What a config must hold to before anything is computed from it.
 use super::keys::Key;
-use super::{Config, LAYERS_MAX};
+use super::{Config, Experts, LAYERS_MAX};
 use crate::ImportError;
 use crate::import::TensorInfo;
 use std::collections::BTreeMap;
@@ -45,6 +45,19 @@ impl<N: Fn(Key) -> String> Place<'_, N> {
         for (key, found, most) in sizes {
             if found == 0 || found > most {
                 return self.refuse(key, found, format!("1 to {most}"));
+            }
+        }
+        if let Some(experts) = &c.experts {
+            let Experts { count, used, ffn, .. } = *experts;
+            let sizes = [
+                (Key::Experts, count, 1 << 12),
+                (Key::ExpertsUsed, used, count),
+                (Key::ExpertFfn, ffn, 1 << 22),
+            ];
+            for (key, found, most) in sizes {
+                if found == 0 || found > most {
+                    return self.refuse(key, found, format!("1 to {most}"));
+                }
             }
         }
         if !c.heads.is_multiple_of(c.kv_heads) {

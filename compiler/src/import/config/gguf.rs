@@ -1,12 +1,14 @@
 //! A config from the keys of a GGUF file.
 use super::{
-    Activation, Config, Family, GEMMA3, GEMMA3_LOCAL_THETA, GEMMA3_PATTERN, Pairing, Rope, RopeScaling,
-    Window, local_layers,
+    Activation, Config, Experts, Family, GEMMA3, GEMMA3_LOCAL_THETA, GEMMA3_PATTERN, Pairing, Rope,
+    RopeScaling, Window, local_layers,
 };
 use crate::ImportError;
 use crate::import::gguf::Gguf;
 use ir::DType;
 
+/// What the format calls a softmax over experts.
+const SOFTMAX: u64 = 1;
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 impl Config {
@@ -38,6 +40,7 @@ impl Config {
             kv_heads: keys.u64("attention.head_count_kv")?.unwrap_or(heads),
             head_dim,
             ffn: keys.size("feed_forward_length")?,
+            experts: keys.experts()?,
             vocab: keys.vocab()?,
             context_length: keys.size("context_length")?,
             rms_eps: gguf.required(
@@ -82,6 +85,29 @@ impl Keys<'_> {
     /// A size that must be there.
     fn size(&self, key: &str) -> Result<u64, ImportError> {
         self.gguf.required(&self.name(key), self.u64(key)?)
+    }
+
+    /// What other architectures do with experts is refused where a file asks for it.
+    fn experts(&self) -> Result<Option<Experts>, ImportError> {
+        let count = match (self.u64("expert_count")?, self.architecture) {
+            (None | Some(0), "qwen3moe") => self.size("expert_count")?,
+            (None | Some(0), _) => return Ok(None),
+            (Some(count), _) => count,
+        };
+        for (key, expected) in [("expert_shared_count", 0), ("expert_gating_func", SOFTMAX)] {
+            if let Some(found) = self.u64(key)?.filter(|found| *found != expected) {
+                return Err(self.refuse(key, found.to_string(), expected.to_string()));
+            }
+        }
+        if let Some(found) = self.f32("expert_weights_scale")?.filter(|by| ![0.0, 1.0].contains(by)) {
+            return Err(self.refuse("expert_weights_scale", found.to_string(), "1".into()));
+        }
+        let ffn = match self.u64("expert_feed_forward_length")? {
+            Some(ffn) => ffn,
+            None => self.size("feed_forward_length")?,
+        };
+        let normalise = self.gguf.bool(&self.name("expert_weights_norm"))?.unwrap_or(true);
+        Ok(Some(Experts { count, used: self.size("expert_used_count")?, ffn, normalise }))
     }
 
     fn refuse(&self, key: &str, found: String, expected: String) -> ImportError {
@@ -136,7 +162,8 @@ impl Keys<'_> {
         if info.dtype != DType::F32 || info.shape != [dims / 2] {
             return Err(refuse(format!("shape {:?} in {}", info.shape, info.dtype)));
         }
-        let (elements, _) = self.gguf.map()[info.span.range.clone()].as_chunks();
+        let start = info.offset() as usize;
+        let (elements, _) = self.gguf.map()[start..start + info.byte_len() as usize].as_chunks();
         let factors: Vec<f32> = elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
             Some(factor) => Err(refuse(format!("the factor {factor}"))),
@@ -198,6 +225,9 @@ mod tests {
         let gemma = config(&small("gemma3").u32("gemma3.attention.sliding_window", 5)).unwrap();
         let windows: Vec<_> = (0..7).map(|layer| gemma.window_of(layer)).collect();
         assert_eq!(windows, [Some(5), Some(5), Some(5), Some(5), Some(5), None, Some(5)]);
+        let mixtral = config(&small("llama").u32("llama.expert_count", 8).u32("llama.expert_used_count", 2));
+        let experts = Experts { count: 8, used: 2, ffn: 16, normalise: true };
+        assert_eq!((mixtral.unwrap().experts, llama.experts), (Some(experts), None));
         let qwen = config(&small("qwen2").f32_tensor("blk.0.attn_q.bias", &[8])).unwrap();
         assert!(qwen.qkv_bias);
     }
@@ -211,7 +241,7 @@ mod tests {
         is(Writer::default(), "key `general.architecture` is missing");
         is(
             small("runes"),
-            "architecture \"runes\" is unknown; known are llama, mistral, qwen2, qwen3, gemma3",
+            "architecture \"runes\" is unknown; known are llama, mistral, mixtral, qwen2, qwen3, qwen3moe, qwen3_moe, gemma3",
         );
         is(keys("llama", ""), "tensor `token_embd.weight` is missing");
         is(
@@ -244,6 +274,21 @@ mod tests {
         );
         is(small("llama").f32_tensor("rope_freqs.weight", &[3]), "has shape [3] in f32");
         is(small("llama").f32_tensor("blk.0.ffn_up.bias", &[16]), "tensor `blk.0.ffn_up.bias` has a bias");
+        is(small("qwen3moe"), "key `qwen3moe.expert_count` is missing");
+        let experts = |used| {
+            let count = small("qwen3moe").u32("qwen3moe.expert_count", 4);
+            count.u32("qwen3moe.expert_used_count", used)
+        };
+        is(experts(5), "key `qwen3moe.expert_used_count` is 5, expected 1 to 4");
+        is(
+            experts(2).u32("qwen3moe.expert_shared_count", 1),
+            "key `qwen3moe.expert_shared_count` is 1, expected 0",
+        );
+        is(
+            experts(2).u32("qwen3moe.expert_gating_func", 2),
+            "key `qwen3moe.expert_gating_func` is 2, expected 1",
+        );
+        is(experts(2).f32("qwen3moe.expert_weights_scale", 2.5), "expert_weights_scale` is 2.5, expected 1");
         is(
             small("gemma3").u32("gemma3.attention.sliding_window", 0),
             "key `gemma3.attention.sliding_window` is 0",

@@ -1,7 +1,8 @@
 //! A config from a `config.json` as Hugging Face publishes them.
+use super::keys::Key;
 use super::{
-    Activation, Config, Family, GEMMA3, GEMMA3_LOCAL_THETA, GEMMA3_PATTERN, LAYERS_MAX, Pairing, Rope,
-    RopeScaling, Window, local_layers,
+    Activation, Config, Experts, Family, GEMMA3, GEMMA3_LOCAL_THETA, GEMMA3_PATTERN, LAYERS_MAX, Pairing,
+    Rope, RopeScaling, Window, local_layers,
 };
 use crate::ImportError;
 use crate::import::TensorInfo;
@@ -41,7 +42,7 @@ fn defaults(family: &Family) -> Defaults {
             tied: true,
         },
         "qwen3" => Defaults { head_dim: Some(128), context_length: 32_768, ..plain },
-        "qwen2" => Defaults { context_length: 32_768, ..plain },
+        "qwen2" | "qwen3moe" => Defaults { context_length: 32_768, ..plain },
         _ => plain,
     }
 }
@@ -105,6 +106,7 @@ impl<'a> Json<'a> {
             kv_heads: self.size("num_key_value_heads", Some(known.kv_heads.unwrap_or(heads)))?,
             head_dim,
             ffn: self.size("intermediate_size", None)?,
+            experts: self.experts()?,
             vocab: self.size("vocab_size", known.vocab)?,
             context_length: self.size("max_position_embeddings", Some(known.context_length))?,
             rms_eps: self.f32("rms_norm_eps")?.unwrap_or(1e-6),
@@ -120,7 +122,38 @@ impl<'a> Json<'a> {
             attention_softcap: self.f32("attn_logit_softcapping")?,
             final_softcap: self.f32("final_logit_softcapping")?,
         };
-        config.checked(self.path, tensors, |key| key.in_json().into())
+        let has_own_experts = self.family.name == "qwen3moe";
+        config.checked(self.path, tensors, |key| match key {
+            Key::Experts if !has_own_experts => "num_local_experts".into(),
+            Key::ExpertFfn if !has_own_experts => "intermediate_size".into(),
+            key => key.in_json().into(),
+        })
+    }
+
+    /// Layers without experts, and experts that every token goes to, are refused: nothing here computes them.
+    fn experts(&self) -> Result<Option<Experts>, ImportError> {
+        let (count, ffn) = match (self.family.name, self.string("model_type")?) {
+            ("qwen3moe", _) => ("num_experts", "moe_intermediate_size"),
+            (_, Some("mixtral")) => ("num_local_experts", "intermediate_size"),
+            _ => return Ok(None),
+        };
+        if self.u64("decoder_sparse_step")?.is_some_and(|step| step != 1) {
+            return Err(self.refuse("decoder_sparse_step", "1: experts in every layer"));
+        }
+        if self
+            .present("mlp_only_layers")
+            .is_some_and(|layers| layers.as_array().is_none_or(|l| !l.is_empty()))
+        {
+            return Err(self.refuse("mlp_only_layers", "an empty list: experts in every layer"));
+        }
+        Ok(Some(Experts {
+            // Newer versions of transformers write one word for all models.
+            count: self.size(count, self.u64("num_local_experts")?)?,
+            used: self.size("num_experts_per_tok", None)?,
+            ffn: self.size(ffn, None)?,
+            // Mixtral takes the softmax of those chosen, which is the same.
+            normalise: count == "num_local_experts" || self.bool("norm_topk_prob")?.unwrap_or(false),
+        }))
     }
 
     fn activation(&self) -> Result<Activation, ImportError> {
@@ -180,7 +213,8 @@ impl<'a> Json<'a> {
     fn window(&self, layers: u64, rope: &Rope) -> Result<Option<Window>, ImportError> {
         let is_gemma = self.family.name == GEMMA3;
         let stated = self.u64("sliding_window")?.or(is_gemma.then_some(4096));
-        let is_used = self.family.name != "llama" || self.string("model_type")? == Some("mistral");
+        let is_used =
+            self.family.name != "llama" || matches!(self.string("model_type")?, Some("mistral" | "mixtral"));
         let is_used =
             is_used && self.bool("use_sliding_window")?.unwrap_or(!self.family.name.starts_with("qwen"));
         let Some(tokens) = stated.filter(|_| is_used) else { return Ok(None) };

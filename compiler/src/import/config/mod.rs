@@ -15,7 +15,7 @@ use std::path::Path;
 /// know of how its weights are stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The architecture as GGUF names it: `llama` for Mistral too.
+    /// The architecture as GGUF names it: `llama` for Mistral and Mixtral too.
     pub architecture: String,
     /// What the publisher calls the model, where the file says it.
     pub name: Option<String>,
@@ -24,7 +24,10 @@ pub struct Config {
     pub heads: u64,
     pub kv_heads: u64,
     pub head_dim: u64,
+    /// The width of the MLP; where there are experts, each has its own.
     pub ffn: u64,
+    /// Set where the MLP of every layer is a mixture of experts.
+    pub experts: Option<Experts>,
     pub vocab: u64,
     /// Tokens that the model was made for.
     pub context_length: u64,
@@ -59,6 +62,18 @@ pub struct Window {
     pub local: Vec<bool>,
     /// The rotary embedding of those layers.
     pub rope: Rope,
+}
+
+/// The experts of a layer, of which a token goes to some.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experts {
+    pub count: u64,
+    /// How many a token goes to.
+    pub used: u64,
+    /// The width of each one's MLP.
+    pub ffn: u64,
+    /// Whether the weights of those that a token goes to add up to 1; else those of all would.
+    pub normalise: bool,
 }
 
 /// What the gate of an MLP goes through.
@@ -99,9 +114,10 @@ struct Family {
 }
 
 const FAMILIES: &[Family] = &[
-    Family { name: "llama", model_types: &["llama", "mistral"], gguf_pairing: Pairing::Adjacent },
+    Family { name: "llama", model_types: &["llama", "mistral", "mixtral"], gguf_pairing: Pairing::Adjacent },
     Family { name: "qwen2", model_types: &["qwen2"], gguf_pairing: Pairing::Halves },
     Family { name: "qwen3", model_types: &["qwen3"], gguf_pairing: Pairing::Halves },
+    Family { name: "qwen3moe", model_types: &["qwen3_moe"], gguf_pairing: Pairing::Halves },
     Family { name: GEMMA3, model_types: &["gemma3", "gemma3_text"], gguf_pairing: Pairing::Halves },
 ];
 

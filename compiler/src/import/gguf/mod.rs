@@ -120,8 +120,8 @@ mod tests {
         assert_eq!(gguf.u32("nothing").unwrap(), None);
         let tensor = &gguf.tensors()["t"];
         assert_eq!((tensor.dtype, &tensor.shape[..], tensor.byte_len()), (DType::F32, &[2, 3][..], 24));
-        assert_eq!(gguf.tensors()["u"].span.range.len(), 4);
-        assert_eq!(gguf.tensors()["u"].span.range.start % 32, 0);
+        assert_eq!(gguf.tensors()["u"].byte_len(), 4);
+        assert_eq!(gguf.tensors()["u"].offset() % 32, 0);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Row {
                 dtype,
                 shape: self.shape,
                 // Both lie inside a file that is mapped, so they fit.
-                span: Span { file: 0, range: start as usize..end as usize },
+                spans: vec![Span { file: 0, range: start as usize..end as usize }],
             }),
             _ => {
                 let found = format!("shape {:?} in {dtype} at offset {}", self.shape, self.offset);

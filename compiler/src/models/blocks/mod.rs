@@ -2,5 +2,6 @@
 pub(super) mod attention;
 pub(super) mod head;
 pub(super) mod mlp;
+pub(super) mod moe;
 pub(super) mod norm;
 pub(super) mod rope;

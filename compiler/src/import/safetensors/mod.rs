@@ -1,10 +1,13 @@
 //! Folders as Hugging Face publishes them: config, weights in one file or in shards, tokeniser, template.
+mod names;
+
 use super::config::Json;
 use super::{Config, Span, TensorInfo};
 use crate::ImportError;
 use crate::tokenizer::{Roles, Tokenizer};
 use ir::DType;
 use memmap2::Mmap;
+use names::{Name, canonical};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,9 +53,15 @@ impl Folder {
     pub(super) fn read(&self) -> Result<(Config, BTreeMap<String, TensorInfo>), ImportError> {
         let path = self.path.join("config.json");
         let json = Json::new(&path, &self.config)?;
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut experts) = (BTreeMap::new(), Experts::new());
         for (file, (path, map)) in self.weights.iter().enumerate() {
-            shard(path, map, file, json.architecture(), &mut tensors)?;
+            shard(path, map, file, json.architecture(), &mut tensors, &mut experts)?;
+        }
+        for (name, own) in experts {
+            let stacked = stack(&self.path, &name, own)?;
+            if tensors.insert(name.clone(), stacked).is_some() {
+                return Err(ImportError::DuplicateTensor { path: self.path.clone(), tensor: name });
+            }
         }
         if json.is_tied()? {
             // Some exports store the embedding twice.
@@ -160,6 +169,7 @@ fn shard(
     file: usize,
     architecture: &str,
     tensors: &mut BTreeMap<String, TensorInfo>,
+    experts: &mut Experts,
 ) -> Result<(), ImportError> {
     let refuse = |reason: String| ImportError::Safetensors { path: path.into(), reason };
     let header_bytes = map.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
@@ -176,8 +186,9 @@ fn shard(
             found,
             expected: expected.into(),
         };
-        let name = match canonical(&published, architecture) {
-            Name::Known(name) => name,
+        let (name, expert) = match canonical(&published, architecture) {
+            Name::Known(name) => (name, None),
+            Name::Expert(name, number) => (name, Some(number)),
             Name::Beside => continue,
             Name::Unknown => {
                 let expected = format!("a name that architecture {architecture} has");
@@ -191,13 +202,48 @@ fn shard(
         let info = TensorInfo {
             dtype,
             shape: info.shape.iter().map(|dim| *dim as u64).collect(),
-            span: Span { file, range: data + start..data + end },
+            spans: vec![Span { file, range: data + start..data + end }],
         };
-        if tensors.insert(name, info).is_some() {
+        let before = match expert {
+            None => tensors.insert(name, info),
+            Some(number) => experts.entry(name).or_default().insert(number, info),
+        };
+        if before.is_some() {
             return Err(ImportError::DuplicateTensor { path: path.into(), tensor: published });
         }
     }
     Ok(())
+}
+
+/// What experts have apart and one tensor is to hold, by its name and their numbers.
+type Experts = BTreeMap<String, BTreeMap<u32, TensorInfo>>;
+
+/// One tensor of those of all experts, with an axis for them in front.
+fn stack(path: &Path, name: &str, experts: BTreeMap<u32, TensorInfo>) -> Result<TensorInfo, ImportError> {
+    let refuse = |found: String, expected: String| {
+        Err(ImportError::Tensor { path: path.into(), tensor: name.into(), found, expected })
+    };
+    let said = |info: &TensorInfo| format!("shape {:?} in {}", info.shape, info.dtype);
+    let mut stacked: Option<TensorInfo> = None;
+    for (expected, (number, info)) in (0..).zip(&experts) {
+        if *number != expected {
+            return refuse(
+                format!("no expert {expected}, and an expert {number}"),
+                "all up to the last".into(),
+            );
+        }
+        let all = stacked.get_or_insert_with(|| TensorInfo { spans: vec![], ..info.clone() });
+        if (all.dtype, &all.shape) != (info.dtype, &info.shape) {
+            return refuse(
+                format!("{} for expert {number}", said(info)),
+                format!("{}, as for expert 0", said(all)),
+            );
+        }
+        all.spans.extend(info.spans.iter().cloned());
+    }
+    let mut stacked = stacked.expect("a name comes with an expert");
+    stacked.shape.insert(0, experts.len() as u64);
+    Ok(stacked)
 }
 
 fn dtype(dtype: Dtype) -> Option<DType> {
@@ -212,65 +258,6 @@ fn dtype(dtype: Dtype) -> Option<DType> {
         Dtype::BOOL => Some(DType::Bool),
         _ => None,
     }
-}
-
-/// What a published name means.
-#[derive(Debug, PartialEq)]
-enum Name {
-    /// A tensor that we use, under GGUF's name.
-    Known(String),
-    /// A tensor of a part that we do not run, or one that can be computed.
-    Beside,
-    Unknown,
-}
-
-/// GGUF's name for what Hugging Face publishes.
-fn canonical(published: &str, architecture: &str) -> Name {
-    if ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."]
-        .iter()
-        .any(|part| published.starts_with(part))
-        || published.ends_with(".rotary_emb.inv_freq")
-    {
-        return Name::Beside;
-    }
-    // A model that sees has its text part inside, in either order of words.
-    let name = published.strip_prefix("language_model.").unwrap_or(published);
-    let name = name.strip_prefix("model.").unwrap_or(name);
-    let name = name.strip_prefix("language_model.").unwrap_or(name);
-    let known = match name {
-        "embed_tokens.weight" => Some("token_embd.weight".to_owned()),
-        "norm.weight" => Some("output_norm.weight".to_owned()),
-        "lm_head.weight" => Some("output.weight".to_owned()),
-        _ => in_layer(name, architecture),
-    };
-    known.map_or(Name::Unknown, Name::Known)
-}
-
-fn in_layer(name: &str, architecture: &str) -> Option<String> {
-    let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
-    let (module, kind) = rest.rsplit_once('.')?;
-    let is_number = !layer.is_empty() && layer.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number || !matches!(kind, "weight" | "bias") {
-        return None;
-    }
-    let module = match module {
-        "input_layernorm" => "attn_norm",
-        // Gemma has a norm behind the attention and another in front of the MLP; others only the latter.
-        "post_attention_layernorm" if architecture == "gemma3" => "post_attention_norm",
-        "post_attention_layernorm" | "pre_feedforward_layernorm" => "ffn_norm",
-        "post_feedforward_layernorm" => "post_ffw_norm",
-        "self_attn.q_proj" => "attn_q",
-        "self_attn.k_proj" => "attn_k",
-        "self_attn.v_proj" => "attn_v",
-        "self_attn.o_proj" => "attn_output",
-        "self_attn.q_norm" => "attn_q_norm",
-        "self_attn.k_norm" => "attn_k_norm",
-        "mlp.gate_proj" => "ffn_gate",
-        "mlp.up_proj" => "ffn_up",
-        "mlp.down_proj" => "ffn_down",
-        _ => return None,
-    };
-    Some(format!("blk.{layer}.{module}.{kind}"))
 }
 
 /// A token's name as `tokenizer_config.json` has it: plain, or inside what is said of the token.
@@ -385,7 +372,7 @@ mod tests {
         is(refusal(&[("config.json", b"{")]), "config.json: EOF");
         is(
             config("\"llama\"", "\"runes\""),
-            "architecture \"runes\" is unknown; known are llama, mistral, qwen2",
+            "architecture \"runes\" is unknown; known are llama, mistral, mixtral, qwen2",
         );
         is(config("\"llama\"", "7"), "key `model_type` is 7, expected a string");
         is(
@@ -411,6 +398,16 @@ mod tests {
                 "\"mistral\", \"sliding_window\": 8, \"layer_types\": [\"full_attention\", \"sliding_attention\"]",
             ),
             "key `layer_types` is a list of 2, expected one for each of 1 layers",
+        );
+        let qwen = |field: &str| {
+            let experts = "\"num_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 8";
+            config("\"llama\"", &format!("\"qwen3_moe\", {experts}, {field}"))
+        };
+        is(qwen("\"mlp_only_layers\": [0]"), "key `mlp_only_layers` is [0], expected an empty list");
+        is(qwen("\"decoder_sparse_step\": 2"), "key `decoder_sparse_step` is 2, expected 1");
+        is(
+            config("\"llama\"", "\"mixtral\", \"num_experts_per_tok\": 2, \"num_local_experts\": 0"),
+            "key `num_local_experts` is 0, expected 1 to 4096",
         );
         is(with("\"partial_rotary_factor\": 0.4"), "key `partial_rotary_factor` is 0.4, expected an even");
         is(config("hidden_size\": 4", "hidden_size\": 6"), "key `head_dim` is 3, expected an even number");
@@ -456,6 +453,37 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_experts_become_one_tensor() {
+        let config =
+            CONFIG.replace("\"llama\"", "\"mixtral\", \"num_experts_per_tok\": 1, \"num_local_experts\": 2");
+        let name = |expert| format!("model.layers.0.block_sparse_moe.experts.{expert}.w1.weight");
+        let open = |first: (u32, &[usize]), second: (u32, &[usize])| {
+            let names = [name(first.0), name(second.0)];
+            let tensors =
+                [("model.embed_tokens.weight", &[3, 4][..]), (&names[0], first.1), (&names[1], second.1)];
+            let folder =
+                folder(&[("config.json", config.as_bytes()), ("model.safetensors", &weights(&tensors))]);
+            Checkpoint::open(folder.path())
+        };
+        let gate = "blk.0.ffn_gate_exps.weight";
+        let stacked = open((1, &[8, 4]), (0, &[8, 4])).unwrap();
+        assert_eq!(stacked.weight(gate, &[2, 8, 4]).unwrap().byte_len(), 256);
+        let pieces = stacked.pieces(gate).unwrap();
+        assert_eq!(pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>(), [128, 128]);
+        assert!(pieces[1].as_ptr() < pieces[0].as_ptr() && stacked.bytes(gate).unwrap().len() == 256);
+        let refusal = |first, second| open(first, second).unwrap_err().to_string();
+        is(
+            refusal((0, &[8, 4]), (2, &[8, 4])),
+            "has no expert 1, and an expert 2, expected all up to the last",
+        );
+        is(
+            refusal((0, &[8, 4]), (1, &[4, 8])),
+            "has shape [4, 8] in f32 for expert 1, expected shape [8, 4] in f32, as for expert 0",
+        );
+        is(refusal((0, &[8, 4]), (4294967295, &[8, 4])), "has no expert 1");
+    }
+
+    #[test]
     fn shards_come_from_the_folder_and_hold_each_tensor_once() {
         let open = |index: &str, shards: &[(&str, &[u8])]| {
             let files =
@@ -471,29 +499,5 @@ mod tests {
             open(both, &[("1", &embedding()), ("2", &embedding())]),
             "`model.embed_tokens.weight` stands twice",
         );
-    }
-
-    #[test]
-    fn published_names_become_those_of_gguf() {
-        let known = |name: &str, architecture| match canonical(name, architecture) {
-            Name::Known(name) => name,
-            other => panic!("{name}: {other:?}"),
-        };
-        assert_eq!(known("model.layers.12.self_attn.q_proj.bias", "qwen2"), "blk.12.attn_q.bias");
-        assert_eq!(known("model.layers.0.post_attention_layernorm.weight", "llama"), "blk.0.ffn_norm.weight");
-        assert_eq!(
-            known("model.layers.0.post_attention_layernorm.weight", "gemma3"),
-            "blk.0.post_attention_norm.weight"
-        );
-        assert_eq!(known("language_model.model.norm.weight", "gemma3"), "output_norm.weight");
-        assert_eq!(
-            known("model.language_model.layers.1.mlp.up_proj.weight", "gemma3"),
-            "blk.1.ffn_up.weight"
-        );
-        assert_eq!(canonical("vision_tower.x.weight", "gemma3"), Name::Beside);
-        assert_eq!(canonical("model.layers.0.self_attn.rotary_emb.inv_freq", "llama"), Name::Beside);
-        for name in ["model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "head.weight"] {
-            assert_eq!(canonical(name, "llama"), Name::Unknown, "{name}");
-        }
     }
 }

@@ -142,6 +142,14 @@ fn the_host_feeds_and_takes_what_it_knows() {
             "",
             "its capacity is 4000000000, expected 1 to 64",
         ],
+        [
+            "\"tokens\"",
+            "deadline_ms:30000",
+            "deadline_ms:0",
+            "",
+            "its deadline is 0 ms, expected 1 to 3600000",
+        ],
+        ["\"logits\"", "deadline_ms:30000", "deadline_ms:3600001", "", "its deadline is 3600001 ms"],
     ]);
 }
 

@@ -131,7 +131,7 @@ fn plan_items(plan: &Plan) -> Items {
     plan.memory.iter().for_each(|m| put(format!("memory of {} at {}", m.device, m.phase), json(m)));
     for e in &plan.edges {
         let value = format!("{} to {}, {}, {} messages of {} bytes", e.from, e.to, e.ty, e.capacity, e.bytes);
-        put(format!("edge {}", e.name), value);
+        put(format!("edge {}", e.name), format!("{value}, deadline {} ms", e.deadline_ms));
     }
     for w in &plan.weights {
         put(format!("weight {}", w.name), format!("{}, {}, {}, {} bytes", w.device, w.ty, w.layout, w.bytes));

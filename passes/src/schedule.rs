@@ -5,8 +5,8 @@
 use crate::{Cx, PassError};
 use ir::ops::Input;
 use ir::plan::{
-    Arg, Buffer, BufferId, Edge, EdgeId, End, Kernel, KernelId, Model, OpText, Options, Plan, State, StateId,
-    Step, Symbol, Thread, VERSION, Weight, WeightId, aligned,
+    Arg, Buffer, BufferId, DEADLINE_MS, Edge, EdgeId, End, Kernel, KernelId, Model, OpText, Options, Plan,
+    State, StateId, Step, Symbol, Thread, VERSION, Weight, WeightId, aligned,
 };
 use ir::{Graph, NodeId, Op, Symbols, TensorType};
 use std::collections::HashMap;
@@ -181,6 +181,7 @@ impl Scheduler<'_> {
             ty: ty.clone(),
             bytes,
             capacity: 1,
+            deadline_ms: DEADLINE_MS,
         });
         id
     }

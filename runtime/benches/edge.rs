@@ -1,6 +1,6 @@
 //! Messages across an edge: one at a time there and back, and many in a row.
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ir::plan::{DeviceId, Edge, EdgeId, End};
+use ir::plan::{DEADLINE_MS, DeviceId, Edge, EdgeId, End};
 use ir::{DType, TensorType};
 use runtime::{Reader, Writer, edge};
 
@@ -8,7 +8,8 @@ fn bytes_edge(bytes: i64) -> (Writer, Reader) {
     let ty = TensorType::known(DType::U8, &[bytes]);
     let (from, to) = (End::Host, End::Device(DeviceId(0)));
     let bytes = bytes as u64;
-    edge(&Edge { id: EdgeId(0), name: "row".into(), from, to, ty, bytes, capacity: 4 }, None)
+    let (name, deadline_ms) = ("row".into(), DEADLINE_MS);
+    edge(&Edge { id: EdgeId(0), name, from, to, ty, bytes, capacity: 4, deadline_ms })
 }
 
 fn edges(c: &mut Criterion) {

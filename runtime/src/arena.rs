@@ -58,6 +58,11 @@ impl Arena {
         self.bytes
     }
 
+    /// Where it begins.
+    pub fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
     /// Where `bytes` at `offset` begin. What may be written there at what time is the plan's business.
     pub fn at(&self, offset: usize, bytes: usize) -> Result<*mut u8, ArenaError> {
         match offset.checked_add(bytes) {

@@ -10,6 +10,7 @@
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
 //! | `clock` | what each step took, where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
+//! | [`Watch`], `vigil` | how far each device is and how the run ended; finding the device that is stuck |
 //! | [`memory`] | what memory this process really has |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
@@ -29,12 +30,17 @@ mod session;
 mod sync;
 pub mod team;
 #[cfg(not(loom))]
+mod vigil;
+// Sessions and workers, which use the rest of it, are in no model.
+#[cfg_attr(loom, allow(dead_code))]
+mod watch;
+#[cfg(not(loom))]
 mod worker;
 
 pub use arena::{Arena, ArenaError};
 pub use device::{Executable, Extent};
-pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Writer, edge};
-pub use error::RunError;
+pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Role, Writer, edge};
+pub use error::{Cause, Place, RunError, Verdict, Wait};
 pub use generate::sampler::{SampleError, Sampler, SamplerOptions};
 #[cfg(not(loom))]
 pub use generate::sequence::Sequence;
@@ -43,5 +49,6 @@ pub use pages::{NO_PAGE, Pages, PagesError};
 #[cfg(not(loom))]
 pub use session::{Batch, Session};
 pub use team::{Team, TeamError};
+pub use watch::{Progress, Watch};
 #[cfg(not(loom))]
 pub use worker::Weights;

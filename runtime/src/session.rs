@@ -2,7 +2,9 @@
 use crate::clock::Clock;
 use crate::error::RunError;
 use crate::pages::Pages;
-use crate::sync::Shared;
+use crate::sync::{Arc, Shared};
+use crate::vigil::Vigil;
+use crate::watch::Watch;
 use crate::worker::{Weights, Worker};
 use crate::{Executable, Reader, Writer, edge};
 use ir::plan::{End, Plan};
@@ -32,6 +34,8 @@ pub struct Session {
     logits: Vec<f32>,
     vocabulary: usize,
     threads: Vec<JoinHandle<()>>,
+    watch: Arc<Watch>,
+    vigil: Vigil,
     /// One for each thread of the plan, if its steps are timed.
     clocks: Vec<Shared<Clock>>,
 }
@@ -75,31 +79,29 @@ impl Session {
             return mismatch("bytes of packed weights", mapped.len(), plan.model.packed_bytes);
         }
         let mut ends = Ends::default();
+        let mut monitors = vec![];
         for e in &plan.edges {
-            let (writer, reader) = edge(e, None);
+            let (writer, reader) = edge(e);
+            monitors.push(writer.monitor());
             ends.writers.entry(e.from).or_default().insert(e.id.0, writer);
             ends.readers.entry(e.to).or_default().insert(e.id.0, reader);
         }
-        let (mut threads, mut clocks) = (vec![], vec![]);
-        for thread in &plan.threads {
+        let (mut workers, mut clocks) = (vec![], vec![]);
+        let watch = Arc::new(Watch::new(Shared::new(plan.clone()), monitors));
+        for (seat, thread) in plan.threads.iter().enumerate() {
             let end = End::Device(thread.device);
             let (readers, writers) = (ends.readers.remove(&end), ends.writers.remove(&end));
             let clock = is_timed.then(|| Shared::new(Clock::new(thread.steps.len())));
             clocks.extend(clock.clone());
-            let worker = Worker::new(
+            workers.push(Worker::new(
                 plan,
-                thread,
+                (watch.clone(), seat),
                 code,
                 &weights,
                 readers.unwrap_or_default(),
                 writers.unwrap_or_default(),
                 clock,
-            )?;
-            let device = &plan.devices[thread.device.0 as usize].name;
-            let spawned = std::thread::Builder::new().name(device.clone()).spawn(move || worker.run());
-            threads.push(
-                spawned.map_err(|e| RunError::Threads { device: device.clone(), reason: e.to_string() })?,
-            );
+            )?);
         }
         let mut feeds: Vec<_> = ends.writers.remove(&End::Host).unwrap_or_default().into_iter().collect();
         feeds.sort_by_key(|f| f.0);
@@ -113,6 +115,7 @@ impl Session {
         let (o, row) = (&plan.options, plan.pages_per_sequence());
         let pages = Pages::new(row * o.max_batch, o.page as usize, o.max_batch as usize, row as usize);
         let room = (plan.edges[id as usize].bytes / 4) as usize;
+        let threads = spawn(plan, workers, &watch)?;
         Ok(Session {
             plan: plan.clone(),
             pages,
@@ -121,6 +124,8 @@ impl Session {
             logits: Vec::with_capacity(room),
             vocabulary,
             threads,
+            watch,
+            vigil: Vigil::new(plan),
             clocks,
         })
     }
@@ -157,12 +162,21 @@ impl Session {
         self.clocks.iter().map(|clock| clock.take()).collect()
     }
 
+    /// The run seen from outside, for as long as anybody likes to look: counters of its edges, steps of its devices.
+    pub fn watch(&self) -> Arc<Watch> {
+        self.watch.clone()
+    }
+
     /// Runs one step: f32 logits, a row of [`Session::vocabulary`] for each of the batch's rows.
     ///
     /// Pages are reserved for the batch's positions. A batch that the plan has no room for is refused and
-    /// changes nothing.
+    /// changes nothing. A device that fails or is stuck ends the run: this step and every later one gives the
+    /// same [`RunError::Ended`].
     pub fn step(&mut self, batch: &Batch<'_>) -> Result<&[f32], RunError> {
         self.check(batch)?;
+        if let Some(ended) = self.watch.ended() {
+            return Err(ended);
+        }
         for (&slot, &position) in batch.slots.iter().zip(batch.positions) {
             self.pages.reserve(slot as usize, position as usize + 1)?;
         }
@@ -175,18 +189,16 @@ impl Session {
                 "pages" => self.pages.table(),
                 other => return Err(RunError::Unsound(format!("nobody feeds {other}"))),
             };
-            let sent = writer.send(|slot| {
+            self.vigil.send(&self.watch, writer, |slot| {
                 let bytes = values.iter().flat_map(|v| v.to_le_bytes());
                 slot.iter_mut().zip(bytes).map(|(to, from)| *to = from).count()
-            });
-            sent.map_err(|cause| RunError::Edge { at: "the host".into(), cause })?;
+            })?;
         }
         let (logits, expected) = (&mut self.logits, batch.rows.len() * self.vocabulary);
-        let received = self.result.recv(|message| {
+        self.vigil.recv(&self.watch, &mut self.result, |message| {
             logits.clear();
             logits.extend(message.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
-        });
-        received.map_err(|cause| RunError::Edge { at: "the host".into(), cause })?;
+        })?;
         match self.logits.len() {
             found if found == expected => Ok(&self.logits),
             found => {
@@ -227,13 +239,28 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Lets the device threads go, and waits until they have.
+    /// Lets the device threads go, and waits until they have: they end before their next step. A thread that takes
+    /// no step for the longest deadline of the plan, or was found stuck before, is left behind with its memory.
     fn drop(&mut self) {
-        self.feeds.clear();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        self.watch.close();
+        self.vigil.see_off(&self.watch);
+        for (seat, thread) in self.threads.drain(..).enumerate() {
+            if self.watch.has_left(seat) {
+                let _ = thread.join();
+            }
         }
     }
+}
+
+/// Starts the device threads: all, or none that stays.
+fn spawn(plan: &Plan, workers: Vec<Worker>, watch: &Watch) -> Result<Vec<JoinHandle<()>>, RunError> {
+    let start = |(worker, thread): (Worker, &ir::plan::Thread)| {
+        let device = &plan.devices[thread.device.0 as usize].name;
+        let spawned = std::thread::Builder::new().name(device.clone()).spawn(move || worker.run());
+        spawned.map_err(|e| RunError::Threads { device: device.clone(), reason: e.to_string() })
+    };
+    let threads: Result<_, _> = workers.into_iter().zip(&plan.threads).map(start).collect();
+    threads.inspect_err(|_| watch.close())
 }
 
 #[derive(Default)]

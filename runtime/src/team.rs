@@ -7,6 +7,7 @@
 //! - An idle team sleeps.
 use crate::bell::Bell;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, UnsafeCell, lock, thread};
+use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -197,11 +198,15 @@ fn play(body: &Body<'_>, range: Range<usize>, worker: usize) -> Result<(), TeamE
     if range.is_empty() {
         return Ok(());
     }
-    catch_unwind(AssertUnwindSafe(|| body(range, worker))).map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        TeamError::Panicked { worker, message: text.unwrap_or("no message").to_string() }
-    })
+    catch_unwind(AssertUnwindSafe(|| body(range, worker)))
+        .map_err(|payload| TeamError::Panicked { worker, message: told(&*payload) })
+}
+
+/// What a panic said.
+pub(crate) fn told(payload: &dyn Any) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_string()
 }
 
 /// Worker `worker`'s part of `0..units`: contiguous, and no part longer than another by more than one.

@@ -1,11 +1,14 @@
 //! One device thread: it takes the plan's steps in order, and decides nothing.
 use crate::clock::Clock;
-use crate::error::RunError;
-use crate::sync::Shared;
-use crate::{Arena, ArenaError, EdgeFault, Executable, Extent, Reader, Team, Writer};
+use crate::error::{Cause, RunError};
+use crate::sync::{Arc, Shared};
+use crate::team::told;
+use crate::watch::Watch;
+use crate::{Arena, ArenaError, Executable, Extent, Reader, Team, Writer};
 use ir::TensorType;
-use ir::plan::{Arg, BufferId, Plan, Step, Thread};
+use ir::plan::{Arg, BufferId, Plan, Step};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// Bytes that stay where they are: packed weights, mapped or in memory.
@@ -54,12 +57,15 @@ impl Measure {
 /// A step with everything found that it names.
 enum Ready {
     Recv { edge: usize, to: *mut u8, measure: Measure },
-    Run { code: Shared<dyn Executable>, args: Vec<*mut u8>, node: String },
+    Run { code: Shared<dyn Executable>, args: Vec<*mut u8> },
     Send { edge: usize, from: *mut u8, measure: Measure },
 }
 
 /// A device thread's whole world: its memory, its ends of edges, its steps.
 pub(crate) struct Worker {
+    watch: Arc<Watch>,
+    /// Which of the plan's threads this is.
+    seat: usize,
     device: String,
     threads: usize,
     steps: Vec<Ready>,
@@ -83,13 +89,14 @@ impl Worker {
     /// Allocates the device's memory, all of it resident from here on, and resolves its steps.
     pub(crate) fn new(
         plan: &Plan,
-        thread: &Thread,
+        (watch, seat): (Arc<Watch>, usize),
         code: &[Shared<dyn Executable>],
         weights: &Weights,
         mut readers: HashMap<u32, Reader>,
         mut writers: HashMap<u32, Writer>,
         clock: Option<Shared<Clock>>,
     ) -> Result<Worker, RunError> {
+        let thread = &plan.threads[seat];
         let device = &plan.devices[thread.device.0 as usize];
         let memory = |cause: ArenaError| RunError::Memory { device: device.name.clone(), cause };
         let allocate = |bytes: u64| -> Result<Arena, ArenaError> {
@@ -98,6 +105,8 @@ impl Worker {
             Ok(arena)
         };
         let mut worker = Worker {
+            watch,
+            seat,
             device: device.name.clone(),
             threads: device.threads as usize,
             steps: Vec::with_capacity(thread.steps.len()),
@@ -128,14 +137,14 @@ impl Worker {
                         (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
                     Ready::Send { edge: worker.writers.len() - 1, from, measure }
                 }
-                Step::Run { kernel, args, node } => {
+                Step::Run { kernel, args, .. } => {
                     let code = code[kernel.0 as usize].clone();
                     let mut args: Vec<_> =
                         args.iter().map(|a| worker.argument(plan, *a)).collect::<Result<_, _>>()?;
                     if code.shared_bytes() > 0 {
                         args.push(worker.shared.at(0, code.shared_bytes()).map_err(memory)?);
                     }
-                    Ready::Run { code, args, node: node.clone() }
+                    Ready::Run { code, args }
                 }
             };
             worker.steps.push(ready);
@@ -170,56 +179,56 @@ impl Worker {
         }
     }
 
-    /// Takes steps, round after round, until the host goes.
-    pub(crate) fn run(mut self) {
-        let ended = match Team::new(self.threads) {
-            Ok(mut team) => self.rounds(&mut team),
-            Err(e) => RunError::Threads { device: self.device.clone(), reason: e.to_string() },
-        };
-        if let RunError::Edge { cause, .. } = &ended
-            && matches!(cause.fault, EdgeFault::Gone(_))
-        {
-            return;
-        }
-        let cause: Shared<dyn std::error::Error + Send + Sync> = Shared::new(ended);
-        self.readers.drain(..).for_each(|r| r.fail(cause.clone()));
-        self.writers.drain(..).for_each(|w| w.fail(cause.clone()));
-    }
-
-    /// Takes rounds until one fails: when the host goes, its edges say so.
-    fn rounds(&mut self, team: &mut Team) -> RunError {
-        loop {
-            if let Err(error) = self.round(team) {
-                return error;
-            }
+    /// Takes steps, round after round, until the run ends. Whatever ends it here, a panic too, ends it for all.
+    pub(crate) fn run(self) {
+        let (watch, seat, device) = (self.watch.clone(), self.seat, self.device.clone());
+        // Declared first, so dropped last: who leaves has given its memory back.
+        let _leaving = Leaving(&watch, seat);
+        let mut worker = self;
+        let rounds = AssertUnwindSafe(|| match Team::new(worker.threads) {
+            Ok(mut team) => worker.rounds(&mut team),
+            Err(cause) => Err(Cause::Team { device, cause }),
+        });
+        let ended = catch_unwind(rounds).unwrap_or_else(|payload| {
+            Err(Cause::Panicked { at: watch.place(seat), message: told(&*payload) })
+        });
+        if let Err(cause) = ended {
+            watch.end(cause);
         }
     }
 
-    fn round(&mut self, team: &mut Team) -> Result<(), RunError> {
-        let Worker { device, steps, readers, writers, syms, scratch, scratch_bytes, clock, .. } = self;
-        let base = scratch.at(0, 0).map_err(|cause| RunError::Memory { device: device.clone(), cause })?;
-        let base = Shares(base);
+    fn rounds(&mut self, team: &mut Team) -> Result<(), Cause> {
+        let mut round = 0;
+        while self.round(team, round)? {
+            round = round.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Takes a round's steps, and says whether another may follow.
+    fn round(&mut self, team: &mut Team, round: u32) -> Result<bool, Cause> {
+        let Worker { watch, seat, steps, readers, writers, syms, scratch, scratch_bytes, clock, .. } = self;
+        let base = Shares(scratch.start());
+        let place = || watch.place(*seat);
         for (at, step) in steps.iter().enumerate() {
-            let place = || format!("{device}, step {at}");
+            if !watch.takes_step(*seat, round, at) {
+                return Ok(false);
+            }
             match step {
                 Ready::Recv { edge, to, measure } => {
-                    let bytes = readers[*edge].recv(|message| {
+                    let found = readers[*edge].recv(|message| {
                         // SAFETY: a message is at most as long as the edge's slots, and those are as long as the buffer.
                         unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), *to, message.len()) };
                         message.len()
                     });
-                    let bytes = bytes.map_err(|cause| RunError::Edge { at: place(), cause })?;
-                    measure.learn(bytes, syms);
-                    if bytes != measure.bytes(syms) {
-                        let expected = measure.bytes(syms).to_string();
-                        return Err(RunError::Batch {
-                            what: "bytes of a message",
-                            found: bytes as i64,
-                            expected,
-                        });
+                    let found = found.map_err(|cause| Cause::Edge { at: place(), cause })?;
+                    measure.learn(found, syms);
+                    let expected = measure.bytes(syms);
+                    if found != expected {
+                        return Err(Cause::Message { at: place(), found, expected });
                     }
                 }
-                Ready::Run { code, args, node } => {
+                Ready::Run { code, args } => {
                     let (args, syms) = (Args(args), &syms[..]);
                     let body = |units, worker| {
                         let (args, base) = (&args, &base);
@@ -232,12 +241,7 @@ impl Worker {
                     if let (Some(clock), Some(start)) = (&*clock, start) {
                         clock.add(at, start.elapsed());
                     }
-                    done.map_err(|cause| RunError::Kernel {
-                        device: device.clone(),
-                        step: at,
-                        node: node.clone(),
-                        cause,
-                    })?;
+                    done.map_err(|cause| Cause::Kernel { at: place(), cause })?;
                 }
                 Ready::Send { edge, from, measure } => {
                     let bytes = measure.bytes(syms);
@@ -247,11 +251,20 @@ impl Worker {
                         slot[..bytes].copy_from_slice(unsafe { std::slice::from_raw_parts(*from, bytes) });
                         bytes
                     });
-                    sent.map_err(|cause| RunError::Edge { at: place(), cause })?;
+                    sent.map_err(|cause| Cause::Edge { at: place(), cause })?;
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// Says that a thread left, however it did.
+struct Leaving<'a>(&'a Watch, usize);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
     }
 }
 

@@ -2,7 +2,7 @@
 use crate::{devices, progress};
 use anyhow::Context;
 use indicatif::ProgressBar;
-use ir::plan::{DeviceId, Edge, EdgeId, End};
+use ir::plan::{DEADLINE_MS, DeviceId, Edge, EdgeId, End};
 use ir::topology::{Device, Kind, Link, Read, Team, Topology, VERSION};
 use ir::work::Operations;
 use ir::{DType, TensorType};
@@ -172,5 +172,6 @@ fn measure_link(device: &str) -> anyhow::Result<Link> {
 fn bytes_edge(bytes: u64) -> (Writer, Reader) {
     let ty = TensorType::known(DType::U8, &[bytes as i64]);
     let (from, to) = (End::Host, End::Device(DeviceId(0)));
-    edge(&Edge { id: EdgeId(0), name: "message".into(), from, to, ty, bytes, capacity: 1 }, None)
+    let (name, deadline_ms) = ("message".into(), DEADLINE_MS);
+    edge(&Edge { id: EdgeId(0), name, from, to, ty, bytes, capacity: 1, deadline_ms })
 }

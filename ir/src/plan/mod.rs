@@ -20,6 +20,10 @@ pub const VERSION: u32 = 2;
 /// Buffers, weights and states begin at multiples of this many bytes.
 pub const ALIGNMENT: u64 = 64;
 
+/// The deadline of an edge where nobody asked for another: longer than any one kernel takes, and not so long
+/// that a person gives up first.
+pub const DEADLINE_MS: u32 = 30_000;
+
 /// Everything the runtime needs to know, but for weights and code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -216,6 +220,9 @@ pub struct Edge {
     pub bytes: u64,
     /// Messages that it holds at most.
     pub capacity: u32,
+    /// How long an end waits at most for the other one's device while that takes no step, in milliseconds. A wait
+    /// for the host, or for a device that waits itself, may be as long as it likes.
+    pub deadline_ms: u32,
 }
 
 /// One end of an edge.

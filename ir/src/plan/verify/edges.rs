@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// Messages that an edge holds at most: more never help, and every one has its memory.
 const CAPACITY_MAX: u32 = 64;
+/// The longest deadline: an hour. Nobody waits longer to learn that a device is stuck.
+const DEADLINE_MAX_MS: u32 = 3_600_000;
 
 impl Plan {
     pub(super) fn verify_edges(&self, faults: &mut Faults) {
@@ -24,6 +26,11 @@ impl Plan {
         for (index, edge) in self.edges.iter().enumerate() {
             if edge.capacity == 0 || edge.capacity > CAPACITY_MAX {
                 let message = format!("its capacity is {}, expected 1 to {CAPACITY_MAX}", edge.capacity);
+                faults.add(Section::Edges, index, message);
+            }
+            if edge.deadline_ms == 0 || edge.deadline_ms > DEADLINE_MAX_MS {
+                let message =
+                    format!("its deadline is {} ms, expected 1 to {DEADLINE_MAX_MS}", edge.deadline_ms);
                 faults.add(Section::Edges, index, message);
             }
             if edge.from == edge.to {

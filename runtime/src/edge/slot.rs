@@ -1,0 +1,34 @@
+//! The memory of one message.
+
+/// The bytes of one message. Written when made, so that their memory is resident before the first message.
+pub(super) struct Slot {
+    lines: Box<[Line]>,
+    room: usize,
+    len: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read through a cast")] [u8; 64]);
+
+impl Slot {
+    pub(super) fn new(room: usize) -> Self {
+        Slot { lines: vec![Line([0; 64]); room.div_ceil(64)].into(), room, len: 0 }
+    }
+
+    /// Gives the length that `fill` says, and keeps it only if the message fits.
+    pub(super) fn fill(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> usize {
+        // SAFETY: the lines are at least `room` initialised bytes, borrowed mutably through `self`.
+        let found =
+            fill(unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.room) });
+        if found <= self.room {
+            self.len = found;
+        }
+        found
+    }
+
+    pub(super) fn message(&self) -> &[u8] {
+        // SAFETY: the lines are at least `room` initialised bytes, and `len` is at most `room`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}

@@ -25,3 +25,4 @@ pub mod rm;
 pub mod run;
 pub mod tokenize;
 pub mod verify;
+mod watch;

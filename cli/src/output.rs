@@ -58,8 +58,13 @@ pub fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
     write(&(serde_json::to_string(value)? + "\n"))
 }
 
-/// Writes rows in columns as wide as their widest cell; columns whose heading begins with a space align right.
+/// Writes rows as [`table`] lays them out.
 pub fn write_table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    write(&table(headings, rows))
+}
+
+/// Rows in columns as wide as their widest cell; columns whose heading begins with a space align right.
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let shown = |cell: &String| plain(cell).replace('\n', "\\n");
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let width = |c: usize| {
@@ -81,7 +86,7 @@ pub fn write_table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()
         text += line.trim_end();
         text.push('\n');
     }
-    write(&text)
+    text
 }
 
 /// Bytes as people read them: `98.36 MB`.

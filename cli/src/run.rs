@@ -3,6 +3,7 @@ use crate::answer::{Answer, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
 use crate::prompt::{self, Prompter};
+use crate::watch::Live;
 use crate::{fit, output};
 use anyhow::Context;
 use clap::Args;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Print one line of JSON: ids, text, plan hash, timing, memory
     #[arg(long)]
     json: bool,
+    /// Show on standard error what passes between the host and the devices; the answer then comes whole
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     generation: Generation,
     #[command(flatten)]
@@ -92,13 +96,19 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     }
     let mut sequence = Sequence::new(&loaded.session, 0);
-    let mut show = |text: &str| if options.json { Ok(()) } else { output::write(text) };
+    let live = options.watch.then(|| Live::start(loaded.session.watch()));
+    let is_held = live.as_ref().is_some_and(Live::has_terminal);
+    let mut show = |text: &str| if options.json || is_held { Ok(()) } else { output::write(text) };
     let answer = answer(&mut loaded, &mut sequence, &prompt_ids, &options.generation, &|| false, &mut show)?;
+    let seen = live.map(Live::finish);
     if options.json {
         let first_token_ms = (answer.first_token - start).as_secs_f64() * 1e3;
+        seen.iter().for_each(|seen| eprintln!("{seen}"));
         return output::write_json(&report(&loaded, prompt_ids, answer, load_ms, first_token_ms));
     }
+    output::write(if is_held { &answer.text } else { "" })?;
     output::write("\n")?;
+    seen.iter().for_each(|seen| eprintln!("{seen}"));
     eprintln!("{}", answer.speeds());
     Ok(())
 }

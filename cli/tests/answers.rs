@@ -48,6 +48,18 @@ fn what_is_streamed_is_the_text_and_the_rest_goes_to_standard_error() {
 }
 
 #[test]
+fn who_watches_a_run_sees_its_edges_and_devices() {
+    let home = Home::new();
+    let rest = ["--prompt", "a b", "--raw", "--greedy", "--ignore-eos", "--tokens", "8", "--watch"];
+    let watched = home.run(&[&["run", &tiny()], &rest[..]].concat());
+    let line = |begins: &str| watched.err.lines().find(|l| l.starts_with(begins)).map(str::to_owned);
+    let cells = |line: String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    // A message for each step: the prompt's, and one for each token but the last.
+    assert_eq!(cells(line("0 ").unwrap())[1..6], ["tokens", "the", "host", "cpu:0", "8"], "{watched:?}");
+    assert!(line("cpu:0: ").is_some_and(|l| l.contains(" rounds done, at step ")), "{watched:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_answer() {
     let home = Home::new();
     let ids = |seed: &str| {

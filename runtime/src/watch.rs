@@ -8,7 +8,7 @@ use crate::error::{Cause, Place, RunError, Verdict, Wait};
 use crate::sync::counter::{self, Relaxed};
 use crate::sync::{AtomicBool, Mutex, Ordering, Shared, lock};
 use crate::{Monitor, Role};
-use ir::plan::{DeviceId, End, Plan, Step};
+use ir::plan::{End, Plan, Step};
 use std::time::Duration;
 
 /// A run seen from outside: its edges, and how far its devices are. Looking costs the threads nothing.
@@ -70,6 +70,14 @@ impl Watch {
         })
     }
 
+    /// What an end of an edge is called: a device's name, or `the host`.
+    pub fn name(&self, end: End) -> String {
+        match end {
+            End::Host => "the host".into(),
+            End::Device(id) => self.plan.devices[id.0 as usize].name.clone(),
+        }
+    }
+
     /// The device thread at `seat` comes to a step. Says whether it shall take it.
     pub(crate) fn takes_step(&self, seat: usize, round: u32, step: usize) -> bool {
         self.seats[seat].at.store(u64::from(round) << 32 | step as u64, Relaxed);
@@ -108,7 +116,7 @@ impl Watch {
             Some(Step::Send { edge: id, .. }) => format!("sending {}", edge(id)),
             None => "no step".into(),
         };
-        Place { device: self.name(thread.device), step, what }
+        Place { device: self.name(End::Device(thread.device)), step, what }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -161,24 +169,13 @@ impl Watch {
             (other != End::Host).then(|| Wait {
                 edge: monitor.plan(),
                 end: role,
-                waiter: self.name_of(end(monitor, role)),
-                other: self.name_of(other),
+                waiter: self.name(end(monitor, role)),
+                other: self.name(other),
                 message: monitor.next(role),
                 waited,
             })
         });
         waits.collect()
-    }
-
-    fn name_of(&self, end: End) -> String {
-        match end {
-            End::Host => "the host".into(),
-            End::Device(id) => self.name(id),
-        }
-    }
-
-    fn name(&self, device: DeviceId) -> String {
-        self.plan.devices[device.0 as usize].name.clone()
     }
 }
 
@@ -194,7 +191,9 @@ mod models {
     use super::*;
     use crate::sync::{Arc, model, thread};
     use crate::{Reader, Writer, edge};
-    use ir::plan::{Activations, DEADLINE_MS, Device, Edge, EdgeId, Model, Options, Thread, VERSION};
+    use ir::plan::{
+        Activations, DEADLINE_MS, Device, DeviceId, Edge, EdgeId, Model, Options, Thread, VERSION,
+    };
 
     /// A device that sends to the host, both without steps: nothing is asked of names here.
     fn run() -> (Arc<Watch>, Writer, Reader) {

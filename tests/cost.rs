@@ -21,7 +21,7 @@ const W: u64 = 16;
 
 fn plan() -> Plan {
     let checkpoint = Checkpoint::open(&fixtures::path("tiny/llama")).unwrap_or_else(|e| panic!("{e}"));
-    compile(&checkpoint, exact(128), 1).unwrap_or_else(|e| panic!("{e}")).plan
+    compile(&checkpoint, exact(128), &[ir::plan::Device::cpu(0, 1)]).unwrap_or_else(|e| panic!("{e}")).plan
 }
 
 /// A byte in a nanosecond, wherever it lies, and an operation too.

@@ -11,17 +11,19 @@
 //! | `cpu` | its CLIF |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
-//! `activations = int8` lets the passes quantise what enters quantised products.
+//! `activations = int8` lets the passes quantise what enters quantised products; `cut = pipeline:2,tensor:2` is
+//! over devices of one thread each, of which each replica's first output must mean what the graph's does.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
 use compiler::codegen::cpu::{self, Jit, loop_tree};
 use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
-use ir::plan::{Activations, Device, DeviceId, Model, Options, Symbol};
+use ir::plan::{Activations, Device, Model, Options, Partition, Symbol};
 use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
+use passes::partition::Cut;
 use passes::schedule::Request;
 use passes::{Cx, PLAN_PASSES, run_all, run_one};
 use similar::TextDiff;
@@ -110,13 +112,13 @@ fn outcome(above: &str) -> Result<String, Failed> {
         Some("read") => rewritten(text),
         Some("verify") => Ok(explain(&text.graph, &verify(&text.graph))),
         Some("run") => values(&text.graph, &settings),
-        Some("explain") => stages(&text.graph, &context(&settings)?),
+        Some("explain") => stages(&text.graph, &context(&settings, &text.graph)?),
         Some("tree") => each_body(&text.graph, |kernel| Ok(loop_tree(kernel)?.to_string())),
         Some("cpu") => {
             each_body(&text.graph, |kernel| Jit::new()?.clif(&loop_tree(kernel)?, kernel.inputs.len()))
         }
         Some(asked) if asked.starts_with("pass:") => {
-            let (pass, cx) = (asked[5..].trim(), context(&settings)?);
+            let (pass, cx) = (asked[5..].trim(), context(&settings, &text.graph)?);
             if PLAN_PASSES.contains(&pass) {
                 plan(text.graph, pass, &cx)
             } else {
@@ -140,13 +142,19 @@ fn sound(g: &Graph) -> Result<(), Failed> {
 }
 
 /// What the settings let passes do.
-fn context(settings: &BTreeMap<&str, &str>) -> Result<Cx, Failed> {
+fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
     let activations = match settings.get("activations") {
         None => Activations::F32,
         Some(&"int8") => Activations::Int8,
         Some(other) => return Err(format!("activations = {other}, expected int8").into()),
     };
-    Ok(Cx { activations, target: cpu::target() })
+    let partition: Partition = settings.get("cut").unwrap_or(&"none").parse()?;
+    let cut = Cut::of(g, partition, &devices(partition.devices()))?;
+    Ok(Cx { activations, target: cpu::target(), cut })
+}
+
+fn devices(count: u32) -> Vec<Device> {
+    (0..count).map(|number| Device::cpu(number, 1)).collect()
 }
 
 /// The graph after one pass.
@@ -193,10 +201,12 @@ fn plan(mut g: Graph, pass: &str, cx: &Cx) -> Result<String, Failed> {
             page: 16,
             kv: DType::F32,
             activations: cx.activations,
+            partition: Partition::WHOLE,
+            micro_batches: 1,
             memory: None,
         },
         symbols: names.iter().map(|&name| Symbol { name: name.into(), max: 8, decode: 1 }).collect(),
-        device: Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 },
+        devices: devices(cx.cut.devices() as u32),
     };
     let (_, stages) = passes::plan(cx, &g, request, 0)?;
     let stage = stages.iter().find(|stage| stage.pass == pass).ok_or("no such stage of the plan")?;
@@ -227,6 +237,12 @@ fn same_meaning(before: &Graph, after: &Graph, cx: &Cx) -> Result<(), String> {
     let give = |name: &str| given.get(name).cloned();
     let run = |g| interpret(g, &give, &symbols);
     match (run(before), run(after)) {
+        // Of a model that is cut, replicas give logits each, and devices parts of the caches.
+        (Ok(before), Ok(after)) if !cx.cut.is_whole() => {
+            let replicas = after.iter().filter(|value| value.ty() == before[0].ty());
+            let differ = replicas.filter_map(|value| difference(value, &before[0], tolerance)).next();
+            differ.map_or(Ok(()), |difference| Err(format!("the first output {difference}")))
+        }
         (Ok(before), Ok(after)) if before.len() == after.len() => {
             let differ = before.iter().zip(&after).map(|(b, a)| difference(a, b, tolerance));
             differ.flatten().next().map_or(Ok(()), |difference| Err(format!("an output {difference}")))

@@ -5,7 +5,7 @@ use compiler::compile;
 use compiler::import::Checkpoint;
 use compiler::models::{StepGraph, step_graph};
 use ir::interpret::interpret;
-use ir::plan::Options;
+use ir::plan::{Device, Options};
 use ir::{DType, Graph, Op, Symbols, Tensor};
 use runtime::Batch;
 use tests::compare::difference;
@@ -95,7 +95,8 @@ impl Model {
     }
 
     fn graphs_agree(&self) {
-        let compiled = compile(&self.checkpoint, exact(64), 1).unwrap_or_else(|e| panic!("{e}"));
+        let compiled =
+            compile(&self.checkpoint, exact(64), &[Device::cpu(0, 1)]).unwrap_or_else(|e| panic!("{e}"));
         self.agrees(&self.interpreted(&compiled.reference), "as imported");
         for stage in &compiled.stages {
             if let Some(graph) = &stage.graph {

@@ -5,7 +5,7 @@ use compiler::codegen::{self, reference};
 use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
-use ir::plan::{Activations, Model, Options, Plan, Step};
+use ir::plan::{Activations, Device, Model, Options, Plan, Step};
 use runtime::{Batch, Executable, Session};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -145,9 +145,11 @@ fn mutants_run(model: &str, seed: u64) {
         page: 16,
         kv: DType::F16,
         activations: Activations::Int8,
+        partition: ir::plan::Partition::WHOLE,
+        micro_batches: 1,
         memory: None,
     };
-    let compiled = compile(&checkpoint, options, 2).unwrap_or_else(|e| fail(&e));
+    let compiled = compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| fail(&e));
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));
     let path = dir.path().join("bundle.heddle");
     let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));

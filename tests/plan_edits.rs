@@ -2,7 +2,7 @@
 use compiler::import::Checkpoint;
 use compiler::{codegen, compile};
 use ir::DType;
-use ir::plan::{Activations, Options, Plan};
+use ir::plan::{Activations, Device, Options, Plan};
 use tests::fixtures;
 
 /// The plan of a tiny model for two sequences.
@@ -22,9 +22,11 @@ fn text_of(context: u32, page: u32) -> String {
         page,
         kv: DType::F16,
         activations: Activations::Int8,
+        partition: ir::plan::Partition::WHOLE,
+        micro_batches: 1,
         memory: None,
     };
-    compile(&checkpoint, options, 2).unwrap_or_else(|e| panic!("{e}")).plan.to_text()
+    compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| panic!("{e}")).plan.to_text()
 }
 
 /// What is found wrong with a plan's text.

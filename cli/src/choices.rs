@@ -1,8 +1,9 @@
 //! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
+use crate::placement::Placement;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use ir::DType;
-use ir::plan::{self, Options};
+use ir::plan::{self, Device, Options};
 use runtime::SamplerOptions;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,8 @@ pub(crate) struct Compilation {
     /// How keys and values are kept [default: f16, with f32 activations f32]
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) kv: Option<Kv>,
+    #[command(flatten)]
+    placement: Placement,
     /// Only for who can say it, see [`Batched`].
     #[arg(skip)]
     max_batch: Option<u32>,
@@ -89,11 +92,12 @@ impl Compilation {
         self.max_batch = self.max_batch.or_else(|| (batch > 1).then_some(batch));
     }
 
-    /// What a plan is told, for a model made for `limit` tokens.
-    pub(crate) fn options(&self, limit: u64, steps: Steps) -> Options {
+    /// What a plan is told, for a model made for `limit` tokens, and where it is to run.
+    pub(crate) fn options(&self, limit: u64, steps: Steps) -> anyhow::Result<(Options, Vec<Device>)> {
         let max_batch = self.max_batch.unwrap_or(1);
         let exact = self.activations == Some(Activations::F32);
-        Options {
+        let (devices, partition) = self.placement.decide(self.team())?;
+        let options = Options {
             context: self.context.unwrap_or(limit.min(CONTEXT.into()) as u32),
             max_batch,
             chunk: steps.chunk.max(max_batch),
@@ -104,8 +108,11 @@ impl Compilation {
                 Kv::F32 => DType::F32,
             },
             activations: if exact { plan::Activations::F32 } else { plan::Activations::Int8 },
+            partition,
+            micro_batches: partition.pipeline,
             memory: self.memory,
-        }
+        };
+        Ok((options, devices))
     }
 
     /// The command line that says the same to `heddle compile`.
@@ -113,7 +120,7 @@ impl Compilation {
         let kind = |kind: Option<String>| kind.map(|kind| kind.to_ascii_lowercase());
         let said = [
             ("--context", self.context.map(|n| n.to_string())),
-            ("--threads", Some(self.team().to_string())),
+            ("--threads", (!self.placement.has_devices()).then(|| self.team().to_string())),
             ("--memory", self.memory.map(|bytes| bytes.to_string())),
             ("--activations", kind(self.activations.map(|kind| format!("{kind:?}")))),
             ("--kv", kind(self.kv.map(|kind| format!("{kind:?}")))),
@@ -121,7 +128,8 @@ impl Compilation {
             ("--chunk", Some(steps.chunk.to_string())),
             ("--rows", Some(steps.rows.to_string())),
         ];
-        said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+        let said = said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
+        said.chain(self.placement.arguments()).collect()
     }
 
     /// The size of the device's team.
@@ -272,7 +280,8 @@ mod tests {
 
     #[test]
     fn compilation_has_defaults_and_bounds() {
-        let options = |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION);
+        let options =
+            |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION).unwrap().0;
         let plain = options("");
         assert_eq!((plain.context, plain.max_batch, plain.rows, plain.memory), (4096, 1, 1, None));
         assert_eq!((plain.kv, plain.activations), (DType::F16, plan::Activations::Int8));

@@ -50,8 +50,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     let checkpoint = Checkpoint::open(&load::model_path(&options.model)?)?;
     let compilation = options.compilation.compilation();
-    let plan = compilation.options(checkpoint.config.context_length, Steps::GENERATION);
-    let compiled = compile(&checkpoint, plan, compilation.team())?;
+    let (plan, devices) = compilation.options(checkpoint.config.context_length, Steps::GENERATION)?;
+    let compiled = compile(&checkpoint, plan, &devices)?;
     let node = options.node.as_deref();
     let wanted = node.map(|node| reference_ids(&compiled.reference, node)).transpose()?;
     let shown = |graph: &Graph| match options.diff || wanted.is_some() {

@@ -18,6 +18,7 @@ pub mod interrupt;
 mod load;
 pub mod models;
 pub mod output;
+mod placement;
 mod progress;
 mod prompt;
 pub mod pull;

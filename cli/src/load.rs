@@ -150,8 +150,8 @@ pub(crate) fn make(
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
     checkpoint.tokenizer()?;
     Prompter::new(&checkpoint, raw)?;
-    let options = compilation.options(checkpoint.config.context_length, steps);
-    let compiled = compile(&checkpoint, options, compilation.team())?;
+    let (options, devices) = compilation.options(checkpoint.config.context_length, steps)?;
+    let compiled = compile(&checkpoint, options, &devices)?;
     let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));
     let bar = progress::bytes(&what, Some(compiled.plan.model.packed_bytes));
     draft.finish(&compiled, &checkpoint, &|bytes| bar.inc(bytes))?;

@@ -5,7 +5,8 @@ use crate::import::Checkpoint;
 use crate::models::{self, Derived, StepGraph};
 use crate::verify::{self, explain};
 use ir::Graph;
-use ir::plan::{Device, DeviceId, Model, Options, Plan};
+use ir::plan::{Device, Model, Options, Plan};
+use passes::partition::Cut;
 use passes::{Cx, PlanStage, Stage, schedule};
 
 /// What a compile made.
@@ -22,10 +23,14 @@ pub struct Compiled {
     pub derived: Derived,
 }
 
-/// Compiles a checkpoint for one CPU device with a team of `threads`.
+/// Compiles a checkpoint for devices of this machine, cut as the options say.
 ///
 /// A plan that does not fit `options.memory` is refused before a weight is read.
-pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Result<Compiled, CompileError> {
+pub fn compile(
+    checkpoint: &Checkpoint,
+    options: Options,
+    devices: &[Device],
+) -> Result<Compiled, CompileError> {
     check_context(checkpoint, &options)?;
     let model = Model {
         name: checkpoint.config.name.clone().unwrap_or_default(),
@@ -34,7 +39,7 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
         sha256: crate::bundle::hash(&checkpoint.files())?,
         packed_bytes: 0,
     };
-    let plan_for = |options| planned(checkpoint, options, threads, model.clone());
+    let plan_for = |options| planned(checkpoint, options, devices, model.clone());
     let compiled = plan_for(options)?;
     check_budget(&compiled.plan, plan_for)?;
     let plan = &compiled.plan;
@@ -45,15 +50,15 @@ pub fn compile(checkpoint: &Checkpoint, options: Options, threads: u32) -> Resul
 fn planned(
     checkpoint: &Checkpoint,
     options: Options,
-    threads: u32,
+    devices: &[Device],
     model: Model,
 ) -> Result<Compiled, CompileError> {
     let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
-    let cx = Cx { activations: options.activations, target: codegen::cpu::target() };
+    let cut = Cut::of(&reference, options.partition, devices)?;
+    let cx = Cx { activations: options.activations, target: codegen::cpu::target(), cut };
     let mut graph = reference.clone();
     let stages = passes::run_all(&cx, &mut graph)?;
-    let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads };
-    let request = schedule::Request { model, options, symbols, device };
+    let request = schedule::Request { model, options, symbols, devices: devices.to_vec() };
     let (plan, plan_stages) = passes::plan(&cx, &graph, request, crate::process::bytes(checkpoint))?;
     Ok(Compiled { plan, reference, stages, plan_stages, derived })
 }

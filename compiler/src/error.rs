@@ -67,6 +67,10 @@ pub enum CompileError {
     #[error(transparent)]
     Pass(#[from] passes::PassError),
     #[error(transparent)]
+    Cut(#[from] passes::partition::CutError),
+    #[error("weight {name:?}: {reason}")]
+    Weight { name: String, reason: String },
+    #[error(transparent)]
     Lower(#[from] LowerError),
     #[error("{}: {cause}", path.display())]
     Io { path: PathBuf, cause: std::io::Error },

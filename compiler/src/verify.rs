@@ -54,9 +54,13 @@ impl Bundle {
             .collect();
         let mut faults = vec![];
         for (index, w) in plan.weights.iter().enumerate() {
+            let whole = w.part.map_or(Ok(w.ty.clone()), |part| part.whole(&w.ty));
             let message = match known.get(w.name.as_str()) {
-                Some(ty) if **ty == w.ty => continue,
-                Some(ty) => format!("{} is {}, the model has {ty}", w.name, w.ty),
+                Some(ty) if whole.as_ref() == Ok(*ty) => continue,
+                Some(ty) => match w.part {
+                    Some(part) => format!("{} is {} as {part:?}, the model has {ty}", w.name, w.ty),
+                    None => format!("{} is {}, the model has {ty}", w.name, w.ty),
+                },
                 None => format!("the model has no weight {:?}", w.name),
             };
             faults.push(Fault { at: Where { section: Section::Weights, index }, message });

@@ -2,9 +2,9 @@
 //!
 //! A node's value is what its operator's `eval` makes of its operands' values, node by node in order. A value is
 //! dropped after its last use.
-use crate::ops::evaluate_body;
+use crate::ops::{Input, Weight, evaluate_body};
 use crate::text::Names;
-use crate::{Graph, NodeId, OpError, Symbols, Tensor, TensorType};
+use crate::{Graph, Node, NodeId, Op, OpError, Symbols, Tensor, TensorType};
 use std::collections::HashMap;
 
 /// Why a graph has no value.
@@ -125,7 +125,7 @@ fn take_given(
     for &n in order {
         if let Some(name) = g[n].op.given_name() {
             let value = given(name).ok_or_else(|| InterpretError::Missing { name: name.to_owned() })?;
-            values.insert(n, value);
+            values.insert(n, part_of(&g[n], value)?);
         }
     }
     let mut symbols = symbols.clone();
@@ -148,6 +148,20 @@ fn take_given(
         })?;
     }
     Ok((values, symbols))
+}
+
+/// What a node has of the value that is given by its name.
+fn part_of(node: &Node, value: Tensor) -> Result<Tensor, InterpretError> {
+    let (Op::Weight(Weight { part: Some(part), .. }) | Op::Input(Input { part: Some(part), .. })) = &node.op
+    else {
+        return Ok(value);
+    };
+    part.of(&value, &node.ty).map_err(|reason| InterpretError::Given {
+        name: node.op.given_name().unwrap_or_default().to_owned(),
+        found: value.ty(),
+        expected: node.ty.clone(),
+        reason,
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! - [`graph`]: typed dataflow graphs. [`ty`]: dtypes and shapes. [`ops`]: the operators.
 //! - [`text`]: the text form of a graph, and its reader.
 //! - [`verify`]: what must hold of a graph. [`interpret`]: what it means.
-//! - [`plan`]: what every device thread does.
+//! - [`plan`]: what every device thread does. [`shard`]: how values are spread over devices.
 //! - [`work`]: what operators must do at least. [`topology`]: how fast machines do it.
 //! - [`expr`]: what operators compute at a point. [`quant`]: block-quantised formats. [`tensor`]: host values.
 //!
@@ -14,8 +14,10 @@ pub mod expr;
 pub mod graph;
 pub mod interpret;
 pub mod ops;
+mod part;
 pub mod plan;
 pub mod quant;
+pub mod shard;
 pub mod tensor;
 pub mod text;
 pub mod topology;
@@ -25,5 +27,6 @@ pub mod work;
 
 pub use graph::{Graph, Node, NodeId};
 pub use ops::{Class, Op, OpError};
+pub use part::Part;
 pub use tensor::Tensor;
 pub use ty::{DType, Dim, Symbols, TensorType};

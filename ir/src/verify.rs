@@ -4,8 +4,10 @@
 //! - It has no cycle.
 //! - Every node's type is the one that its operator infers from its operands.
 //! - Constant dimensions are not negative, and rows of a quantised type are whole blocks.
-//! - Inputs, states and weights have different names, and a weight's shape has no symbols.
+//! - Inputs, states and weights of a device have different names, and a weight's shape has no symbols.
+//! - What is a part lies inside its whole.
 //! - It returns at least one value, and only values that it has.
+use crate::ops::{Input, Weight};
 use crate::{Graph, NodeId, Op, TensorType, text};
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +29,7 @@ pub fn verify(g: &Graph) -> Vec<Problem> {
     if order.is_none() {
         report(None, "values need one another in a circle, expected an order".to_owned());
     }
-    let mut names: HashMap<&str, TensorType> = HashMap::new();
+    let mut names: HashMap<(&str, u32), TensorType> = HashMap::new();
     for n in order.unwrap_or_else(|| g.nodes().collect()) {
         let node = &g[n];
         match node.op.infer(&g.input_types(n)) {
@@ -37,12 +39,18 @@ pub fn verify(g: &Graph) -> Vec<Problem> {
             }
             Ok(_) => {}
         }
+        if let Op::Weight(Weight { part: Some(part), .. }) | Op::Input(Input { part: Some(part), .. }) =
+            &node.op
+            && let Err(fault) = part.whole(&node.ty)
+        {
+            report(Some(n), fault);
+        }
         type_faults(&node.ty).into_iter().for_each(|fault| report(Some(n), fault));
         if matches!(node.op, Op::Weight(_)) && node.ty.shape.iter().any(|d| d.known().is_none()) {
             report(Some(n), format!("a weight has type {}, expected constant dimensions", node.ty));
         }
         if let Some(name) = node.op.given_name()
-            && let Some(taken) = names.insert(name, node.ty.clone())
+            && let Some(taken) = names.insert((name, node.place), node.ty.clone())
         {
             report(Some(n), format!("the name is taken by a value of type {taken}, expected another"));
         }
@@ -133,7 +141,7 @@ mod tests {
     #[test]
     fn what_only_a_pass_can_break_is_found() {
         let mut g = Graph::new("g");
-        let input = || Input { name: "x".into(), ty: TensorType::f32(&[2]), state: false };
+        let input = || Input { name: "x".into(), ty: TensorType::f32(&[2]), state: false, part: None };
         let x = g.add(input(), &[]).unwrap();
         let twin = g.add(input(), &[]).unwrap();
         let first = g.add(Add {}, &[x, x]).unwrap();

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn rows_that_are_looked_up_are_all_that_is_read() {
         let table = TensorType::known(DType::Quant(Format::Q8_0), &[49152, 576]);
-        let (_, reads, writes) = work(Gather {}, &[table, rows(DType::I32, &[])], &step(2, &[]));
+        let (_, reads, writes) = work(Gather::default(), &[table, rows(DType::I32, &[])], &step(2, &[]));
         assert_eq!((reads, writes), (vec![2 * 576 / 32 * 34, 8], 2 * 576 * 4));
         let part = Slice { axis: 1, start: 0, len: 64 };
         let (_, reads, _) = work(part, &[rows(DType::F32, &[576])], &step(3, &[]));

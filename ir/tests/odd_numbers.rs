@@ -14,8 +14,12 @@ fn text_of(sample: usize) -> String {
     let (op, types) = &all[sample % all.len()];
     let mut g = Graph::new("one");
     let give = |(i, ty): (usize, &ir::TensorType)| -> NodeId {
-        let input =
-            Input { name: format!("x.{}", ["a", "b", "c", "d", "e", "f"][i]), ty: ty.clone(), state: false };
+        let input = Input {
+            name: format!("x.{}", ["a", "b", "c", "d", "e", "f"][i]),
+            ty: ty.clone(),
+            state: false,
+            part: None,
+        };
         g.add(input, &[]).expect("an input has any type")
     };
     let inputs: Vec<NodeId> = types.iter().enumerate().map(give).collect();

@@ -259,6 +259,8 @@ mod tests {
             page: 32,
             kv: DType::F16,
             activations: Activations::F32,
+            partition: ir::plan::Partition::WHOLE,
+            micro_batches: 1,
             memory: None,
         };
         let model = Model {
@@ -270,7 +272,7 @@ mod tests {
         };
         let symbols = vec![Symbol { name: "n".into(), max: 16, decode: 1 }];
         let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 };
-        let request = Request { model, options, symbols, device };
+        let request = Request { model, options, symbols, devices: vec![device] };
         let mut plan = schedule::run(&Cx::default(), &graph, request).expect("a plan");
         memory::run(&Cx::default(), &mut plan, 0).expect("offsets");
         plan

@@ -6,6 +6,7 @@ pub mod cost;
 mod fuse;
 mod layout;
 mod memory;
+pub mod partition;
 mod pattern;
 pub mod pipeline;
 mod quantise;
@@ -19,6 +20,7 @@ pub use trace::{PlanStage, Stage};
 
 use ir::plan::{Activations, Plan};
 use ir::{Op, OpError, TensorType};
+use partition::Cut;
 
 /// What passes may know beside the graph.
 pub struct Cx {
@@ -26,12 +28,14 @@ pub struct Cx {
     pub activations: Activations,
     /// What the backend says of itself.
     pub target: Target,
+    /// Which devices compute what.
+    pub cut: Cut,
 }
 
 impl Default for Cx {
     /// Exact activations, and a backend that takes every weight as the file has it.
     fn default() -> Cx {
-        Cx { activations: Activations::F32, target: Target::default() }
+        Cx { activations: Activations::F32, target: Target::default(), cut: Cut::default() }
     }
 }
 
@@ -110,6 +114,14 @@ pub enum PassError {
     /// An operator refused what a pass gave it: a bug of ours.
     #[error("an operator refused what a pass built: {0}")]
     Refused(#[from] OpError),
+    /// The model cannot be cut as it was asked for.
+    #[error("{node}: {reason}")]
+    Cut {
+        /// At which node.
+        node: String,
+        /// Why, and what can be.
+        reason: String,
+    },
     /// The backend has no code for the plan.
     #[error("the backend refuses the plan: {0}")]
     Backend(String),

@@ -1,6 +1,8 @@
 //! The list of passes, the one order in which they run, and the driver around each.
 use crate::schedule::{self, Request};
-use crate::{Change, Cx, PassError, PlanStage, Stage, fuse, layout, memory, quantise, raise, simplify};
+use crate::{
+    Change, Cx, PassError, PlanStage, Stage, fuse, layout, memory, partition, quantise, raise, simplify,
+};
 use ir::Graph;
 use ir::plan::Plan;
 use ir::verify::{explain, verify};
@@ -24,6 +26,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "gelu", run: raise::gelu::run },
     Pass { name: "attention", run: raise::attention::run },
     Pass { name: "unused", run: simplify::unused::run },
+    Pass { name: "partition", run: partition::run },
     Pass { name: "activations", run: quantise::activations::run },
     Pass { name: "siblings", run: fuse::siblings::run },
     Pass { name: "chains", run: fuse::chains::run },

@@ -98,6 +98,7 @@ fn graph(recipes: &[Recipe]) -> Graph {
         name: name.into(),
         ty: TensorType::new(DType::F32, shape.to_vec()),
         state: false,
+        part: None,
     };
     let four = Dim::from(4);
     let sources =

@@ -11,6 +11,7 @@
 //! | `clock` | what each step took, where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
 //! | [`Watch`], `vigil` | how far each device is and how the run ended; finding the device that is stuck |
+//! | `replica` | what the host does for one of several copies of a model |
 //! | [`memory`] | what memory this process really has |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
@@ -25,6 +26,8 @@ mod error;
 pub mod generate;
 pub mod memory;
 pub mod pages;
+#[cfg(not(loom))]
+mod replica;
 #[cfg(not(loom))]
 mod session;
 mod sync;

@@ -1,14 +1,14 @@
 //! A session: the threads of a plan, fed and read by the host.
 use crate::clock::Clock;
 use crate::error::RunError;
-use crate::pages::Pages;
+use crate::replica::{Host, LOGITS, Replica};
 use crate::sync::{Arc, Shared};
 use crate::vigil::Vigil;
 use crate::watch::Watch;
 use crate::worker::{Weights, Worker};
 use crate::{Executable, Reader, Writer, edge};
 use ir::plan::{End, Plan};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ pub struct Batch<'a> {
 /// A plan that runs.
 pub struct Session {
     plan: Plan,
-    pages: Pages,
-    feeds: Vec<(String, Writer)>,
-    result: Reader,
+    replicas: Vec<Replica>,
+    /// What was submitted and not collected, the oldest first.
+    under_way: VecDeque<UnderWay>,
     logits: Vec<f32>,
     vocabulary: usize,
     threads: Vec<JoinHandle<()>>,
@@ -103,25 +103,18 @@ impl Session {
                 clock,
             )?);
         }
-        let mut feeds: Vec<_> = ends.writers.remove(&End::Host).unwrap_or_default().into_iter().collect();
-        feeds.sort_by_key(|f| f.0);
-        let feeds = feeds.into_iter().map(|(id, w)| (plan.edges[id as usize].name.clone(), w)).collect();
+        let feeds = ends.writers.remove(&End::Host).unwrap_or_default();
         let results = ends.readers.remove(&End::Host).unwrap_or_default();
-        let logits = results.into_iter().find(|(id, _)| plan.edges[*id as usize].name == "logits");
-        let (id, result) =
-            logits.ok_or_else(|| RunError::Unsound("no edge brings logits to the host".into()))?;
-        let ty = &plan.edges[id as usize].ty;
-        let vocabulary = ty.shape.last().and_then(ir::Dim::known).unwrap_or(0) as usize;
-        let (o, row) = (&plan.options, plan.pages_per_sequence());
-        let pages = Pages::new(row * o.max_batch, o.page as usize, o.max_batch as usize, row as usize);
-        let room = (plan.edges[id as usize].bytes / 4) as usize;
+        let replicas = Replica::all(plan, feeds, results)?;
+        let logits = plan.edges.iter().find(|e| e.name == LOGITS && e.to == End::Host);
+        let vocabulary = logits.and_then(|e| e.ty.shape.last()?.known()).unwrap_or(0) as usize;
+        let room = logits.map_or(0, |e| (e.bytes / 4) as usize);
         let threads = spawn(plan, workers, &watch)?;
         Ok(Session {
             plan: plan.clone(),
-            pages,
-            feeds,
-            result,
-            logits: Vec::with_capacity(room),
+            logits: Vec::with_capacity(room * replicas.len()),
+            replicas,
+            under_way: VecDeque::with_capacity(plan.options.micro_batches as usize),
             vocabulary,
             threads,
             watch,
@@ -150,9 +143,16 @@ impl Session {
         self.plan.symbols.iter().find(|s| s.name == symbol).map_or(1, |s| s.max.max(1) as usize)
     }
 
-    /// The pages of the KV cache, to free or cut back sequences.
-    pub fn pages(&mut self) -> &mut Pages {
-        &mut self.pages
+    /// Cuts the sequence in `slot` back to its first `tokens`, and frees the pages of the rest. To be called
+    /// while no step of that sequence is under way.
+    pub fn truncate(&mut self, slot: usize, tokens: usize) {
+        let data = self.replicas.len();
+        self.replicas[slot % data].pages.truncate(slot / data, tokens);
+    }
+
+    /// How many steps can be under way at once: submitted, and not collected.
+    pub fn steps_at_once(&self) -> usize {
+        self.plan.options.micro_batches as usize
     }
 
     /// How long the kernel of each step took, by thread and step of the plan, since this was last asked; to be
@@ -170,36 +170,70 @@ impl Session {
     /// Runs one step: f32 logits, a row of [`Session::vocabulary`] for each of the batch's rows.
     ///
     /// Pages are reserved for the batch's positions. A batch that the plan has no room for is refused and
-    /// changes nothing. A device that fails or is stuck ends the run: this step and every later one gives the
-    /// same [`RunError::Ended`].
+    /// changes nothing. No step may be under way. A device that fails or is stuck ends the run: this step and every
+    /// later one gives the same [`RunError::Ended`].
     pub fn step(&mut self, batch: &Batch<'_>) -> Result<&[f32], RunError> {
+        self.submit(batch)?;
+        self.collect()
+    }
+
+    /// Begins a step, whose logits [`Session::collect`] will give. Up to [`Session::steps_at_once`] can be under
+    /// way, each of other sequences; or of one whose tokens come in order.
+    pub fn submit(&mut self, batch: &Batch<'_>) -> Result<(), RunError> {
         self.check(batch)?;
         if let Some(ended) = self.watch.ended() {
             return Err(ended);
         }
+        let (found, most) = (self.under_way.len(), self.steps_at_once());
+        if found >= most {
+            let expected = format!("at most {}: collect one before", most.saturating_sub(1));
+            return Err(RunError::Batch { what: "steps under way", found: found as i64, expected });
+        }
+        let data = self.replicas.len();
         for (&slot, &position) in batch.slots.iter().zip(batch.positions) {
-            self.pages.reserve(slot as usize, position as usize + 1)?;
+            self.replicas[slot as usize % data].pages.reserve(slot as usize / data, position as usize + 1)?;
         }
-        for (name, writer) in &mut self.feeds {
-            let values = match name.as_str() {
-                "tokens" => batch.tokens,
-                "positions" => batch.positions,
-                "slots" => batch.slots,
-                "rows" => batch.rows,
-                "pages" => self.pages.table(),
-                other => return Err(RunError::Unsound(format!("nobody feeds {other}"))),
-            };
-            self.vigil.send(&self.watch, writer, |slot| {
-                let bytes = values.iter().flat_map(|v| v.to_le_bytes());
-                slot.iter_mut().zip(bytes).map(|(to, from)| *to = from).count()
-            })?;
+        let mut asked = vec![];
+        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch };
+        if let [only] = &mut self.replicas[..] {
+            only.feed(batch, &mut host)?;
+        } else {
+            for (index, replica) in self.replicas.iter_mut().enumerate() {
+                asked.extend(replica.feed_own(batch, index, data, &mut host)?.map(|rows| (index, rows)));
+            }
         }
-        let (logits, expected) = (&mut self.logits, batch.rows.len() * self.vocabulary);
-        self.vigil.recv(&self.watch, &mut self.result, |message| {
-            logits.clear();
-            logits.extend(message.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
-        })?;
-        match self.logits.len() {
+        self.under_way.push_back(UnderWay { rows: batch.rows.len(), asked });
+        Ok(())
+    }
+
+    /// Waits for the oldest step under way, and gives its logits.
+    pub fn collect(&mut self) -> Result<&[f32], RunError> {
+        let nothing = || RunError::Batch { what: "steps under way", found: 0, expected: "one".into() };
+        let UnderWay { rows, asked } = self.under_way.pop_front().ok_or_else(nothing)?;
+        let expected = rows * self.vocabulary;
+        self.logits.clear();
+        let mut found = 0;
+        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch };
+        if let [only] = &mut self.replicas[..] {
+            let logits = &mut self.logits;
+            found = only.collect(&mut host, |message| {
+                logits.extend(message.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+            })? / 4;
+        } else {
+            self.logits.resize(expected, 0.0);
+            for (index, rows) in asked {
+                let (logits, width) = (&mut self.logits, self.vocabulary.max(1));
+                self.replicas[index].collect(&mut host, |message| {
+                    let given = message.chunks_exact(width * 4).zip(rows);
+                    for (row, to) in given.filter_map(|(row, to)| Some((row, to?))) {
+                        let row = row.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+                        logits[to * width..].iter_mut().zip(row).for_each(|(to, from)| *to = from);
+                        found += width;
+                    }
+                })?;
+            }
+        }
+        match found {
             found if found == expected => Ok(&self.logits),
             found => {
                 Err(RunError::Mismatch { what: "logits", found: found as u64, expected: expected as u64 })
@@ -261,6 +295,15 @@ fn spawn(plan: &Plan, workers: Vec<Worker>, watch: &Watch) -> Result<Vec<JoinHan
     };
     let threads: Result<_, _> = workers.into_iter().zip(&plan.threads).map(start).collect();
     threads.inspect_err(|_| watch.close())
+}
+
+/// A step that was submitted.
+struct UnderWay {
+    /// How many rows of logits were asked for.
+    rows: usize,
+    /// Where there are several replicas: which of them work for it, and which of the rows asked for each of their
+    /// own rows is; none for one that nobody asked for.
+    asked: Vec<(usize, Vec<Option<usize>>)>,
 }
 
 #[derive(Default)]

@@ -121,21 +121,31 @@ impl Worker {
             _states: allocate(thread.state_bytes).map_err(memory)?,
             _weights: weights.clone(),
         };
+        // Where an edge's end stands, once the first step over it was found.
+        let (mut at_reader, mut at_writer) = (HashMap::new(), HashMap::new());
         for step in &thread.steps {
             let ready = match step {
                 Step::Recv { edge, to } => {
                     let missing = || RunError::Unsound(format!("{edge} has no reader here"));
-                    worker.readers.push(readers.remove(&edge.0).ok_or_else(missing)?);
+                    if let Some(reader) = readers.remove(&edge.0) {
+                        at_reader.insert(edge.0, worker.readers.len());
+                        worker.readers.push(reader);
+                    }
+                    let edge_at = *at_reader.get(&edge.0).ok_or_else(missing)?;
                     let (to, measure) =
                         (worker.buffer(plan, *to)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
-                    Ready::Recv { edge: worker.readers.len() - 1, to, measure }
+                    Ready::Recv { edge: edge_at, to, measure }
                 }
                 Step::Send { edge, from } => {
                     let missing = || RunError::Unsound(format!("{edge} has no writer here"));
-                    worker.writers.push(writers.remove(&edge.0).ok_or_else(missing)?);
+                    if let Some(writer) = writers.remove(&edge.0) {
+                        at_writer.insert(edge.0, worker.writers.len());
+                        worker.writers.push(writer);
+                    }
+                    let edge_at = *at_writer.get(&edge.0).ok_or_else(missing)?;
                     let (from, measure) =
                         (worker.buffer(plan, *from)?, Measure::new(&plan.edges[edge.0 as usize].ty, plan)?);
-                    Ready::Send { edge: worker.writers.len() - 1, from, measure }
+                    Ready::Send { edge: edge_at, from, measure }
                 }
                 Step::Run { kernel, args, .. } => {
                     let code = code[kernel.0 as usize].clone();

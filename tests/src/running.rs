@@ -2,7 +2,7 @@
 use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
-use ir::plan::{Activations, Options};
+use ir::plan::{Activations, Device, Options, Partition};
 use runtime::{Batch, Session};
 use tempfile::TempDir;
 
@@ -16,6 +16,8 @@ pub fn exact(context: u32) -> Options {
         page: 16,
         kv: DType::F32,
         activations: Activations::F32,
+        partition: Partition::WHOLE,
+        micro_batches: 1,
         memory: None,
     }
 }
@@ -30,10 +32,15 @@ pub struct Running {
 impl Running {
     /// Compiles for one device with a team of `threads`, and starts.
     pub fn start(checkpoint: &Checkpoint, options: Options, threads: u32) -> Running {
+        Running::on(checkpoint, options, &[Device::cpu(0, threads)])
+    }
+
+    /// Compiles for these devices, and starts.
+    pub fn on(checkpoint: &Checkpoint, options: Options, devices: &[Device]) -> Running {
         let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{e}") };
         let dir = TempDir::new().expect("a temporary folder");
         let path = dir.path().join("bundle.heddle");
-        let compiled = compile(checkpoint, options, threads).unwrap_or_else(|e| fail(&e));
+        let compiled = compile(checkpoint, options, devices).unwrap_or_else(|e| fail(&e));
         let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
         draft.finish(&compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));

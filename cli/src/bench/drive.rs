@@ -82,7 +82,7 @@ impl Driver {
 
     fn cut(&mut self, tokens: usize) {
         self.cached = tokens;
-        (0..self.sequences).for_each(|slot| self.session.pages().truncate(slot, tokens));
+        (0..self.sequences).for_each(|slot| self.session.truncate(slot, tokens));
     }
 
     /// So many more tokens for each sequence, in steps as large as the plan has room for, with the logits behind

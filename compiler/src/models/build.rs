@@ -78,14 +78,14 @@ impl<'a> Build<'a> {
         let pages = options.context.div_ceil(options.page);
         let mut input = |name: &str, shape: Vec<Dim>| {
             let ty = TensorType::new(DType::I32, shape);
-            let op = Input { name: name.to_owned(), ty, state: false };
+            let op = Input { name: name.to_owned(), ty, state: false, part: None };
             graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name.to_owned(), cause })
         };
         let inputs = Inputs {
             tokens: input("tokens", vec![n.clone()])?,
             positions: input("positions", vec![n.clone()])?,
             slots: input("slots", vec![n])?,
-            pages: input("pages", vec![i64::from(options.max_batch).into(), i64::from(pages).into()])?,
+            pages: input("pages", vec![i64::from(options.replica_batch()).into(), i64::from(pages).into()])?,
             rows: input("rows", vec![m])?,
         };
         let (kept, weights, derived) = (vec![], BTreeMap::new(), Derived::new());
@@ -95,7 +95,7 @@ impl<'a> Build<'a> {
     pub(super) fn finish(mut self, logits: NodeId) -> StepGraph {
         self.graph.outputs = [&[logits], &self.kept[..]].concat();
         self.graph.number_as_reference();
-        let batch = i64::from(self.options.max_batch);
+        let batch = i64::from(self.options.replica_batch());
         let symbol = |name: &str, max: u32| Symbol {
             name: name.into(),
             max: batch.max(i64::from(max)),
@@ -206,7 +206,7 @@ impl<'a> Build<'a> {
     }
 
     fn weight_node(&mut self, name: &str, ty: TensorType) -> Result<NodeId, BuildError> {
-        let op = Weight { name: name.to_owned(), ty, layout: None };
+        let op = Weight { name: name.to_owned(), ty, part: None, layout: None };
         let id = self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name.to_owned(), cause })?;
         self.weights.insert(name.to_owned(), id);
         Ok(id)
@@ -222,11 +222,11 @@ impl<'a> Build<'a> {
         transposed: bool,
     ) -> Result<NodeId, BuildError> {
         let o = self.options;
-        let pages = i64::from(o.context.div_ceil(o.page)) * i64::from(o.max_batch);
+        let pages = i64::from(o.context.div_ceil(o.page)) * i64::from(o.replica_batch());
         let (heads, page, width) = (kv_heads as i64, i64::from(o.page), width as i64);
         let shape = if transposed { [pages, heads, width, page] } else { [pages, heads, page, width] };
         let name = format!("kv.{layer}.{which}");
-        let op = Input { name: name.clone(), ty: TensorType::known(o.kv, &shape), state: true };
+        let op = Input { name: name.clone(), ty: TensorType::known(o.kv, &shape), state: true, part: None };
         self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name, cause })
     }
 

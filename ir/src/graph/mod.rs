@@ -22,6 +22,8 @@ pub struct Node {
     pub path: String,
     /// The nodes of the reference graph that it stands for, in order of id.
     pub stands_for: Vec<u32>,
+    /// On which device it is made: the device's number in the plan.
+    pub place: u32,
 }
 
 /// An operand: the edge from a value to its user carries which input it is.
@@ -57,7 +59,7 @@ impl Graph {
 
     /// Adds a node with a stated type. For the text reader; the verifier will compare.
     pub fn add_unchecked(&mut self, op: Op, ty: TensorType, inputs: &[NodeId]) -> NodeId {
-        let node = Node { op, ty, path: String::new(), stands_for: vec![] };
+        let node = Node { op, ty, path: String::new(), stands_for: vec![], place: 0 };
         let id = NodeId(self.nodes.add_node(Some(node)));
         for (slot, input) in inputs.iter().enumerate() {
             self.nodes.add_edge(input.0, id.0, Operand { slot: slot as u32 });
@@ -127,7 +129,8 @@ impl Graph {
         self.inherit(new, &[old]);
     }
 
-    /// Lets `id` stand for what `from` stood for, and take the first path among them if it has none.
+    /// Lets `id` stand for what `from` stood for, take the first path among them if it has none, and be made
+    /// where the first of them is.
     pub fn inherit(&mut self, id: NodeId, from: &[NodeId]) {
         let mut stands_for = self[id].stands_for.clone();
         for &f in from {
@@ -136,7 +139,9 @@ impl Graph {
         stands_for.sort_unstable();
         stands_for.dedup();
         let path = from.iter().map(|&f| self[f].path.clone()).find(|p| !p.is_empty());
+        let place = from.first().map_or(self[id].place, |&f| self[f].place);
         let node = self.node_mut(id);
+        node.place = place;
         node.stands_for = stands_for;
         if node.path.is_empty() {
             node.path = path.unwrap_or_default();
@@ -151,6 +156,11 @@ impl Graph {
     /// Says where a node belongs.
     pub fn set_path(&mut self, id: NodeId, path: &str) {
         self.node_mut(id).path = path.to_owned();
+    }
+
+    /// Says on which device a node is made.
+    pub fn set_place(&mut self, id: NodeId, place: u32) {
+        self.node_mut(id).place = place;
     }
 
     /// Says which reference nodes a node stands for.
@@ -226,7 +236,9 @@ mod tests {
     #[test]
     fn an_id_is_never_given_again() {
         let mut g = Graph::new("g");
-        let x = g.add(Input { name: "x".into(), ty: TensorType::f32(&[2]), state: false }, &[]).unwrap();
+        let x = g
+            .add(Input { name: "x".into(), ty: TensorType::f32(&[2]), state: false, part: None }, &[])
+            .unwrap();
         let gone = g.add(Add {}, &[x, x]).unwrap();
         g.remove(gone);
         let next = g.add(Add {}, &[x, x]).unwrap();

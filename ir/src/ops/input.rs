@@ -1,7 +1,7 @@
 //! `input`: a value that every step is given (tokens, positions, the page table, a cache).
 use super::{Class, OpDef, OpError, arity};
 use crate::expr::Body;
-use crate::{Symbols, Tensor, TensorType};
+use crate::{Part, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// See the module.
@@ -14,6 +14,9 @@ pub struct Input {
     /// Whether it outlives a step: a cache, which the step returns changed.
     #[serde(default)]
     pub state: bool,
+    /// Which part of the whole model's state it is, if it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 impl OpDef for Input {

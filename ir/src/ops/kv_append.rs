@@ -2,6 +2,7 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
+use crate::shard::{Asked, Rule, Sharding};
 use crate::work::{StepSize, Work};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,20 @@ impl OpDef for KvAppend {
         let mut work = Work::moving(inputs, &written, step)?;
         work.reads[0] = 0;
         Some(work)
+    }
+
+    /// The cache has the heads that come.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let mut rule = Rule::whole(asked.inputs.len());
+        if let Some(heads) = asked.given[1].filter(|x| x.along(1).is_some()) {
+            (rule.needs[0], rule.needs[1], rule.gives) = (heads.clone(), heads.clone(), heads.clone());
+        }
+        Ok(rule)
+    }
+
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        let heads = asked.wanted.along(1).is_some() && input == 1;
+        Ok(if heads { asked.wanted.clone() } else { Sharding::Whole })
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -5,9 +5,11 @@
 use super::{Class, OpDef, OpError, check};
 use crate::expr::{Body, axis, load, size, sum};
 use crate::quant::Format;
+use crate::shard::{self, Asked, Rule, Sharding};
 use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Inputs: f32 or q8_a `[n, k]`, then real weights `[o, k]`. Result: f32 `[n, Σ o]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,34 @@ impl OpDef for Linear {
             _ => Operations { f32: products, ..Operations::default() },
         };
         Some(Work { operations, ..Work::moving(inputs, &output, step)? })
+    }
+
+    /// By rows of the inputs' columns, or else by columns of the result, if these are wanted divided.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let whole = Rule::whole(asked.inputs.len());
+        let [_, weight] = asked.inputs else { return Ok(whole) };
+        let blocks = |ranges: &[Range<u64>]| {
+            let block = weight.dtype.block_len();
+            ranges.iter().all(|r| r.start.is_multiple_of(block) && r.end.is_multiple_of(block))
+        };
+        let given = asked.given[0].filter(|x| x.along(1).is_some_and(blocks));
+        if let Some(x) = given {
+            return Ok(Rule { needs: vec![x.clone(), x.clone()], gives: Sharding::Partial });
+        }
+        let Some(columns) = shard::moved(asked.wanted, 1, 0, (1, 1)) else { return Ok(whole) };
+        Ok(Rule { needs: vec![Sharding::Whole, columns], gives: asked.wanted.clone() })
+    }
+
+    /// Columns in whole blocks of the weight and of the activations that it is multiplied with.
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        let [_, weight] = asked.inputs else { return Ok(Sharding::Whole) };
+        let width = weight.shape[1].known().and_then(|d| u64::try_from(d).ok());
+        let grain = weight.dtype.block_len().max(Format::Q8A.block_len() as u64);
+        let ranges = width.and_then(|width| asked.shares.divide(width, grain));
+        Ok(match ranges.filter(|_| input == 0) {
+            Some(ranges) => Sharding::Split { axis: 1, ranges },
+            None => Sharding::Whole,
+        })
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -54,8 +54,9 @@ mod transpose;
 mod weight;
 
 use crate::expr::{Body, FIRST_BOUND_AXIS};
+use crate::shard::{self, Asked, Rule, Sharding};
 use crate::work::{StepSize, Work};
-use crate::{Symbols, Tensor, TensorType};
+use crate::{Part, Symbols, Tensor, TensorType};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What every operator must say about itself.
@@ -77,6 +78,19 @@ pub trait OpDef: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOw
     /// or lack of one, does not say it.
     fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
         Work::of_body(self.body(inputs).as_ref(), inputs, &self.infer(inputs).ok()?, step)
+    }
+    /// How a group of devices computes it, and what each then has.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        Ok(shard::by_class(Self::CLASS, asked, &self.infer(asked.inputs)?))
+    }
+    /// How it would like an input to be spread: what makes that input can do so, if it has the choice.
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        let output = self.infer(asked.inputs)?;
+        Ok(shard::wanted_by_class(Self::CLASS, asked.wanted, &output, &asked.inputs[input]))
+    }
+    /// What a rank computes, whose inputs are spread as `needs` says and whose result is of type `own`.
+    fn on_rank(&self, _rank: usize, _needs: &[Sharding], _own: &TensorType) -> Self {
+        self.clone()
     }
     /// Instances and input types for the conformance suite, odd extents among them. Integer inputs stay
     /// below every extent of the inputs that is more than 1, so that they are indices.
@@ -167,6 +181,21 @@ macro_rules! ops {
             /// What it must at least do in a step; none where a symbol has no value.
             pub fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
                 match self { Op::Fused(op) => op.work(inputs, step), $(Op::$Name(op) => op.work(inputs, step),)* }
+            }
+            /// How a group of devices computes it, and what each then has.
+            pub fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+                match self { Op::Fused(op) => op.shard(asked), $(Op::$Name(op) => op.shard(asked),)* }
+            }
+            /// How it would like an input to be spread.
+            pub fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+                match self { Op::Fused(op) => op.wants(input, asked), $(Op::$Name(op) => op.wants(input, asked),)* }
+            }
+            /// What a rank computes, whose inputs are spread as `needs` says and whose result is of type `own`.
+            pub fn on_rank(&self, rank: usize, needs: &[Sharding], own: &TensorType) -> Op {
+                match self {
+                    Op::Fused(op) => Fused::on_rank(op, rank, needs, own).into(),
+                    $(Op::$Name(op) => op.on_rank(rank, needs, own).into(),)*
+                }
             }
             /// What it means.
             pub fn eval(&self, inputs: &[&Tensor], symbols: &Symbols) -> Result<Tensor, OpError> {
@@ -267,14 +296,18 @@ impl Op {
     /// The attributes in RON as a graph's text has them: without name and type where the line says these.
     pub fn written_attributes(&self) -> String {
         match self {
-            Op::Input(_) => String::new(),
-            Op::Weight(weight) => match &weight.layout {
-                Some(layout) => format!("layout:{layout:?}"),
-                None => String::new(),
-            },
+            Op::Input(Input { part, .. }) => written_part(part).collect(),
+            Op::Weight(Weight { part, layout, .. }) => {
+                let layout = layout.iter().map(|layout| format!("layout:{layout:?}"));
+                written_part(part).chain(layout).collect::<Vec<_>>().join(",")
+            }
             op => op.attributes(),
         }
     }
+}
+
+fn written_part(part: &Option<Part>) -> impl Iterator<Item = String> {
+    part.iter().map(|part| format!("part:{}", ron::to_string(part).expect("a part is plain data")))
 }
 
 /// Bodies can name no more axes.

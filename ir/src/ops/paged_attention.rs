@@ -4,9 +4,11 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
+use crate::shard::{Asked, Rule, Sharding, Shares};
 use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Inputs: queries, f32 `[n, h, d]`; caches of keys, transposed, and of values, both f16 or both f32:
 /// `[p, hk, d, page]` and `[p, hk, page, d]`; positions and slots, i32 `[n]`; the page table, i32 `[b, q]`.
@@ -109,6 +111,22 @@ impl OpDef for PagedAttention {
         Some(work)
     }
 
+    /// Each rank has some of the query heads and the key heads that these read.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let mut rule = Rule::whole(asked.inputs.len());
+        let (queries, keys) = heads(&asked)?;
+        let width = asked.inputs[0].shape[2].known().unwrap_or(0) as u64;
+        let columns = queries.iter().map(|r| r.start * width..r.end * width).collect();
+        rule.gives = Sharding::Split { axis: 1, ranges: columns };
+        rule.needs[0] = Sharding::Split { axis: 1, ranges: queries };
+        rule.needs[1..3].fill(Sharding::Split { axis: 1, ranges: keys });
+        Ok(rule)
+    }
+
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        Ok(self.shard(asked)?.needs.swap_remove(input))
+    }
+
     fn samples() -> Vec<(Self, Vec<TensorType>)> {
         let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
         let plain = PagedAttention { scale: 0.35, window: None, softcap: None };
@@ -125,6 +143,26 @@ impl OpDef for PagedAttention {
         ]
     }
 }
+
+/// The query heads of each rank, and their key heads.
+fn heads(asked: &Asked<'_>) -> Result<(Vec<Range<u64>>, Vec<Range<u64>>), OpError> {
+    let count = |input: usize| asked.inputs[input].shape[1].known().and_then(|d| u64::try_from(d).ok());
+    let (queries, keys) = (count(0).unwrap_or(0), count(1).unwrap_or(0));
+    asked.shares.divide_heads(queries, keys).ok_or_else(|| {
+        let works: Vec<String> = (1..=queries.min(DEGREES_SHOWN))
+            .filter(|ranks| Shares::new(vec![1; *ranks as usize]).divide_heads(queries, keys).is_some())
+            .map(|ranks| ranks.to_string())
+            .collect();
+        OpError::Invalid(format!(
+            "{queries} query heads that share {keys} key heads cannot be divided over {} devices, but over {}",
+            asked.shares.ranks(),
+            works.join(", ")
+        ))
+    })
+}
+
+/// No group is larger.
+const DEGREES_SHOWN: u64 = 256;
 
 impl PagedAttention {
     fn score(&self, query: &[f32], key: &[f32]) -> f64 {

@@ -1,6 +1,7 @@
 //! `reshape`: the same elements in the same order under other extents.
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::{Body, Expr, axes, int, load, size};
+use crate::shard::{self, Asked, Rule, Sharding};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,27 @@ impl OpDef for Reshape {
         Ok(inputs[0].reshaped(&shape.ok_or_else(misfit)?))
     }
 
+    /// Heads are divided as the columns are that they lie in: `[n, h*d]` and `[n, h, d]`.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let given = asked.given[0].and_then(|given| {
+            let (from, to) = (&asked.inputs[0].shape, &self.shape);
+            Some((given, across(given, from, to)?))
+        });
+        Ok(match given {
+            Some((given, gives)) => Rule { needs: vec![given.clone()], gives },
+            None => Rule::whole(1),
+        })
+    }
+
+    fn wants(&self, _: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        let to = &asked.inputs[0].shape;
+        Ok(across(asked.wanted, &self.shape, to).unwrap_or(Sharding::Whole))
+    }
+
+    fn on_rank(&self, _: usize, _: &[Sharding], own: &TensorType) -> Self {
+        Reshape { shape: own.shape.clone() }
+    }
+
     fn samples() -> Vec<(Self, Vec<TensorType>)> {
         let to = |shape: &[i64]| Reshape { shape: shape.iter().map(|&d| Dim::from(d)).collect() };
         vec![
@@ -47,6 +69,21 @@ impl OpDef for Reshape {
             (to(&[]), vec![TensorType::known(DType::I32, &[1, 1])]),
             (to(&[4, 1, 8, 1]), vec![TensorType::f32(&[1, 4, 8])]),
         ]
+    }
+}
+
+/// How the elements are spread under the extents `to` that are so spread under `from`, where the two differ in
+/// that the second axis of one is two axes of the other.
+fn across(spread: &Sharding, from: &[Dim], to: &[Dim]) -> Option<Sharding> {
+    let width = |d: &Dim| d.known().and_then(|d| u64::try_from(d).ok()).filter(|d| *d > 0);
+    match (from, to) {
+        ([n, joined], [same, heads, d]) if n == same && *joined == heads.clone() * d.known()? => {
+            shard::moved(spread, 1, 1, (1, width(d)?))
+        }
+        ([n, heads, d], [same, joined]) if n == same && *joined == heads.clone() * d.known()? => {
+            shard::moved(spread, 1, 1, (width(d)?, 1))
+        }
+        _ => None,
     }
 }
 

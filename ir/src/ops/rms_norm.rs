@@ -1,6 +1,7 @@
 //! `rms_norm`: divides each row by its root mean square, then scales it by a weight (Zhang and Sennrich, 2019).
 use super::{Class, OpDef, OpError, arity};
 use crate::expr::{Body, Cast, axes, f32, load, size, sum};
+use crate::shard::{self, Asked, Rule, Sharding};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,15 @@ impl OpDef for RmsNorm {
             row.iter().zip(&w).map(move |(v, w)| (f64::from(*v) / root) as f32 * w)
         });
         Ok(Tensor::f32(inputs[0].shape(), &rows.collect::<Vec<_>>()))
+    }
+
+    /// Rows stay whole; what is before them can be divided.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        Ok(shard::by_rows(asked))
+    }
+
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        Ok(shard::wanted_by_rows(input, asked))
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

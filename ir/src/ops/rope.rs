@@ -2,6 +2,7 @@
 //! grow with the token's position. Dimensions past the rotated ones stay as they are.
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::{Body, axes, int, load};
+use crate::shard::{self, Asked, Rule, Sharding};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,15 @@ impl OpDef for Rope {
             }
         }
         Ok(Tensor::f32(inputs[0].shape(), &x))
+    }
+
+    /// Heads can be divided.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        Ok(shard::by_rows(asked))
+    }
+
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        Ok(shard::wanted_by_rows(input, asked))
     }
 
     fn samples() -> Vec<(Self, Vec<TensorType>)> {

@@ -1,7 +1,7 @@
 //! `weight`: a tensor of the model, as its file holds it.
 use super::{Class, OpDef, OpError, arity};
 use crate::expr::Body;
-use crate::{Symbols, Tensor, TensorType};
+use crate::{Part, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// See the module.
@@ -11,6 +11,9 @@ pub struct Weight {
     pub name: String,
     /// Its type.
     pub ty: TensorType,
+    /// Which part of the checkpoint's tensor it is, if it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// How its elements lie in the packed file, in the backend's words; none until that is decided.
     pub layout: Option<String>,
 }

@@ -10,12 +10,12 @@ pub use memory::{MemoryProof, Phase};
 pub use text::{PlanError, Section, line_of};
 pub use verify::{Fault, Where};
 
-use crate::{DType, TensorType};
+use crate::{DType, Part, TensorType};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the plan's form that this code writes; it reads no other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Buffers, weights and states begin at multiples of this many bytes.
 pub const ALIGNMENT: u64 = 64;
@@ -85,8 +85,93 @@ pub struct Options {
     pub kv: DType,
     /// How activations enter products with quantised weights.
     pub activations: Activations,
+    /// How the model is cut: the degrees of data, pipeline and tensor parallelism.
+    pub partition: Partition,
+    /// Steps that are under way at once, each of other sequences.
+    pub micro_batches: u32,
     /// Bytes that the whole plan may take on each device; none: what the device has.
     pub memory: Option<u64>,
+}
+
+impl Default for Partition {
+    fn default() -> Partition {
+        Partition::WHOLE
+    }
+}
+
+impl fmt::Display for Partition {
+    /// `pipeline:2,tensor:2`, as it is asked for; `none` for no cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let degrees = [("data", self.data), ("pipeline", self.pipeline), ("tensor", self.tensor)];
+        let cuts: Vec<String> =
+            degrees.iter().filter(|(_, n)| *n != 1).map(|(kind, n)| format!("{kind}:{n}")).collect();
+        f.write_str(if cuts.is_empty() { "none" } else { "" })?;
+        f.write_str(&cuts.join(","))
+    }
+}
+
+impl std::str::FromStr for Partition {
+    type Err = String;
+
+    /// Reads what `Display` writes, in any order.
+    fn from_str(text: &str) -> Result<Partition, String> {
+        let mut partition = Partition::WHOLE;
+        if text.trim() == "none" {
+            return Ok(partition);
+        }
+        let mut named = vec![];
+        for cut in text.split(',').map(str::trim) {
+            let expected =
+                "expected none, or some of data:N, pipeline:N and tensor:N, as in pipeline:2,tensor:2";
+            let (kind, degree) = cut.split_once(':').ok_or_else(|| format!("found {cut:?}, {expected}"))?;
+            let degree = degree.trim().parse().ok().filter(|n| (1..=Partition::DEGREE_MAX).contains(n));
+            let degree = degree.ok_or_else(|| {
+                format!("found {cut:?}, expected a degree from 1 to {}", Partition::DEGREE_MAX)
+            })?;
+            if named.contains(&kind) {
+                return Err(format!("found {kind} twice, expected it once"));
+            }
+            named.push(kind);
+            match kind {
+                "data" => partition.data = degree,
+                "pipeline" => partition.pipeline = degree,
+                "tensor" => partition.tensor = degree,
+                _ => return Err(format!("found {cut:?}, {expected}")),
+            }
+        }
+        Ok(partition)
+    }
+}
+
+impl Options {
+    /// Sequences that one replica holds at once.
+    pub fn replica_batch(&self) -> u32 {
+        self.max_batch.div_ceil(self.partition.data.max(1))
+    }
+}
+
+/// How a model is cut. Devices are numbered by replica, in it by stage, in that by rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// Replicas, each of which works for sequences of its own: sequence slot `s` is at replica `s % data`.
+    pub data: u32,
+    /// Stages of layers, one behind the other.
+    pub pipeline: u32,
+    /// Devices that divide a stage's tensors among themselves.
+    pub tensor: u32,
+}
+
+impl Partition {
+    /// The greatest degree of each kind.
+    pub const DEGREE_MAX: u32 = 1024;
+    /// No cut: all on one device.
+    pub const WHOLE: Partition = Partition { data: 1, pipeline: 1, tensor: 1 };
+
+    /// How many devices it takes; 0 where that is no number.
+    pub fn devices(&self) -> u32 {
+        [self.pipeline, self.tensor].iter().try_fold(self.data, |all, n| all.checked_mul(*n)).unwrap_or(0)
+    }
 }
 
 /// How activations enter products with quantised weights.
@@ -122,6 +207,13 @@ pub struct Device {
     pub threads: u32,
 }
 
+impl Device {
+    /// Some threads of this machine's processor.
+    pub fn cpu(number: u32, threads: u32) -> Device {
+        Device { id: DeviceId(number), name: format!("cpu:{number}"), threads }
+    }
+}
+
 /// A packed weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Weight {
@@ -133,6 +225,9 @@ pub struct Weight {
     pub device: DeviceId,
     /// Its type there.
     pub ty: TensorType,
+    /// Which part of the checkpoint's tensor it is, if it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// How its elements lie in the packed file.
     pub layout: String,
     /// Where, in bytes.
@@ -152,6 +247,9 @@ pub struct State {
     pub device: DeviceId,
     /// Its type.
     pub ty: TensorType,
+    /// Which part of the whole model's state it is, if it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// Where in the device's state memory, in bytes.
     pub offset: u64,
     /// How many bytes.
@@ -338,6 +436,12 @@ impl Plan {
     /// The greatest values of the symbols in a decode step.
     pub fn decode_symbols(&self) -> crate::Symbols {
         self.symbols.iter().fold(crate::Symbols::new(), |all, s| all.with(&s.name, s.decode))
+    }
+
+    /// Which replica a device belongs to.
+    pub fn replica_of(&self, device: DeviceId) -> u32 {
+        let each = (self.devices.len() as u32 / self.options.partition.data.max(1)).max(1);
+        device.0 / each
     }
 
     /// Pages of the KV cache that one sequence can fill.

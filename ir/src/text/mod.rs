@@ -11,9 +11,11 @@
 //! ```
 //!
 //! - One node a line: name, operator, operands, attributes as [`Op::attributes`](crate::Op::attributes) writes
-//!   them, type; then, where it has them, `@` its path and `<-` the reference nodes that it stands for.
-//! - Inputs, states and weights go by their own names, every other value by `%` and its number in order.
-//!   The reader takes any word after the `%`; the writer numbers anew.
+//!   them, type; then, where it has them, `on` the number of its device, `@` its path and `<-` the reference nodes
+//!   that it stands for.
+//! - Inputs, states and weights go by their own names, behind which `~` and a number say on which device they are;
+//!   every other value by `%` and its number in order. The reader takes any word after the `%`; the writer numbers
+//!   anew. Device 0 is not written.
 //! - Names and paths are bare words of ASCII letters, digits and `_ . - /`. Other names, those with a `//`
 //!   and `return` stand between quotes, with the escapes of a RON string.
 //! - Lines that begin with `//` say nothing. The verifier speaks in them.
@@ -39,7 +41,7 @@ fn is_name_char(c: char) -> bool {
 mod tests {
     use super::*;
     use crate::ops::{Add, Input, RmsNorm, Weight};
-    use crate::{Graph, NodeId, TensorType};
+    use crate::{Graph, NodeId, Part, TensorType};
     use expect_test::expect;
     use proptest::prelude::*;
 
@@ -52,10 +54,15 @@ mod tests {
         for (i, name) in given.iter().enumerate() {
             let (name, ty) = (name.clone(), TensorType::f32(&[8]));
             let source = match i % 3 {
-                0 => g.add(Weight { name, ty, layout: None }, &[]),
-                kind => g.add(Input { name, ty, state: kind == 1 }, &[]),
+                0 => g.add(Weight { name, ty, part: None, layout: None }, &[]),
+                kind => {
+                    let part = (kind == 1 && i % 2 == 0).then_some(Part { axis: 0, start: 8, of: 24 });
+                    g.add(Input { name, ty, state: kind == 1, part }, &[])
+                }
             };
-            values.push(source.unwrap());
+            let source = source.unwrap();
+            g.set_place(source, i as u32 % 2);
+            values.push(source);
         }
         for (kind, operands, path, stands_for) in recipes {
             let [a, b] = operands.map(|i| values[i.index(values.len())]);
@@ -65,6 +72,7 @@ mod tests {
             };
             let n = n.unwrap();
             g.set_path(n, path);
+            g.set_place(n, u32::from(*kind) / 2);
             g.set_stands_for(n, stands_for.clone());
             values.push(n);
         }

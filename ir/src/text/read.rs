@@ -1,7 +1,8 @@
 //! Text to graph, a line at a time.
 use super::{is_bare, is_name_char};
 use crate::ops::{Input, Weight};
-use crate::{Graph, NodeId, Op, TensorType};
+use crate::{Graph, NodeId, Op, Part, TensorType};
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
 /// What a text says.
@@ -64,8 +65,8 @@ struct Reader {
 /// What a value is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name {
-    /// An input, a state or a weight.
-    Given(String),
+    /// An input, a state or a weight, and its place.
+    Given(String, u32),
     /// Any other value: the word after its `%`.
     Numbered(String),
 }
@@ -74,8 +75,9 @@ impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Name::Numbered(word) => write!(f, "%{word}"),
-            Name::Given(name) if is_bare(name) => f.write_str(name),
-            Name::Given(name) => write!(f, "{name:?}"),
+            Name::Given(name, 0) if is_bare(name) => f.write_str(name),
+            Name::Given(name, 0) => write!(f, "{name:?}"),
+            Name::Given(name, place) => write!(f, "{}~{place}", Name::Given(name.clone(), 0)),
         }
     }
 }
@@ -127,6 +129,11 @@ impl Reader {
         let ty = line.ty()?;
         let op = operator_of(&name, operator, attributes, &ty)?;
         let node = self.graph.add_unchecked(op, ty, &inputs);
+        match name {
+            Name::Given(_, place) => self.graph.set_place(node, place),
+            Name::Numbered(_) if line.eat_word("on") => self.graph.set_place(node, line.number()?),
+            Name::Numbered(_) => {}
+        }
         if line.eat("@") {
             let path = line.given_name()?;
             self.graph.set_path(node, &path);
@@ -156,33 +163,58 @@ impl Reader {
 fn operator_of(name: &Name, operator: &str, attributes: &str, ty: &TensorType) -> Result<Op, String> {
     let given = matches!(operator, "input" | "state" | "weight");
     match name {
-        Name::Given(name) if operator == "weight" => {
-            let (name, ty, layout) = (name.clone(), ty.clone(), layout(attributes)?);
-            Ok(Weight { name, ty, layout }.into())
+        Name::Given(name, _) if operator == "weight" => {
+            let Weighed { part, layout } = attributes_of(operator, attributes)?;
+            Ok(Weight { name: name.clone(), ty: ty.clone(), part, layout }.into())
         }
-        Name::Given(name) if given && attributes.is_empty() => {
-            Ok(Input { name: name.clone(), ty: ty.clone(), state: operator == "state" }.into())
-        }
-        Name::Given(_) if given => {
-            Err(format!("{} has no attributes, found {{{attributes}}}", article(operator)))
+        Name::Given(name, _) if given => {
+            let state = operator == "state";
+            let Divided { part } = attributes_of(operator, attributes)?;
+            if part.is_some() && !state {
+                return Err(format!("an input has no attributes, found {{{attributes}}}"));
+            }
+            Ok(Input { name: name.clone(), ty: ty.clone(), state, part }.into())
         }
         Name::Numbered(_) if given => {
             Err(format!("{} has a name of its own, found {name}", article(operator)))
         }
-        Name::Given(name) => {
+        Name::Given(..) => {
             Err(format!("only inputs, states and weights have a name of their own, expected %{name}"))
         }
         Name::Numbered(_) => Op::parse(operator, attributes),
     }
 }
 
-/// The one attribute that a weight can have.
-fn layout(attributes: &str) -> Result<Option<String>, String> {
+/// The attributes that a weight can have.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Weighed {
+    part: Option<Part>,
+    layout: Option<String>,
+}
+
+/// Those of a state.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Divided {
+    part: Option<Part>,
+}
+
+fn attributes_of<'a, T: Default + serde::de::DeserializeOwned>(
+    operator: &str,
+    attributes: &str,
+) -> Result<T, String> {
     if attributes.is_empty() {
-        return Ok(None);
+        return Ok(T::default());
     }
-    let layout = attributes.strip_prefix("layout:").and_then(|text| ron::from_str::<String>(text).ok());
-    layout.map(Some).ok_or_else(|| format!("a weight has no attribute but layout, found {{{attributes}}}"))
+    let ron = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let text = format!("({attributes})");
+    let has = match operator {
+        "weight" => "no attributes but part and layout",
+        "state" => "no attribute but part",
+        _ => "no attributes",
+    };
+    ron.from_str(&text).map_err(|_| format!("{} has {has}, found {{{attributes}}}", article(operator)))
 }
 
 fn article(noun: &str) -> String {
@@ -235,7 +267,9 @@ impl<'a> Line<'a> {
 
     fn name(&mut self) -> Result<Name, String> {
         if !self.rest.starts_with('%') {
-            return self.given_name().map(Name::Given);
+            let name = self.given_name()?;
+            let place = if self.eat("~") { self.number()? } else { 0 };
+            return Ok(Name::Given(name, place));
         }
         self.take(1);
         match self.word() {

@@ -13,7 +13,7 @@ impl Names {
     pub fn of(g: &Graph) -> Names {
         let mut next = 0;
         let name = |n: NodeId| match g[n].op.given_name() {
-            Some(name) => (n, word(name)),
+            Some(name) => (n, given(name, g[n].place)),
             None => {
                 next += 1;
                 (n, format!("%{}", next - 1))
@@ -56,6 +56,9 @@ pub(crate) fn write(
             write!(f, " {{{attributes}}}")?;
         }
         write!(f, ": {}", node.ty)?;
+        if node.place > 0 && node.op.given_name().is_none() {
+            write!(f, " on {}", node.place)?;
+        }
         if !node.path.is_empty() {
             write!(f, " @{}", word(&node.path))?;
         }
@@ -87,6 +90,11 @@ fn keyword(op: &Op) -> &'static str {
         Op::Input(input) if input.state => "state",
         other => other.name(),
     }
+}
+
+/// The name of an input, a state or a weight, and on which device it is.
+fn given(name: &str, place: u32) -> String {
+    if place == 0 { word(name) } else { format!("{}~{place}", word(name)) }
 }
 
 fn word(name: &str) -> String {

@@ -39,7 +39,8 @@ fn fusible_slot(g: &Graph, consumer: NodeId) -> Option<usize> {
 fn may_fuse(g: &Graph, consumer: NodeId, slot: usize, outer: &Body) -> bool {
     let producer = g.inputs(consumer)[slot];
     // What a store would round or quantise is not what the consumer would find in its place.
-    if g.outputs.contains(&producer) || g[producer].ty.dtype != ir::DType::F32 {
+    let apart = g[producer].place != g[consumer].place;
+    if apart || g.outputs.contains(&producer) || g[producer].ty.dtype != ir::DType::F32 {
         return false;
     }
     let Some(inner) = body(g, producer) else { return false };

@@ -27,6 +27,9 @@ fn fits(g: &Graph, consumer: NodeId, slot: usize) -> bool {
     if !matches!(node.op, Op::Linear(_)) || g.users(product) != [consumer] || g.outputs.contains(&product) {
         return false;
     }
+    if node.place != g[consumer].place {
+        return false;
+    }
     if g[consumer].op.class() != Class::Pointwise || ty.dtype != DType::F32 || ty.shape != node.ty.shape {
         return false;
     }

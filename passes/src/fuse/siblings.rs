@@ -12,8 +12,8 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
             continue;
         }
         let x = g.inputs(first)[0];
-        let group: Vec<NodeId> =
-            g.users(x).into_iter().filter(|&n| is_product(g, n) && g.inputs(n)[0] == x).collect();
+        let sibling = |&n: &NodeId| is_product(g, n) && g.inputs(n)[0] == x && g[n].place == g[first].place;
+        let group: Vec<NodeId> = g.users(x).into_iter().filter(sibling).collect();
         if group.len() > 1 && group[0] == first {
             join(g, x, &group)?;
             change = Change::Some;

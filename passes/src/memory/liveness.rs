@@ -1,10 +1,11 @@
 //! From which step to which step a buffer lives.
-use ir::plan::{Arg, Plan, Step};
+use ir::plan::{Arg, BufferId, Plan, Step};
+use std::collections::BTreeMap;
 
-/// The steps of first write and last use, for each buffer of the plan's first thread.
-pub(super) fn run(plan: &Plan) -> Vec<(usize, usize)> {
-    let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
-    for (at, step) in plan.threads.iter().flat_map(|t| t.steps.iter().enumerate()) {
+/// For each buffer that a thread uses the steps of first write and last use, in order of the buffers.
+pub(super) fn run(plan: &Plan, thread: usize) -> Vec<(usize, (usize, usize))> {
+    let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
+    for (at, step) in plan.threads[thread].steps.iter().enumerate() {
         let used = match step {
             Step::Recv { to, .. } => vec![*to],
             Step::Send { from, .. } => vec![*from],
@@ -13,8 +14,8 @@ pub(super) fn run(plan: &Plan) -> Vec<(usize, usize)> {
             }
         };
         for id in used {
-            lives[id.0 as usize].get_or_insert((at, at)).1 = at;
+            lives.entry(id).or_insert((at, at)).1 = at;
         }
     }
-    lives.into_iter().map(|l| l.expect("every buffer is written by a step")).collect()
+    lives.into_iter().map(|(id, life)| (id.0 as usize, life)).collect()
 }

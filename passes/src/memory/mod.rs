@@ -3,7 +3,7 @@ mod assign;
 mod liveness;
 
 use crate::{Cx, PassError};
-use ir::plan::{Kernel, Plan, aligned};
+use ir::plan::{Plan, Step, aligned};
 
 /// `process_bytes` is what the process takes beside the plan.
 pub(crate) fn run(cx: &Cx, plan: &mut Plan, process_bytes: u64) -> Result<(), PassError> {
@@ -12,9 +12,17 @@ pub(crate) fn run(cx: &Cx, plan: &mut Plan, process_bytes: u64) -> Result<(), Pa
     for (kernel, bytes) in plan.kernels.iter_mut().zip(scratch) {
         (kernel.scratch, kernel.shared) = (aligned(bytes.own), aligned(bytes.shared));
     }
-    let most = |bytes: fn(&Kernel) -> u64| plan.kernels.iter().map(bytes).max().unwrap_or(0);
-    let (own, shared) = (most(|kernel| kernel.scratch), most(|kernel| kernel.shared));
-    (plan.threads[0].scratch_bytes, plan.threads[0].shared_bytes) = (own, shared);
+    for thread in &mut plan.threads {
+        let kernels = || {
+            thread.steps.iter().filter_map(|step| match step {
+                Step::Run { kernel, .. } => Some(&plan.kernels[kernel.0 as usize]),
+                _ => None,
+            })
+        };
+        let own = kernels().map(|kernel| kernel.scratch).max();
+        let shared = kernels().map(|kernel| kernel.shared).max();
+        (thread.scratch_bytes, thread.shared_bytes) = (own.unwrap_or(0), shared.unwrap_or(0));
+    }
     plan.memory = plan.prove_memory(process_bytes);
     Ok(())
 }

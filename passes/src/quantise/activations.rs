@@ -9,7 +9,7 @@ use ir::{DType, Dim, Graph, NodeId, Op};
 use std::collections::HashMap;
 
 pub(crate) fn run(cx: &Cx, g: &mut Graph) -> Result<Change, PassError> {
-    let mut done: HashMap<NodeId, NodeId> = HashMap::new();
+    let mut done: HashMap<(NodeId, u32), NodeId> = HashMap::new();
     if cx.activations == Activations::F32 {
         return Ok(Change::None);
     }
@@ -27,12 +27,14 @@ pub(crate) fn run(cx: &Cx, g: &mut Graph) -> Result<Change, PassError> {
         {
             continue;
         }
-        let x = match done.get(&inputs[0]) {
+        let place = g[n].place;
+        let x = match done.get(&(inputs[0], place)) {
             Some(&x) => x,
             None => {
                 let x = g.add(Quantise {}, &inputs[..1])?;
                 g.inherit(x, &inputs[..1]);
-                done.insert(inputs[0], x);
+                g.set_place(x, place);
+                done.insert((inputs[0], place), x);
                 x
             }
         };

@@ -34,7 +34,7 @@ impl Sequence {
     /// Forgets all but the first `tokens`.
     pub fn truncate(&mut self, session: &mut Session, tokens: usize) {
         self.cached.truncate(tokens);
-        session.pages().truncate(self.slot, self.cached.len());
+        session.truncate(self.slot, self.cached.len());
     }
 
     /// Cuts the sequence back to what it shares with `tokens`, and at least the last token out, so that it

@@ -54,8 +54,8 @@ impl Cx<'_> {
                 Some(anchor) => Err(format!("no kernel of {} takes an epilogue", anchor.op.name())),
                 None => self.body(op),
             },
-            Op::Gather(_) => match self.layout(0) {
-                Some(layout) => self.embed_rows(layout),
+            Op::Gather(ops::Gather { first }) => match self.layout(0) {
+                Some(layout) => self.embed_rows(layout, first.unwrap_or(0)),
                 None => self.body(op),
             },
             Op::KvAppend(ops::KvAppend { transposed }) => {
@@ -78,11 +78,12 @@ impl Cx<'_> {
         self.kernel.inputs.as_slice().try_into().map_err(|_| format!("takes {N} inputs"))
     }
 
-    fn embed_rows(&self, layout: Layout) -> Result<Arc<dyn Executable>, String> {
+    fn embed_rows(&self, layout: Layout, first: u32) -> Result<Arc<dyn Executable>, String> {
         let [table, ids] = self.inputs()?;
         let (rows, width) = matrix(table)?;
         let n = self.extent(&ids.shape[0])?;
-        Ok(Arc::new(EmbedRows { n, layout, rows: known(rows)?, width: known(width)? }))
+        let first = i32::try_from(first).map_err(|_| format!("a table from row {first}"))?;
+        Ok(Arc::new(EmbedRows { n, layout, first, rows: known(rows)?, width: known(width)? }))
     }
 
     fn rope(&self, found: rope::Found) -> Result<Arc<dyn Executable>, String> {

@@ -9,7 +9,7 @@ use ir::ops::{Gather, Linear, Scale, Softcap};
 pub(crate) fn embed(cx: &mut Build<'_>, config: &Config) -> Result<NodeId, BuildError> {
     let table = cx.weight("token_embd.weight", &[config.vocab, config.hidden])?;
     let tokens = cx.inputs().tokens;
-    let x = cx.op("embed", Gather {}, &[table, tokens])?;
+    let x = cx.op("embed", Gather::default(), &[table, tokens])?;
     match config.embedding_scale {
         1.0 => Ok(x),
         by => cx.op("embed_scale", Scale { by }, &[x]),
@@ -20,7 +20,7 @@ pub(crate) fn embed(cx: &mut Build<'_>, config: &Config) -> Result<NodeId, Build
 pub(crate) fn logits(cx: &mut Build<'_>, x: NodeId, config: &Config) -> Result<NodeId, BuildError> {
     cx.leave_layers();
     let rows = cx.inputs().rows;
-    let x = cx.op("rows", Gather {}, &[x, rows])?;
+    let x = cx.op("rows", Gather::default(), &[x, rows])?;
     let x = norm::rms(cx, x, "output_norm", config.hidden)?;
     let name = if config.tied_embeddings { "token_embd.weight" } else { "output.weight" };
     let weight = cx.weight(name, &[config.vocab, config.hidden])?;

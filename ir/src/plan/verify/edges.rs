@@ -4,7 +4,7 @@ use crate::plan::{EdgeId, End, Plan, Section, Step};
 use std::collections::BTreeMap;
 
 /// Messages that an edge holds at most: more never help, and every one has its memory.
-const CAPACITY_MAX: u32 = 64;
+pub(super) const CAPACITY_MAX: u32 = 64;
 /// The longest deadline: an hour. Nobody waits longer to learn that a device is stuck.
 const DEADLINE_MAX_MS: u32 = 3_600_000;
 
@@ -47,12 +47,20 @@ impl Plan {
             self.verify_end(index, "send", edge.from, sends.get(&edge.id), faults);
             self.verify_end(index, "receive", edge.to, receives.get(&edge.id), faults);
         }
-        if sends.values().chain(receives.values()).all(|ends| ends.len() == 1) {
+        for (index, edge) in self.edges.iter().enumerate() {
+            let count = |steps: &BTreeMap<EdgeId, Vec<_>>| steps.get(&edge.id).map_or(0, Vec::len);
+            let (sent, received) = (count(&sends), count(&receives));
+            if ![edge.from, edge.to].contains(&End::Host) && sent != received && sent.min(received) > 0 {
+                let message = format!("{sent} steps send over it and {received} receive, expected as many");
+                faults.add(Section::Edges, index, message);
+            }
+        }
+        if faults.is_empty() {
             self.verify_progress(faults);
         }
     }
 
-    /// An edge has one step at each device end, and none where the host is.
+    /// The steps at a device's end of an edge are that device's; where the host is there are none.
     fn verify_end(
         &self,
         edge: usize,
@@ -62,19 +70,18 @@ impl Plan {
         faults: &mut Faults,
     ) {
         let found = found.map(Vec::as_slice).unwrap_or_default();
-        match (stated, found) {
-            (End::Host, []) => {}
-            (End::Device(_), [(end, ..)]) if *end == stated => {}
-            (End::Device(device), []) => {
-                faults.add(Section::Edges, edge, format!("no step of {device} does {deed} over it"))
-            }
-            (_, [.., (end, at, index)]) => {
-                let message = format!(
-                    "edge {edge} has {} steps that {deed}, this one on {end}; expected one at {stated}",
-                    found.len()
-                );
-                faults.add(Section::Thread(*at), *index, message);
-            }
+        if let (End::Device(device), []) = (stated, found) {
+            faults.add(Section::Edges, edge, format!("no step of {device} does {deed} over it"));
+        }
+        for (end, at, index) in found.iter().filter(|(end, ..)| *end != stated) {
+            let message = format!("edge {edge} is to {deed} at {stated}, this step does on {end}");
+            faults.add(Section::Thread(*at), *index, message);
+        }
+        // The host feeds and takes one message of each edge in a step.
+        let by_host = [self.edges[edge].from, self.edges[edge].to].contains(&End::Host);
+        if let Some((_, at, index)) = found.get(1).filter(|_| by_host) {
+            let message = format!("edge {edge} has {} steps that {deed}, expected one", found.len());
+            faults.add(Section::Thread(*at), *index, message);
         }
     }
 

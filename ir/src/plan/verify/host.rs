@@ -2,7 +2,7 @@
 //! symbols, the edges at the host's end, and the states that the host gives out pages of.
 use super::Faults;
 use crate::expr::bounds::SYMBOL_MAX;
-use crate::plan::{Activations, DeviceId, Edge, End, Plan, Section, State, Symbol};
+use crate::plan::{Activations, DeviceId, Edge, End, Partition, Plan, Section, State, Symbol};
 use crate::quant::Format;
 use crate::{DType, Dim, TensorType};
 
@@ -22,6 +22,10 @@ impl Plan {
             ("chunk", o.chunk, symbol_max),
             ("rows", o.rows, symbol_max),
             ("page", o.page, i32::MAX as u32),
+            ("micro_batches", o.micro_batches, super::edges::CAPACITY_MAX),
+            ("partition.data", o.partition.data, Partition::DEGREE_MAX),
+            ("partition.pipeline", o.partition.pipeline, Partition::DEGREE_MAX),
+            ("partition.tensor", o.partition.tensor, Partition::DEGREE_MAX),
         ] {
             if value == 0 || value > most {
                 fault(format!("{name} is {value}, expected 1 to {most}"));
@@ -29,6 +33,9 @@ impl Plan {
         }
         if !matches!(o.kv, DType::F16 | DType::F32) {
             fault(format!("the KV cache has dtype {}, expected f16 or f32", o.kv));
+        }
+        if !self.devices.len().is_multiple_of(o.partition.data.max(1) as usize) {
+            fault(format!("{} devices cannot be {} replicas", self.devices.len(), o.partition.data));
         }
         if o.page > 0 && self.pages() > i64::from(i32::MAX) {
             fault(format!(
@@ -48,7 +55,7 @@ impl Plan {
 
     pub(super) fn verify_symbols(&self, faults: &mut Faults) {
         let o = &self.options;
-        let batch = i64::from(o.max_batch);
+        let batch = i64::from(o.replica_batch());
         let expected = [("n", o.chunk), ("m", o.rows)];
         for (index, Symbol { name, max, decode }) in self.symbols.iter().enumerate() {
             let Some((_, most)) = expected.iter().find(|e| e.0 == name) else {
@@ -83,14 +90,30 @@ impl Plan {
                 faults.add(Section::Edges, index, message);
             }
         }
-        let missing = |name: &str, is_fed: bool| {
-            !self.edges.iter().any(|e| e.name == name && (e.from == End::Host) == is_fed)
-        };
-        for name in FED.iter().filter(|name| missing(name, true)) {
-            faults.add(Section::Edges, usize::MAX, format!("no edge brings {name} from the host"));
-        }
-        if missing(LOGITS, false) {
-            faults.add(Section::Edges, usize::MAX, "no edge brings logits to the host");
+        for replica in 0..self.options.partition.data {
+            let joins = |edge: &Edge, name: &str, is_fed: bool| {
+                let device = if is_fed { edge.to } else { edge.from };
+                let is_own = matches!(device, End::Device(id) if self.replica_of(id) == replica);
+                edge.name == name && (edge.from == End::Host) == is_fed && is_own
+            };
+            let of = match self.options.partition.data {
+                1 => String::new(),
+                _ => format!(" of replica {replica}"),
+            };
+            for name in FED.iter().filter(|name| !self.edges.iter().any(|e| joins(e, name, true))) {
+                faults.add(Section::Edges, usize::MAX, format!("no edge brings {name} from the host{of}"));
+            }
+            let results: Vec<usize> =
+                (0..self.edges.len()).filter(|e| joins(&self.edges[*e], LOGITS, false)).collect();
+            match results[..] {
+                [_] => {}
+                [] => {
+                    faults.add(Section::Edges, usize::MAX, format!("no edge brings logits to the host{of}"))
+                }
+                [_, second, ..] => {
+                    faults.add(Section::Edges, second, format!("is a second edge for \"logits\"{of}"))
+                }
+            }
         }
     }
 
@@ -101,7 +124,10 @@ impl Plan {
             ("tokens" | "positions" | "slots", End::Host) => symbol("n"),
             ("rows", End::Host) => symbol("m"),
             ("pages", End::Host) => {
-                vec![i64::from(self.options.max_batch).into(), i64::from(self.pages_per_sequence()).into()]
+                vec![
+                    i64::from(self.options.replica_batch()).into(),
+                    i64::from(self.pages_per_sequence()).into(),
+                ]
             }
             (LOGITS, End::Device(_)) => {
                 let fits = self.vocabulary().is_some();
@@ -129,9 +155,9 @@ impl Plan {
         }
     }
 
-    /// Pages of the KV cache that all sequences together can fill.
+    /// Pages of the KV cache that all sequences of a replica together can fill.
     fn pages(&self) -> i64 {
-        i64::from(self.options.max_batch) * i64::from(self.pages_per_sequence())
+        i64::from(self.options.replica_batch()) * i64::from(self.pages_per_sequence())
     }
 
     /// A state is a cache that has every page which the host may give out, as the kernels that use it take it.
@@ -169,7 +195,7 @@ impl Plan {
         let end = match name {
             "tokens" => Dim::from(self.vocabulary()?),
             "positions" => Dim::from(i64::from(o.context)),
-            "slots" => Dim::from(i64::from(o.max_batch)),
+            "slots" => Dim::from(i64::from(o.replica_batch())),
             "rows" => Dim::symbol("n"),
             _ => return None,
         };

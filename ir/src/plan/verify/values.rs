@@ -1,7 +1,7 @@
 //! The part of the verifier that follows values: where they lie, when they live, who reads them.
 use super::Faults;
 use super::memory::BYTES_MAX;
-use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread};
+use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread, Weight};
 use crate::{Symbols, TensorType};
 use std::collections::HashSet;
 
@@ -26,6 +26,9 @@ impl Plan {
             } else {
                 sized(Section::Weights, index, &w.ty, w.bytes, &Symbols::new(), faults);
             }
+            if let Some(fault) = w.part.and_then(|part| part.whole(&w.ty).err()) {
+                faults.add(Section::Weights, index, fault);
+            }
             weights.extend(stretch(
                 Section::Weights,
                 index,
@@ -35,6 +38,9 @@ impl Plan {
                 faults,
             ));
         }
+        // Devices that need the same of a weight share it in the file.
+        weights.sort_by_key(|s| (s.begin, s.end, s.index));
+        weights.dedup_by(|a, b| self.is_shared(a.index, b.index));
         disjoint(Section::Weights, weights, faults);
         for (at, thread) in self.threads.iter().enumerate() {
             for bytes in [thread.arena_bytes, thread.state_bytes, thread.scratch_bytes, thread.shared_bytes] {
@@ -128,6 +134,13 @@ impl Plan {
                 Some(kernel) => self.verify_args(section, index, thread, kernel, args, faults),
             },
         }
+    }
+
+    /// Whether two weights are the same bytes of the file for two devices.
+    fn is_shared(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.weights[a], &self.weights[b]);
+        let key = |w: &Weight| (w.name.clone(), w.part, w.ty.clone(), w.layout.clone(), w.offset, w.bytes);
+        a.device != b.device && key(a) == key(b)
     }
 
     fn verify_args(

@@ -1,4 +1,6 @@
 //! Writes the packed weights of a plan: every weight in its layout at its offset, in parallel.
+mod source;
+
 use crate::bundle::hex;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
@@ -8,6 +10,7 @@ use ir::plan::{Plan, Weight};
 use kernels::{layout::Layout, pack::pack_tile};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use source::Source;
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
@@ -26,13 +29,15 @@ const TILE_ROWS: usize = 16;
 /// One stretch of one weight, or of one expert's part of it.
 struct Task<'a> {
     weight: &'a Weight,
-    source: &'a [u8],
-    /// Where in the file the packed source begins.
+    source: Source<'a>,
+    /// Where in the source the weight, or the expert's part, begins.
+    from: usize,
+    /// Where in the file the packed part begins.
     base: u64,
-    part: Part,
+    stretch: Stretch,
 }
 
-enum Part {
+enum Stretch {
     /// Bytes as they are in the source.
     Plain(Range<usize>),
     /// Tiles of a packed layout.
@@ -54,9 +59,11 @@ pub(crate) fn write(
             Some(tensor) => vec![tensor.bytes()],
             None => checkpoint.pieces(&weight.name)?,
         };
-        split(weight, &pieces, &mut tasks);
+        split(weight, Source::of(weight, pieces)?, &mut tasks);
     }
     tasks.sort_by_key(Task::offset);
+    // What several devices share is there once.
+    tasks.dedup_by_key(|task| task.offset());
     let file = File::create(path).map_err(io)?;
     // A disk without room is found now, not after minutes of packing.
     reserve(&file, plan.model.packed_bytes).map_err(io)?;
@@ -128,25 +135,23 @@ fn reserve(_: &File, _: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Adds the tasks of a weight whose source lies in these pieces.
-fn split<'a>(weight: &'a Weight, pieces: &[&'a [u8]], tasks: &mut Vec<Task<'a>>) {
+/// Adds the tasks of a weight.
+fn split<'a>(weight: &'a Weight, source: Source<'a>, tasks: &mut Vec<Task<'a>>) {
     let ranges =
         |all: usize, step: usize| (0..all).step_by(step).map(move |first| first..all.min(first + step));
-    let mut base = weight.offset;
+    let mut add =
+        |from, base, stretch| tasks.push(Task { weight, source: source.clone(), from, base, stretch });
     let Some(layout) = Layout::parse(&weight.layout) else {
-        for &source in pieces {
-            let parts = ranges(source.len(), TASK_BYTES).map(Part::Plain);
-            tasks.extend(parts.map(|part| Task { weight, source, base, part }));
-            base += source.len() as u64;
-        }
+        ranges(source.len(), TASK_BYTES).for_each(|part| add(0, weight.offset, Stretch::Plain(part)));
         return;
     };
     let (rows, cols) = matrix(weight);
     let step = (TASK_BYTES / layout.tile_bytes(cols).max(1)).max(1);
     let bytes = weight.ty.dtype.bytes(rows as u64 * cols as u64).unwrap_or(0).max(1) as usize;
-    for source in pieces.iter().flat_map(|piece| piece.chunks_exact(bytes)) {
-        let parts = ranges(rows.div_ceil(TILE_ROWS), step).map(|tiles| Part::Tiles(layout, tiles));
-        tasks.extend(parts.map(|part| Task { weight, source, base, part }));
+    let mut base = weight.offset;
+    for from in (0..source.len()).step_by(bytes) {
+        ranges(rows.div_ceil(TILE_ROWS), step)
+            .for_each(|tiles| add(from, base, Stretch::Tiles(layout, tiles)));
         base += layout.packed_bytes(rows, cols) as u64;
     }
 }
@@ -154,23 +159,26 @@ fn split<'a>(weight: &'a Weight, pieces: &[&'a [u8]], tasks: &mut Vec<Task<'a>>)
 impl Task<'_> {
     /// Where in the file its bytes go.
     fn offset(&self) -> u64 {
-        let inside = match &self.part {
-            Part::Plain(bytes) => bytes.start,
-            Part::Tiles(layout, tiles) => tiles.start * layout.tile_bytes(matrix(self.weight).1),
+        let inside = match &self.stretch {
+            Stretch::Plain(bytes) => bytes.start,
+            Stretch::Tiles(layout, tiles) => tiles.start * layout.tile_bytes(matrix(self.weight).1),
         };
         self.base + inside as u64
     }
 
     fn run(&self) -> Vec<u8> {
-        let (layout, tiles) = match &self.part {
-            Part::Plain(bytes) => return self.source[bytes.clone()].to_vec(),
-            Part::Tiles(layout, tiles) => (layout, tiles),
+        let (layout, tiles) = match &self.stretch {
+            Stretch::Plain(bytes) => return self.source.read(bytes.clone()).into_owned(),
+            Stretch::Tiles(layout, tiles) => (layout, tiles),
         };
         let (rows, cols) = matrix(self.weight);
         let tile_bytes = layout.tile_bytes(cols);
         let mut bytes = vec![0; tiles.len() * tile_bytes];
+        let row_bytes = self.weight.ty.dtype.bytes(cols as u64).unwrap_or(0) as usize;
         for (tile, out) in tiles.clone().zip(bytes.chunks_exact_mut(tile_bytes)) {
-            pack_tile(self.weight.ty.dtype, self.source, rows, cols, tile, out);
+            let own = tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS);
+            let source = self.from + own.start * row_bytes..self.from + own.end * row_bytes;
+            pack_tile(self.weight.ty.dtype, &self.source.read(source), own.len(), cols, 0, out);
         }
         bytes
     }

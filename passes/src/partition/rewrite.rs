@@ -1,0 +1,231 @@
+//! From the graph of one device to that of many, by a [`Cut`].
+//!
+//! Every replica is made node by node in order. A stage's group computes a node as the operator's rule says; where
+//! an operand is spread otherwise than that needs, a collective comes between. What the rule may choose, it chooses
+//! by what the users want, which is asked for from the outputs up.
+use super::collectives::{Spread, spread_as};
+use super::cut::{Cut, Stage, layer_of};
+use crate::PassError;
+use ir::ops::{Input, Weight};
+use ir::shard::{Asked, ROWS_GRAIN, Sharding};
+use ir::{Graph, NodeId, Op, OpError, Part};
+use std::collections::HashMap;
+
+pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
+    let mut new = Graph::new(&old.name);
+    let mut inputs = HashMap::new();
+    for n in old.order() {
+        if matches!(&old[n].op, Op::Input(input) if !input.state) {
+            inputs.insert(n, copy(old, n, &mut new, old[n].op.clone(), &[], 0)?);
+        }
+    }
+    for stages in &cut.replicas {
+        let at = stage_of_nodes(old, stages);
+        let wanted = wanted(old, stages, &at)?;
+        let (values, sources) = (HashMap::new(), HashMap::new());
+        let mut replica =
+            Replica { old, stages, at, wanted, new: &mut new, inputs: &inputs, values, sources };
+        for n in old.order() {
+            if old[n].op.given_name().is_none() {
+                replica.compute(n)?;
+            }
+        }
+        replica.outputs()?;
+    }
+    new.remove_unused(|node| matches!(node.op, Op::Input(_)));
+    Ok(new)
+}
+
+/// A node of the new graph that stands where one of the old stood.
+fn copy(
+    old: &Graph,
+    n: NodeId,
+    new: &mut Graph,
+    op: Op,
+    inputs: &[NodeId],
+    place: u32,
+) -> Result<NodeId, PassError> {
+    let node = new.add(op, inputs)?;
+    new.set_path(node, &old[n].path);
+    new.set_stands_for(node, old[n].stands_for.clone());
+    new.set_place(node, place);
+    Ok(node)
+}
+
+/// The stage of each node: that of its layer; what comes behind any layer is the last's, the rest the first's.
+fn stage_of_nodes(g: &Graph, stages: &[Stage]) -> HashMap<NodeId, usize> {
+    let last = stages.len() - 1;
+    let mut at: HashMap<NodeId, usize> = HashMap::new();
+    let mut behind: HashMap<NodeId, bool> = HashMap::new();
+    for n in g.order() {
+        let is_behind = g.inputs(n).iter().any(|input| behind[input]);
+        let layer = layer_of(&g[n].path);
+        let of_layer = |layer| stages.iter().rposition(|stage| stage.first_layer <= layer).unwrap_or(0);
+        at.insert(n, layer.map_or(if is_behind { last } else { 0 }, of_layer));
+        behind.insert(n, is_behind || layer.is_some() && g[n].op.given_name().is_none());
+    }
+    at
+}
+
+/// How each node's users want it spread, the first of them that wants anything.
+fn wanted(
+    g: &Graph,
+    stages: &[Stage],
+    at: &HashMap<NodeId, usize>,
+) -> Result<HashMap<NodeId, Sharding>, PassError> {
+    let mut wanted: HashMap<NodeId, Sharding> = HashMap::new();
+    if let Some(&logits) = g.outputs.first() {
+        let width = g[logits].ty.shape.last().and_then(|d| u64::try_from(d.known()?).ok());
+        let shares = &stages[at[&logits]].shares;
+        if let Some(ranges) = width.and_then(|width| shares.divide(width, ROWS_GRAIN)) {
+            wanted.insert(logits, Sharding::Split { axis: g[logits].ty.rank() - 1, ranges });
+        }
+    }
+    for n in g.order().into_iter().rev() {
+        let Stage { shares, .. } = &stages[at[&n]];
+        if shares.ranks() == 1 {
+            continue;
+        }
+        let own = wanted.get(&n).cloned().unwrap_or(Sharding::Whole);
+        let types = g.input_types(n);
+        let given = vec![None; types.len()];
+        let asked = Asked { inputs: &types, given: &given, wanted: &own, shares };
+        for (slot, input) in g.inputs(n).into_iter().enumerate() {
+            let want = g[n].op.wants(slot, asked).map_err(|cause| refused(g, n, cause))?;
+            if matches!(want, Sharding::Split { .. }) && at[&input] == at[&n] {
+                wanted.entry(input).or_insert(want);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn refused(g: &Graph, n: NodeId, cause: OpError) -> PassError {
+    PassError::Cut { node: g[n].path.clone(), reason: cause.to_string() }
+}
+
+/// One replica in the making.
+struct Replica<'a> {
+    old: &'a Graph,
+    stages: &'a [Stage],
+    at: HashMap<NodeId, usize>,
+    wanted: HashMap<NodeId, Sharding>,
+    new: &'a mut Graph,
+    /// What every step is given, which is on no device until somebody uses it.
+    inputs: &'a HashMap<NodeId, NodeId>,
+    /// The values that stages have, as they were made or as somebody there needed them.
+    values: HashMap<(NodeId, usize), Vec<Spread>>,
+    /// Weights and states that devices have.
+    sources: HashMap<(NodeId, u32, Option<Part>), NodeId>,
+}
+
+impl Replica<'_> {
+    fn compute(&mut self, n: NodeId) -> Result<(), PassError> {
+        let (old, stage) = (self.old, self.at[&n]);
+        let Stage { places, shares, .. } = &self.stages[stage];
+        let (operands, types) = (old.inputs(n), old.input_types(n));
+        let spreads: Vec<Option<Sharding>> = operands.iter().map(|o| self.spread_of(*o, stage)).collect();
+        let given: Vec<Option<&Sharding>> = spreads.iter().map(Option::as_ref).collect();
+        let wanted = self.wanted.get(&n).cloned().unwrap_or(Sharding::Whole);
+        let asked = Asked { inputs: &types, given: &given, wanted: &wanted, shares };
+        let rule = match shares.ranks() {
+            1 => ir::shard::Rule::whole(types.len()),
+            _ => old[n].op.shard(asked).map_err(|cause| refused(old, n, cause))?,
+        };
+        let mut inputs = vec![vec![]; places.len()];
+        for (operand, need) in operands.iter().zip(&rule.needs) {
+            let nodes = self.operand(*operand, stage, need)?;
+            inputs.iter_mut().zip(nodes).for_each(|(own, node)| own.push(node));
+        }
+        let mut nodes = vec![];
+        for (rank, (place, inputs)) in places.iter().zip(&inputs).enumerate() {
+            let ty = rule.gives.of(&old[n].ty, rank);
+            let op = old[n].op.on_rank(rank, &rule.needs, &ty);
+            let node = copy(old, n, self.new, op, inputs, *place)?;
+            if rule.gives == Sharding::Partial {
+                self.new.set_stands_for(node, vec![]);
+            }
+            nodes.push(node);
+        }
+        self.values.insert((n, stage), vec![Spread { sharding: rule.gives, nodes }]);
+        Ok(())
+    }
+
+    /// How a value is spread over a stage's group; none for what can be had in any way.
+    fn spread_of(&self, n: NodeId, stage: usize) -> Option<Sharding> {
+        match &self.old[n].op {
+            Op::Weight(_) => None,
+            Op::Input(input) if input.state => None,
+            _ => Some(match self.values.get(&(n, stage)).and_then(|values| values.first()) {
+                Some(value) => value.sharding.clone(),
+                None => Sharding::Whole,
+            }),
+        }
+    }
+
+    /// An operand for each rank of a stage, spread as the rule needs it.
+    fn operand(&mut self, n: NodeId, stage: usize, need: &Sharding) -> Result<Vec<NodeId>, PassError> {
+        let stages = self.stages;
+        match &self.old[n].op {
+            Op::Input(input) if !input.state => return Ok(vec![self.inputs[&n]; stages[stage].places.len()]),
+            Op::Input(_) | Op::Weight(_) => {
+                let places = stages[stage].places.iter().enumerate();
+                return places.map(|(rank, place)| self.source(n, *place, rank, need)).collect();
+            }
+            _ => {}
+        }
+        if !self.values.contains_key(&(n, stage)) {
+            // From another stage: each rank is sent the whole by one of those that have it.
+            let there = self.operand(n, self.at[&n], &Sharding::Whole)?;
+            let nodes = (0..stages[stage].places.len()).map(|rank| there[rank % there.len()]).collect();
+            self.values.insert((n, stage), vec![Spread { sharding: Sharding::Whole, nodes }]);
+        }
+        let values = self.values.get_mut(&(n, stage)).expect("the value is there by now");
+        if let Some(found) = values.iter().find(|value| value.sharding == *need) {
+            return Ok(found.nodes.clone());
+        }
+        let nodes = spread_as(self.new, &values[0], need)?;
+        // A collective's result is what the node's partial sums stand for together.
+        for &node in nodes.iter().filter(|_| *need == Sharding::Whole) {
+            self.new.set_stands_for(node, self.old[n].stands_for.clone());
+        }
+        values.push(Spread { sharding: need.clone(), nodes: nodes.clone() });
+        Ok(nodes)
+    }
+
+    /// A weight or a state as a rank has it.
+    fn source(&mut self, n: NodeId, place: u32, rank: usize, need: &Sharding) -> Result<NodeId, PassError> {
+        let ty = need.of(&self.old[n].ty, rank);
+        let part = match need {
+            Sharding::Split { axis, ranges } => {
+                let of = self.old[n].ty.shape[*axis].known().unwrap_or(0) as u64;
+                Some(Part { axis: *axis as u32, start: ranges[rank].start, of })
+            }
+            _ => None,
+        };
+        if let Some(&node) = self.sources.get(&(n, place, part)) {
+            return Ok(node);
+        }
+        let op: Op = match &self.old[n].op {
+            Op::Weight(weight) => Weight { ty, part, ..weight.clone() }.into(),
+            Op::Input(input) => Input { ty, part, ..input.clone() }.into(),
+            other => other.clone(),
+        };
+        let node = copy(self.old, n, self.new, op, &[], place)?;
+        self.sources.insert((n, place, part), node);
+        Ok(node)
+    }
+
+    /// Logits whole on one device, caches as they are divided.
+    fn outputs(&mut self) -> Result<(), PassError> {
+        for &output in &self.old.outputs {
+            let stage = self.at[&output];
+            let outputs = match self.old[output].op {
+                Op::KvAppend(_) => self.values[&(output, stage)][0].nodes.clone(),
+                _ => self.operand(output, stage, &Sharding::Whole)?[..1].to_vec(),
+            };
+            self.new.outputs.extend(outputs);
+        }
+        Ok(())
+    }
+}

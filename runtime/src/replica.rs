@@ -1,0 +1,157 @@
+//! One replica of a model in a session: how it is fed, what pages its sequences have, where its logits come.
+use crate::error::RunError;
+use crate::pages::Pages;
+use crate::session::Batch;
+use crate::vigil::Vigil;
+use crate::watch::Watch;
+use crate::{Reader, Writer};
+use ir::plan::{End, Plan};
+use std::collections::HashMap;
+
+/// The edge that brings logits to the host.
+pub(crate) const LOGITS: &str = "logits";
+
+/// The host's ends of one replica.
+pub(crate) struct Replica {
+    pub(crate) pages: Pages,
+    /// Edges to its devices, with what they are fed.
+    feeds: Vec<(String, Writer)>,
+    result: Reader,
+    own: Lines,
+}
+
+/// What the host waits with.
+pub(crate) struct Host<'a> {
+    pub(crate) vigil: &'a mut Vigil,
+    pub(crate) watch: &'a Watch,
+}
+
+/// What of a batch is for one of several replicas.
+#[derive(Default)]
+struct Lines {
+    tokens: Vec<i32>,
+    positions: Vec<i32>,
+    slots: Vec<i32>,
+    rows: Vec<i32>,
+    /// For each token of the whole batch where it is among the replica's, if it is.
+    places: Vec<Option<i32>>,
+}
+
+impl Replica {
+    /// The replicas of a plan, which get the host's ends.
+    pub(crate) fn all(
+        plan: &Plan,
+        feeds: HashMap<u32, Writer>,
+        results: HashMap<u32, Reader>,
+    ) -> Result<Vec<Replica>, RunError> {
+        let of = |end: End| match end {
+            End::Device(device) => plan.replica_of(device),
+            End::Host => u32::MAX,
+        };
+        let mut feeds: Vec<_> = feeds.into_iter().collect();
+        feeds.sort_by_key(|(id, _)| *id);
+        let mut results: HashMap<u32, Reader> = results
+            .into_iter()
+            .filter(|(id, _)| plan.edges[*id as usize].name == LOGITS)
+            .map(|(id, reader)| (of(plan.edges[id as usize].from), reader))
+            .collect();
+        let (batch, row) = (plan.options.replica_batch(), plan.pages_per_sequence());
+        let mut replicas = vec![];
+        for replica in 0..plan.options.partition.data {
+            let missing = || RunError::Unsound("no edge brings logits to the host".into());
+            replicas.push(Replica {
+                pages: Pages::new(row * batch, plan.options.page as usize, batch as usize, row as usize),
+                feeds: vec![],
+                result: results.remove(&replica).ok_or_else(missing)?,
+                own: Lines::default(),
+            });
+        }
+        for (id, writer) in feeds {
+            let edge = &plan.edges[id as usize];
+            let stray = || RunError::Unsound(format!("{} belongs to no replica", edge.id));
+            let replica = replicas.get_mut(of(edge.to) as usize).ok_or_else(stray)?;
+            replica.feeds.push((edge.name.clone(), writer));
+        }
+        Ok(replicas)
+    }
+
+    /// Sends a step to the devices.
+    pub(crate) fn feed(&mut self, batch: &Batch<'_>, host: &mut Host<'_>) -> Result<(), RunError> {
+        for (name, writer) in &mut self.feeds {
+            let values = match name.as_str() {
+                "tokens" => batch.tokens,
+                "positions" => batch.positions,
+                "slots" => batch.slots,
+                "rows" => batch.rows,
+                "pages" => self.pages.table(),
+                other => return Err(RunError::Unsound(format!("nobody feeds {other}"))),
+            };
+            host.vigil.send(host.watch, writer, |slot| {
+                let bytes = values.iter().flat_map(|v| v.to_le_bytes());
+                slot.iter_mut().zip(bytes).map(|(to, from)| *to = from).count()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is for replica `index` of `data`, if anything is; and says which of the batch's rows each row of
+    /// logits will be.
+    pub(crate) fn feed_own(
+        &mut self,
+        batch: &Batch<'_>,
+        index: usize,
+        data: usize,
+        host: &mut Host<'_>,
+    ) -> Result<Option<Vec<Option<usize>>>, RunError> {
+        let mut own = std::mem::take(&mut self.own);
+        own.clear();
+        for ((&token, &position), &slot) in batch.tokens.iter().zip(batch.positions).zip(batch.slots) {
+            let is_own = slot as usize % data == index;
+            own.places.push(is_own.then_some(own.tokens.len() as i32));
+            if is_own {
+                own.tokens.push(token);
+                own.positions.push(position);
+                own.slots.push((slot as usize / data) as i32);
+            }
+        }
+        let mut asked = vec![];
+        for (at, &row) in batch.rows.iter().enumerate() {
+            if let Some(place) = own.places[row as usize] {
+                own.rows.push(place);
+                asked.push(Some(at));
+            }
+        }
+        let is_needed = !own.tokens.is_empty();
+        if is_needed {
+            if own.rows.is_empty() {
+                // A step gives logits, whether somebody looks at them or not.
+                own.rows.push(own.tokens.len() as i32 - 1);
+                asked.push(None);
+            }
+            let Lines { tokens, positions, slots, rows, .. } = &own;
+            self.feed(&Batch { tokens, positions, slots, rows }, host)?;
+        }
+        self.own = own;
+        Ok(is_needed.then_some(asked))
+    }
+
+    /// Waits for logits, hands them to `take`, and says how many bytes they have.
+    pub(crate) fn collect(
+        &mut self,
+        host: &mut Host<'_>,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<usize, RunError> {
+        host.vigil.recv(host.watch, &mut self.result, |message| {
+            take(message);
+            message.len()
+        })
+    }
+}
+
+impl Lines {
+    fn clear(&mut self) {
+        let lines = [&mut self.tokens, &mut self.positions, &mut self.slots, &mut self.rows];
+        lines.into_iter().for_each(Vec::clear);
+        self.places.clear();
+    }
+}

@@ -126,8 +126,8 @@ fn a_batch_of_all_replicas_gives_each_sequence_its_own_logits() {
 #[test]
 fn steps_under_way_at_once_give_what_they_give_alone() {
     let checkpoint = open("tiny/llama");
-    let mut running = start(&checkpoint, "pipeline:3");
-    assert_eq!(running.session.steps_at_once(), 3);
+    let mut running = start(&checkpoint, "pipeline:2");
+    assert_eq!(running.session.steps_at_once(), 2);
     let ids: [&[i32]; 3] = [&[5, 9, 2, 40], &[17, 3], &[8, 8, 30]];
     let batch = |slot: usize, positions: &'static [i32], slots: &'static [i32], rows: &'static [i32]| Batch {
         tokens: ids[slot],
@@ -139,10 +139,9 @@ fn steps_under_way_at_once_give_what_they_give_alone() {
     assert!(session.collect().unwrap_err().to_string().contains("found 0, expected one"));
     session.submit(&batch(0, &[0, 1, 2, 3], &[0; 4], &[3])).unwrap();
     session.submit(&batch(1, &[0, 1, 2, 3], &[1; 4], &[1])).unwrap();
-    session.submit(&batch(2, &[0, 1, 2, 3], &[2; 4], &[2])).unwrap();
     let many = session.submit(&batch(2, &[3, 4, 5, 6], &[2; 4], &[0])).unwrap_err().to_string();
-    assert!(many.contains("found 3, expected at most 2"), "{many}");
-    for ids in ids {
+    assert!(many.contains("found 2, expected at most 1"), "{many}");
+    for ids in &ids[..2] {
         let found = session.collect().unwrap().to_vec();
         let mut alone = start(&checkpoint, "none");
         let width = alone.session.vocabulary();

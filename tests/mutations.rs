@@ -190,8 +190,9 @@ enum Outcome {
     Ran,
 }
 
-/// The plan but for what is only told to people.
+/// The plan but for what is only told to people, and for how long it may take.
 fn without_names(mut plan: Plan) -> Plan {
+    set_patient(&mut plan);
     let Model { name, architecture, file, sha256, .. } = &mut plan.model;
     let told = [name, architecture, file, sha256].into_iter();
     let told = told.chain(plan.weights.iter_mut().map(|w| &mut w.name));
@@ -205,9 +206,14 @@ fn without_names(mut plan: Plan) -> Plan {
     plan
 }
 
+/// Meanings take their time, on a busy machine too.
+fn set_patient(plan: &mut Plan) {
+    plan.edges.iter_mut().for_each(|edge| edge.deadline_ms = ir::plan::DEADLINE_MS);
+}
+
 /// What becomes of a plan's text; an error where it passes as sound and does not run.
 fn outcome(text: &str, plain: &Plan, weights: &runtime::Weights) -> Result<Outcome, String> {
-    let Ok(plan) = Plan::from_text(text) else { return Ok(Outcome::Unreadable) };
+    let Ok(mut plan) = Plan::from_text(text) else { return Ok(Outcome::Unreadable) };
     let held = (**weights).as_ref().len() as u64;
     if plan.verify().is_err() || !codegen::verify_weights(&plan).is_empty() || plan.model.packed_bytes != held
     {
@@ -216,6 +222,7 @@ fn outcome(text: &str, plain: &Plan, weights: &runtime::Weights) -> Result<Outco
     if without_names(plan.clone()) == *plain {
         return Ok(Outcome::Refused);
     }
+    set_patient(&mut plan);
     let Ok(code) = codegen::lower(&plan) else { return Ok(Outcome::Refused) };
     answer(&plan, &code, weights)?;
     let symbols: Vec<String> = plan.symbols.iter().map(|s| s.name.clone()).collect();

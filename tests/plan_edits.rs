@@ -305,7 +305,7 @@ fn an_item_that_is_not_there_is_a_fault_and_no_panic() {
             "Device(0)",
             "Device(7)",
             "Recv(edge:0",
-            "this one on device 0; expected one at device 7",
+            "edge 0 is to receive at device 7, this step does on device 0",
         ],
     ]);
 }

@@ -117,11 +117,11 @@ mod tests {
         expect![[r#"
             graph g {
               blk.0.attn_q.weight = weight(): f32[8]
-              "a b" = state(): f32[8]
+              "a b"~1 = state(): f32[8]
               "return" = input(): f32[8]
-              "//" = weight(): f32[8]
-              "%0" = state(): f32[8]
-              "" = input(): f32[8]
+              "//"~1 = weight(): f32[8]
+              "%0" = state() {part:(axis:0,start:8,of:24)}: f32[8]
+              ""~1 = input(): f32[8]
               "\"\n" = weight(): f32[8]
               return "\"\n", "%0", "return", blk.0.attn_q.weight
             }

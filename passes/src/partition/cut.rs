@@ -33,7 +33,7 @@ impl Default for Cut {
 impl Cut {
     /// Whether nothing is cut.
     pub fn is_whole(&self) -> bool {
-        *self == Cut::default()
+        self.devices() == 1
     }
 
     /// How many devices take part.
@@ -55,7 +55,9 @@ impl Cut {
         if found != expected || expected == 0 {
             return Err(CutError::Devices { partition, expected, found });
         }
-        let loads = layer_loads(g);
+        let mut loads = layer_loads(g);
+        // What has no layers is one.
+        loads.resize(loads.len().max(1), 0);
         let stages = partition.pipeline as usize;
         if loads.len() < stages {
             return Err(CutError::Layers { layers: loads.len(), stages });

@@ -199,7 +199,8 @@ impl Replica<'_> {
         let part = match need {
             Sharding::Split { axis, ranges } => {
                 let of = self.old[n].ty.shape[*axis].known().unwrap_or(0) as u64;
-                Some(Part { axis: *axis as u32, start: ranges[rank].start, of })
+                let part = Part { axis: *axis as u32, start: ranges[rank].start, of };
+                (ranges[rank] != (0..of)).then_some(part)
             }
             _ => None,
         };

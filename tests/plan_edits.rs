@@ -304,8 +304,8 @@ fn an_item_that_is_not_there_is_a_fault_and_no_panic() {
             "\"tokens\"",
             "Device(0)",
             "Device(7)",
-            "Recv(edge:0",
-            "edge 0 is to receive at device 7, this step does on device 0",
+            "edges: [",
+            "no edge brings tokens from the host",
         ],
     ]);
 }

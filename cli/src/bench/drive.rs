@@ -3,6 +3,7 @@ use crate::answer::per_second;
 use ir::Symbols;
 use ir::work::StepSize;
 use runtime::{Batch, Sampler, SamplerOptions, Session};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A session, and the sequences in it, which are all of one length.
@@ -93,6 +94,8 @@ impl Driver {
         let start = Instant::now();
         let all = (0..self.sequences).flat_map(|slot| (from..from + tokens).map(move |at| (slot, at)));
         let mut all = all.peekable();
+        // The sequences that end in each of the steps under way.
+        let mut under_way: VecDeque<Vec<usize>> = VecDeque::new();
         while all.peek().is_some() {
             self.lines.clear();
             let mut ending = vec![];
@@ -109,39 +112,67 @@ impl Driver {
                 // A step has logits; nobody looks at these.
                 self.lines.rows.push(self.lines.tokens.len() as i32 - 1);
             }
-            self.step(&ending, &mut measured)?;
+            if under_way.len() == self.session.steps_at_once() {
+                let slots = under_way.pop_front().unwrap_or_default();
+                self.choose(&slots, &mut measured)?;
+            }
+            self.submit(&mut measured)?;
+            under_way.push_back(ending);
+        }
+        for slots in under_way {
+            self.choose(&slots, &mut measured)?;
         }
         self.cached = from + tokens;
         self.finish(start, measured)
     }
 
-    /// A token of each sequence in every step, for so many steps.
+    /// A token of each sequence, so many times: in steps of all of them, or where the plan has several steps under
+    /// way at once, in as many groups, each of which goes on as soon as its tokens are chosen.
     fn write(&mut self, tokens: usize) -> anyhow::Result<Measured> {
-        let slots: Vec<usize> = (0..self.sequences).collect();
+        // Of each replica's sequences some in every group.
+        let data = self.session.plan().options.partition.data.max(1) as usize;
+        let groups = self.session.steps_at_once().min(self.sequences.div_ceil(data)).max(1);
+        let group =
+            |at: usize| (0..self.sequences).filter(|slot| slot / data % groups == at).collect::<Vec<_>>();
+        let groups: Vec<Vec<usize>> = (0..groups).map(group).collect();
         let mut measured = Measured { tokens: tokens * self.sequences, ..Measured::default() };
         let start = Instant::now();
-        for _ in 0..tokens {
-            self.lines.clear();
-            for &slot in &slots {
-                self.lines.push(self.next[slot], self.cached, slot);
-                self.lines.rows.push(slot as i32);
+        for round in 0..tokens {
+            for slots in &groups {
+                if round > 0 {
+                    self.choose(slots, &mut measured)?;
+                }
+                self.lines.clear();
+                for (row, &slot) in slots.iter().enumerate() {
+                    self.lines.push(self.next[slot], self.cached + round, slot);
+                    self.lines.rows.push(row as i32);
+                }
+                self.submit(&mut measured)?;
             }
-            self.step(&slots, &mut measured)?;
-            self.cached += 1;
         }
+        for slots in groups.iter().filter(|_| tokens > 0) {
+            self.choose(slots, &mut measured)?;
+        }
+        self.cached += tokens;
         self.finish(start, measured)
     }
 
-    /// Runs a step, and chooses a token for the sequences in `slots`, whose logits come in this order.
-    fn step(&mut self, slots: &[usize], measured: &mut Measured) -> anyhow::Result<()> {
-        let Lines { tokens, positions, slots: of, rows } = &self.lines;
-        let logits = self.session.step(&Batch { tokens, positions, slots: of, rows })?;
+    fn submit(&mut self, measured: &mut Measured) -> anyhow::Result<()> {
+        let Lines { tokens, positions, slots, rows } = &self.lines;
+        self.session.submit(&Batch { tokens, positions, slots, rows })?;
+        measured.steps.push(self.lines.size());
+        Ok(())
+    }
+
+    /// Takes the logits of the oldest step under way, and chooses a token for the sequences in `slots`.
+    fn choose(&mut self, slots: &[usize], measured: &mut Measured) -> anyhow::Result<()> {
+        let width = self.session.vocabulary().max(1);
+        let logits = self.session.collect()?;
         let start = Instant::now();
-        for (slot, row) in slots.iter().zip(logits.chunks_exact((logits.len() / rows.len()).max(1))) {
+        for (slot, row) in slots.iter().zip(logits.chunks_exact(width)) {
             self.next[*slot] = self.sampler.sample(row)? as i32;
         }
         measured.sampling += start.elapsed();
-        measured.steps.push(self.lines.size());
         Ok(())
     }
 

@@ -55,14 +55,22 @@ impl Sequence {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<&'s [f32]>, RunError> {
         let chunk = session.max("n");
+        let mut under_way = 0;
         for part in tokens.chunks(chunk) {
             if stop() {
+                (0..under_way).try_for_each(|_| session.collect().map(drop))?;
                 return Ok(None);
+            }
+            if under_way == session.steps_at_once() {
+                session.collect()?;
+                under_way -= 1;
             }
             self.rows.clear();
             self.rows.push(part.len() as i32 - 1);
-            self.step(session, part)?;
+            self.submit(session, part)?;
+            under_way += 1;
         }
+        (0..under_way).try_for_each(|_| session.collect().map(drop))?;
         Ok((!tokens.is_empty()).then(|| session.logits()))
     }
 
@@ -85,14 +93,19 @@ impl Sequence {
     }
 
     fn step<'s>(&mut self, session: &'s mut Session, tokens: &[i32]) -> Result<&'s [f32], RunError> {
+        self.submit(session, tokens)?;
+        session.collect()
+    }
+
+    fn submit(&mut self, session: &mut Session, tokens: &[i32]) -> Result<(), RunError> {
         let start = self.cached.len() as i32;
         self.positions.clear();
         self.positions.extend((start..).take(tokens.len()));
         self.slots.clear();
         self.slots.resize(tokens.len(), self.slot as i32);
         let batch = Batch { tokens, positions: &self.positions, slots: &self.slots, rows: &self.rows };
-        let logits = session.step(&batch)?;
+        session.submit(&batch)?;
         self.cached.extend_from_slice(tokens);
-        Ok(logits)
+        Ok(())
     }
 }

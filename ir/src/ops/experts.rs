@@ -66,3 +66,73 @@ pub(super) fn work(inputs: &[TensorType], output: &TensorType, room: &Dim, step:
     };
     Some(work)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::{ExpertCombine, ExpertLinear};
+    use crate::work::StepSize;
+    use crate::{Dim, Op, Symbols, Tensor, TensorType};
+
+    const ALL: u64 = 4;
+
+    /// Small whole numbers, so that sums are exact.
+    fn numbers(shape: &[u64]) -> Tensor {
+        let mut next = 0;
+        Tensor::build(shape, |_| {
+            next = (next * 5 + 3) % 17;
+            next as f32 - 8.0
+        })
+    }
+
+    /// Those of the experts `first..end`.
+    fn part(weight: &Tensor, first: u64, end: u64) -> Tensor {
+        let [_, o, k] = weight.shape()[..] else { panic!("a weight has three axes") };
+        let values: Vec<f32> = (first..end).flat_map(|expert| weight.row(expert as usize)).collect();
+        Tensor::f32(&[end - first, o, k], &values)
+    }
+
+    #[test]
+    fn parts_of_the_experts_add_up_to_the_whole() {
+        let (x, up, down) = (numbers(&[3, 5]), numbers(&[ALL, 6, 5]), numbers(&[ALL, 2, 6]));
+        // The last names one more than there is room for.
+        let routing = Tensor::f32(&[3, ALL], &[0.0, 0.5, 0.0, 0.25, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 4.0, 8.0]);
+        let layer = |first, end| {
+            let eval = |op: Op, inputs: &[&Tensor]| op.eval(inputs, &Symbols::new()).expect("it has a value");
+            let h = eval(ExpertLinear { first, k: 2 }.into(), &[&x, &routing, &part(&up, first, end)]);
+            let sum = eval(ExpertCombine { first }.into(), &[&h, &routing, &part(&down, first, end)]);
+            [h.to_f32(), sum.to_f32()]
+        };
+        let whole = layer(0, ALL);
+        for cut in 1..ALL {
+            let (low, high) = (layer(0, cut), layer(cut, ALL));
+            for i in 0..2 {
+                let sum: Vec<f32> = low[i].iter().zip(&high[i]).map(|(a, b)| a + b).collect();
+                assert_eq!(sum, whole[i], "cut at {cut}");
+            }
+        }
+        // The one row of the second token, and room left.
+        let own = &whole[0][2 * 6..4 * 6];
+        assert!(own[..6].iter().any(|v| *v != 0.0) && own[6..].iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn a_token_reads_its_experts_and_many_read_all() {
+        let rows = |shape: &[i64]| {
+            let shape = shape.iter().map(|&d| Dim::from(d));
+            TensorType::new(crate::DType::F32, [Dim::symbol("n")].into_iter().chain(shape))
+        };
+        let weight = TensorType::f32(&[16, 64, 32]);
+        let work = |first, held: i64, n| {
+            let inputs = [rows(&[32]), rows(&[128]), TensorType::f32(&[held, 64, 32])];
+            let step = StepSize { symbols: Symbols::new().with("n", n), sequences: vec![] };
+            let work = Op::from(ExpertLinear { first, k: 8 }).work(&inputs, &step).expect("n has a value");
+            (work.reads[2], work.operations.f32, work.writes)
+        };
+        let one = weight.bytes(|_| None).expect("it is known") / 16;
+        assert_eq!(work(0, 128, 1), (8 * one, 8 * 2 * 64 * 32, 8 * 64 * 4));
+        assert_eq!(work(32, 16, 1), (one, 2 * 64 * 32, 8 * 64 * 4));
+        let (read, products, _) = work(0, 128, 1000);
+        assert!((127 * one..=128 * one).contains(&read));
+        assert_eq!(products, 1000 * 8 * 2 * 64 * 32);
+    }
+}

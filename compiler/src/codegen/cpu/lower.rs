@@ -17,6 +17,7 @@ use kernels::layout::Layout;
 use kernels::linear::{self, Linear};
 use kernels::paged::{Cache, Element};
 use kernels::rope::Rope;
+use kernels::route::Route;
 use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ impl Cx<'_> {
                 Ok(Arc::new(KvAppend { isa: self.isa, n, cache, transposed, pages_per_slot }))
             }
             Op::PagedAttention(op) => self.paged_attention(op),
+            Op::Route(op) if self.kernel.output.rank() == 2 => self.route(op),
             Op::ExpertLinear(ops::ExpertLinear { first, k }) => self.experts(Kind::Linear, *first, *k),
             Op::ExpertCombine(ops::ExpertCombine { first }) => {
                 let room = known(&self.inputs::<3>()?[0].shape[1])?;
@@ -137,6 +139,13 @@ impl Cx<'_> {
     fn linear(&mut self, own: usize, fused: Option<&Fused>) -> Result<Arc<dyn Executable>, String> {
         let epilogue = fused.map(|f| self.epilogue(f)).transpose()?;
         Ok(Arc::new(Linear { epilogue, ..self.product(1..own)? }))
+    }
+
+    fn route(&self, op: &ops::Route) -> Result<Arc<dyn Executable>, String> {
+        let (n, experts) = matrix(&self.kernel.output)?;
+        let (n, experts) = (self.extent(n)?, known(experts)?);
+        let k = usize::try_from(op.k).unwrap_or(usize::MAX).min(experts);
+        Ok(Arc::new(Route { n, experts, k, normalise: op.normalise }))
     }
 
     /// Products of the experts whose weights are at hand, for tokens that choose `room` each.

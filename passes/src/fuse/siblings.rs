@@ -1,46 +1,59 @@
-//! Joins products that share an input into one: q, k and v; gate and up.
+//! Joins products that share an input into one: q, k and v; gate and up, also those of experts.
 //!
-//! The joined `linear` reads its input once and gives the columns of all; slices hand them out.
+//! The joined product reads its input once and gives the columns of all; slices hand them out.
 use crate::{Change, Cx, PassError};
-use ir::ops::{Linear, Slice};
+use ir::ops::Slice;
 use ir::{Graph, NodeId, Op};
 
 pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
     let mut change = Change::None;
     for first in g.order() {
-        if !g.contains(first) || !is_product(g, first) {
+        if !g.contains(first) {
             continue;
         }
-        let x = g.inputs(first)[0];
-        let sibling = |&n: &NodeId| is_product(g, n) && g.inputs(n)[0] == x && g[n].place == g[first].place;
-        let group: Vec<NodeId> = g.users(x).into_iter().filter(sibling).collect();
+        let Some(shared) = shared_inputs(g, first) else { continue };
+        let sibling = |&n: &NodeId| {
+            shared_inputs(g, n).is_some()
+                && g[n].op == g[first].op
+                && g[n].place == g[first].place
+                && g.inputs(n)[..shared] == g.inputs(first)[..shared]
+        };
+        let group: Vec<NodeId> = g.users(g.inputs(first)[0]).into_iter().filter(sibling).collect();
         if group.len() > 1 && group[0] == first {
-            join(g, x, &group)?;
+            join(g, shared, &group)?;
             change = Change::Some;
         }
     }
     Ok(change)
 }
 
-/// A product with weights of known widths that no output names: outputs keep their own kernel.
-fn is_product(g: &Graph, n: NodeId) -> bool {
-    matches!(g[n].op, Op::Linear(_))
-        && g[n].ty.rank() == 2
-        && g[n].ty.shape[1].known().is_some()
-        && !g.outputs.contains(&n)
+/// How many inputs a product has before its weights. Their widths must be known, and no output may name it: outputs
+/// keep their own kernel.
+fn shared_inputs(g: &Graph, n: NodeId) -> Option<usize> {
+    let shared = match g[n].op {
+        Op::Linear(_) => 1,
+        Op::ExpertLinear(_) => 2,
+        _ => return None,
+    };
+    (width(g, n).is_some() && !g.outputs.contains(&n)).then_some(shared)
 }
 
-fn join(g: &mut Graph, x: NodeId, group: &[NodeId]) -> Result<(), PassError> {
-    let mut inputs = vec![x];
-    inputs.extend(group.iter().flat_map(|&n| g.inputs(n)[1..].to_vec()));
-    let joined = g.add(Linear {}, &inputs)?;
+fn width(g: &Graph, product: NodeId) -> Option<u64> {
+    g[product].ty.shape.last()?.known().and_then(|width| u64::try_from(width).ok())
+}
+
+fn join(g: &mut Graph, shared: usize, group: &[NodeId]) -> Result<(), PassError> {
+    let mut inputs = g.inputs(group[0])[..shared].to_vec();
+    inputs.extend(group.iter().flat_map(|&n| g.inputs(n)[shared..].to_vec()));
+    let joined = g.add(g[group[0]].op.clone(), &inputs)?;
     g.inherit(joined, group);
     let path = shared_path(group.iter().map(|&n| g[n].path.as_str()));
     g.set_path(joined, &path);
     let mut start = 0;
     for &product in group {
-        let len = g[product].ty.shape[1].known().expect("a product that joins has a known width") as u64;
-        let part = g.add(Slice { axis: 1, start, len }, &[joined])?;
+        let len = width(g, product).expect("a product that joins has a known width");
+        let axis = g[product].ty.rank() - 1;
+        let part = g.add(Slice { axis, start, len }, &[joined])?;
         g.replace(product, part);
         g.remove(product);
         start += len;

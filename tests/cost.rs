@@ -30,8 +30,9 @@ fn topology() -> Topology {
     let team = Team {
         threads: 1,
         launch_ns: 10,
-        operations: Operations { int8: rate, f32: rate, exp: rate },
+        operations: Operations { int8: rate, f16: rate, f32: rate, exp: rate },
         reads: vec![Read { bytes: 1, bytes_per_second: rate }],
+        rates: vec![],
     };
     let device = Device {
         name: "cpu:0".into(),
@@ -42,7 +43,7 @@ fn topology() -> Topology {
         threads: 1,
         teams: vec![team],
     };
-    Topology { version: VERSION, devices: vec![device], links: vec![] }
+    Topology { version: VERSION, devices: vec![device], switches: vec![], links: vec![] }
 }
 
 fn step(plan: &Plan, sequences: &[std::ops::Range<u64>]) -> Cost {
@@ -82,7 +83,8 @@ fn products_and_attention_are_counted_as_by_hand() {
     assert_eq!(far.f32 - near.f32, 50 * L * H * (4 * W + 4));
     assert_eq!(far.exp - near.exp, 50 * L * H);
     // The rest is norms, rotations, activations and residuals: less than 40 for each value of a row.
-    let rest = near.f32 - 2 * products - 41 * L * H * (4 * W + 4);
+    assert_eq!(near.f16, 2 * products, "weights are bf16");
+    let rest = near.f32 - 41 * L * H * (4 * W + 4);
     assert!((L * 10 * D..L * 40 * D).contains(&rest), "{rest}");
     assert_eq!(near.exp, 41 * L * H + L * F, "the softmax, and a sigmoid for each hidden value");
     assert_eq!(near.int8, 0);

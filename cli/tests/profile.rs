@@ -27,8 +27,9 @@ fn calibrated(home: &Home) {
     let team = |threads| Team {
         threads,
         launch_ns: 100,
-        operations: Operations { int8: 100 * rate, f32: 10 * rate, exp: rate },
+        operations: Operations { int8: 100 * rate, f16: 10 * rate, f32: 10 * rate, exp: rate },
         reads: vec![Read { bytes: 1 << 20, bytes_per_second: 10 * rate }],
+        rates: vec![],
     };
     let mut teams = vec![team(1), team(threads)];
     teams.dedup();
@@ -41,7 +42,7 @@ fn calibrated(home: &Home) {
         threads,
         teams,
     };
-    let topology = Topology { version: VERSION, devices: vec![device], links: vec![] };
+    let topology = Topology { version: VERSION, devices: vec![device], switches: vec![], links: vec![] };
     fs::create_dir_all(home.cache()).unwrap();
     fs::write(home.cache().join("topology.ron"), topology.to_text()).unwrap();
 }
@@ -142,6 +143,37 @@ fn what_a_plan_has_no_room_for_is_refused_with_the_option_that_makes_it() {
 }
 
 #[test]
+fn a_profile_predicts_for_the_machine_of_a_file() {
+    let home = Home::new();
+    calibrated(&home);
+    let kept = fs::read_to_string(home.cache().join("topology.ron")).unwrap();
+    let bench = |topology: &str| {
+        let args = ["bench", &tiny(), "--profile", "--threads", "1", "--json", "--topology", topology];
+        home.run(&[&args[..], &SIZES[..]].concat())
+    };
+    let predicted = |topology: &str| {
+        let decode = json(bench(topology))["profile"]["decode"].clone();
+        (decode["predicted_ns"].as_u64().unwrap(), decode["predicted_waiting_ns"].as_u64().unwrap())
+    };
+    let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    write("same.ron", &kept);
+    write("slow.ron", &kept.replace("launch_ns: 100,", "launch_ns: 1000000,"));
+    let link = "links: [(from: \"cpu:0\", to: \"cpu:0\", latency_ns: 1000000, bytes_per_second: 1000000000)";
+    write("far.ron", &kept.replace("links: [", link));
+    let (same, free) = predicted("same.ron");
+    assert!(predicted("slow.ron").0 > 5 * 900_000 + same, "five steps of many kernels");
+    // Five steps send at least three messages each.
+    assert!(free == 0 && predicted("far.ron").1 > 5 * 3_000_000);
+    write("bad.ron", &kept.replace("threads: 1,", "threads: 0,"));
+    let bad = bench("bad.ron").refused();
+    assert!(bad.contains("bad.ron") && bad.contains("line 4: device \"cpu:0\": found teams of"), "{bad}");
+    write("other.ron", &kept.replace("\"cpu:0\"", "\"gpu:3\""));
+    let other = bench("other.ron").refused();
+    assert!(other.contains("the plan runs on cpu:0, the topology has gpu:3"), "{other}");
+    assert!(bench("none.ron").refused().contains("none.ron does not exist"));
+}
+
+#[test]
 fn a_calibration_is_written_shown_and_used() {
     let home = Home::new();
     let shown = home.run(&["devices", "--calibrate", "-o", "m/here.ron"]).ok();
@@ -152,9 +184,9 @@ fn a_calibration_is_written_shown_and_used() {
     assert!(!home.cache().join("topology.ron").exists(), "it went elsewhere");
 
     fs::create_dir_all(home.cache()).unwrap();
-    fs::write(home.cache().join("topology.ron"), text.replacen("version: 1", "version: 9", 1)).unwrap();
+    fs::write(home.cache().join("topology.ron"), text.replacen("version: 2", "version: 9", 1)).unwrap();
     let done = home.run(&["devices"]);
-    assert!(done.err.contains("is of version 9, this heddle reads version 1"), "{done:?}");
+    assert!(done.err.contains("is of version 9, this heddle reads version 2"), "{done:?}");
     assert!(!done.ok().contains("measured"));
     fs::write(home.cache().join("topology.ron"), &text).unwrap();
     let cpu = json(home.run(&["devices", "--json"]))[0].clone();

@@ -22,6 +22,9 @@ pub struct StepSize {
 pub struct Operations {
     /// Multiplications and additions of dot products of bytes.
     pub int8: u64,
+    /// The same where one side has 16 bits or fewer and the other more than a byte: what units for matrices are
+    /// made for.
+    pub f16: u64,
     /// f32 arithmetic; a multiplication and an addition are two, fused or not.
     pub f32: u64,
     /// Exponentials and logarithms.
@@ -31,7 +34,17 @@ pub struct Operations {
 impl Operations {
     /// All of them.
     pub fn total(&self) -> u64 {
-        [self.int8, self.f32, self.exp].into_iter().fold(0, u64::saturating_add)
+        [self.int8, self.f16, self.f32, self.exp].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// What is left when others are taken away.
+    pub fn without(self, others: Operations) -> Operations {
+        Operations {
+            int8: self.int8.saturating_sub(others.int8),
+            f16: self.f16.saturating_sub(others.f16),
+            f32: self.f32.saturating_sub(others.f32),
+            exp: self.exp.saturating_sub(others.exp),
+        }
     }
 }
 
@@ -40,6 +53,7 @@ impl Add for Operations {
     fn add(self, other: Operations) -> Operations {
         Operations {
             int8: self.int8.saturating_add(other.int8),
+            f16: self.f16.saturating_add(other.f16),
             f32: self.f32.saturating_add(other.f32),
             exp: self.exp.saturating_add(other.exp),
         }
@@ -115,10 +129,11 @@ mod tests {
         TensorType::new(dtype, [Dim::symbol("n")].into_iter().chain(shape.iter().map(|&d| Dim::from(d))))
     }
 
-    fn work(op: impl Into<Op>, inputs: &[TensorType], step: &StepSize) -> ([u64; 3], Vec<u64>, u64) {
+    /// Operations on bytes, on halves, on f32, exponentials; bytes read and written.
+    fn work(op: impl Into<Op>, inputs: &[TensorType], step: &StepSize) -> ([u64; 4], Vec<u64>, u64) {
         let work = op.into().work(inputs, step).expect("every symbol has a value");
-        let Operations { int8, f32, exp } = work.operations;
-        ([int8, f32, exp], work.reads, work.writes)
+        let Operations { int8, f16, f32, exp } = work.operations;
+        ([int8, f16, f32, exp], work.reads, work.writes)
     }
 
     #[test]
@@ -129,12 +144,14 @@ mod tests {
         let block = Format::Q8A.block_bytes() as u64;
         let row = 576 / Format::Q8A.block_len() as u64 * block;
         let (ops, reads, writes) = work(Linear {}, &[q8_a(1), weight.clone()], &step(1, &[]));
-        assert_eq!(ops, [2 * 576 * 1536, 0, 0]);
+        assert_eq!(ops, [2 * 576 * 1536, 0, 0, 0]);
         assert_eq!((reads, writes), (vec![row, 576 * 1536 / 32 * 20], 1536 * 4));
         let two = work(Linear {}, &[q8_a(7), weight.clone(), weight.clone()], &step(7, &[]));
-        assert_eq!(two.0, [2 * 7 * 576 * 3072, 0, 0]);
+        assert_eq!(two.0, [2 * 7 * 576 * 3072, 0, 0, 0]);
         let exact = work(Linear {}, &[TensorType::f32(&[1, 576]), weight], &step(1, &[]));
-        assert_eq!(exact.0, [0, 2 * 576 * 1536, 0]);
+        assert_eq!(exact.0, [0, 2 * 576 * 1536, 0, 0]);
+        let f32 = work(Linear {}, &[TensorType::f32(&[1, 576]), TensorType::f32(&[3, 576])], &step(1, &[]));
+        assert_eq!(f32.0, [0, 0, 2 * 576 * 3, 0]);
     }
 
     #[test]
@@ -147,13 +164,13 @@ mod tests {
         // One token behind 99 sees 100: of each 3 heads of 64 f16; 2 products of 64 for each of 9 heads.
         let (ops, reads, writes) = work(op(None), &inputs, &step(1, &[99..100]));
         assert_eq!((reads[1], reads[2], writes), (100 * 3 * 64 * 2, 100 * 3 * 64 * 2, 576 * 4));
-        assert_eq!(ops, [0, 100 * 9 * (4 * 64 + 4), 100 * 9]);
+        assert_eq!(ops, [0, 100 * 9 * 4 * 64, 100 * 9 * 4, 100 * 9]);
         // Four tokens of one sequence share their keys, and see 1, 2, 3, 4 of them.
         let (ops, reads, _) = work(op(None), &inputs, &step(4, &[0..4]));
-        assert_eq!((reads[1], ops[2]), (4 * 3 * 64 * 2, (1 + 2 + 3 + 4) * 9));
+        assert_eq!((reads[1], ops[3]), (4 * 3 * 64 * 2, (1 + 2 + 3 + 4) * 9));
         // Two sequences do not; a window shows the last ten.
         let (ops, reads, _) = work(op(Some(10)), &inputs, &step(3, &[99..100, 4..6]));
-        assert_eq!((reads[1], ops[2]), ((10 + 6) * 3 * 64 * 2, (10 + 5 + 6) * 9));
+        assert_eq!((reads[1], ops[3]), ((10 + 6) * 3 * 64 * 2, (10 + 5 + 6) * 9));
     }
 
     #[test]
@@ -163,7 +180,7 @@ mod tests {
         let table = TensorType::known(DType::I32, &[1, 128]);
         let inputs = [cache, rows(DType::F32, &[3, 64]), ints.clone(), ints, table];
         let (ops, reads, writes) = work(KvAppend { transposed: false }, &inputs, &step(5, &[0..5]));
-        assert_eq!((ops, reads[0], reads[1], writes), ([0; 3], 0, 5 * 192 * 4, 5 * 192 * 2));
+        assert_eq!((ops, reads[0], reads[1], writes), ([0; 4], 0, 5 * 192 * 4, 5 * 192 * 2));
     }
 
     #[test]
@@ -181,8 +198,8 @@ mod tests {
         let inputs = [rows(DType::F32, &[64]), TensorType::f32(&[64])];
         // Square and add, then for each row a division, an addition, a root, a division; two products a point.
         let (ops, reads, _) = work(RmsNorm { eps: 1e-5 }, &inputs, &step(10, &[]));
-        assert_eq!((ops, reads), ([0, 10 * (128 + 4 + 128), 0], vec![10 * 64 * 4, 64 * 4]));
+        assert_eq!((ops, reads), ([0, 0, 10 * (128 + 4 + 128), 0], vec![10 * 64 * 4, 64 * 4]));
         let (ops, ..) = work(Quantise {}, &inputs[..1], &step(10, &[]));
-        assert_eq!(ops, [0, 10 * 64 * QUANTISE, 0]);
+        assert_eq!(ops, [0, 0, 10 * 64 * QUANTISE, 0]);
     }
 }

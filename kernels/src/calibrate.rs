@@ -111,6 +111,16 @@ impl Memory {
         Ok(Memory(arena))
     }
 
+    /// How many bytes there are.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// The first `bytes` of it, for kernels that only read; none where there are fewer. They are zeros.
+    pub fn start(&self, bytes: usize) -> Option<*mut u8> {
+        self.0.at(0, bytes).ok()
+    }
+
     /// Reads a part once, and says how many bytes those were: whole turns of it. Where `ahead` is more than 0,
     /// bytes are asked for so far ahead of their use.
     pub fn read(&self, isa: Isa, part: Range<usize>, ahead: usize) -> u64 {

@@ -13,6 +13,7 @@ use drive::{Driver, Measured};
 use ir::topology::Topology;
 use profile::Profile;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Measure tokens a second, of a prompt and of an answer; medians, after a warm-up
@@ -47,6 +48,9 @@ pub struct Options {
     /// to what this machine can do, which is measured first if it never was
     #[arg(long)]
     profile: bool,
+    /// Predict for the machine that this file describes, instead of this one as it was measured
+    #[arg(long, value_name = "FILE.ron", requires = "profile")]
+    topology: Option<PathBuf>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -74,9 +78,10 @@ struct Report {
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let topology = match options.profile {
-        true => Some(calibrate::kept_or_measured(&Cache::from_env()?)?),
-        false => None,
+    let topology = match (&options.topology, options.profile) {
+        (Some(path), _) => Some(calibrate::read_written(path)?),
+        (None, true) => Some(calibrate::kept_or_measured(&Cache::from_env()?)?),
+        (None, false) => None,
     };
     let is_bundle = Bundle::is_at(&Cache::from_env()?.resolve(options.model.as_deref())?);
     let compilation = options.compilation(is_bundle);

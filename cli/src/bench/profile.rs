@@ -27,6 +27,8 @@ struct Phase {
     waiting_ns: u64,
     /// What the cost model expects of all kernels.
     predicted_ns: u64,
+    /// What it expects of messages from and to the host, and of waking it.
+    predicted_waiting_ns: u64,
     /// The slowest first.
     kernels: Vec<Row>,
 }
@@ -89,6 +91,10 @@ fn phase(plan: &Plan, model: &CostModel, measured: &Measured) -> anyhow::Result<
             }
         }
     }
+    let mut host_ns = 0.0;
+    for size in &measured.steps {
+        host_ns += model.host_ns(size)?;
+    }
     rows.iter_mut().zip(&costs).for_each(|(row, cost)| row.compare(cost));
     rows.retain(|row| row.runs > 0);
     rows.sort_by_key(|row| std::cmp::Reverse(row.time_ns));
@@ -103,6 +109,7 @@ fn phase(plan: &Plan, model: &CostModel, measured: &Measured) -> anyhow::Result<
         // While kernels run the host waits for them.
         waiting_ns: wall_ns.saturating_sub(kernels_ns + sampling_ns),
         predicted_ns: rows.iter().map(|row| row.predicted_ns).sum(),
+        predicted_waiting_ns: host_ns.round() as u64,
         kernels: rows,
     })
 }
@@ -187,10 +194,15 @@ impl Phase {
         if let Some([name, .., limit, _, nodes]) = rows.last_mut().map(Vec::as_mut_slice) {
             (*name, *limit, *nodes) = ("all kernels".into(), String::new(), String::new());
         }
-        for (name, ns) in [("edges, waking, waiting", self.waiting_ns), ("sampling", self.sampling_ns)] {
+        let waiting = micro(self.predicted_waiting_ns, steps);
+        for (name, ns, predicted) in [
+            ("edges, waking, waiting", self.waiting_ns, waiting),
+            ("sampling", self.sampling_ns, String::new()),
+        ] {
             let share = percent(ns as f64 / self.wall_ns.max(1) as f64);
             let mut cells = vec![name.to_owned(), String::new(), micro(ns, steps), share];
-            cells.resize(headings.len(), String::new());
+            cells.resize(headings.len() - 2, String::new());
+            cells.extend([predicted, String::new()]);
             rows.push(cells);
         }
         output::write_table(&headings, &rows)

@@ -1,4 +1,6 @@
 //! Measures this machine: what its teams compute and read, what launching and messages take.
+use super::best::Tries;
+use super::kernels::{Bench, FAR_BYTES};
 use crate::{devices, progress};
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -16,12 +18,8 @@ use std::time::{Duration, Instant};
 const LEAST_BYTES: u64 = 1 << 18;
 /// No cache holds more than the most, which is less where memory is short.
 const MOST_BYTES: u64 = 1 << 30;
-/// How often a rate is measured: the best of them is what the machine can do.
-const TRIES: usize = 5;
-/// How long a try takes at least.
-const TRY: Duration = Duration::from_millis(8);
-/// After how long there are no more tries: on a busy machine each takes long, and more would not help.
-const PATIENCE: Duration = Duration::from_millis(150);
+/// However short memory is: what a kernel reads while it is measured.
+const KERNELS_BYTES: usize = 4 << 20;
 /// How long a new team works before it is measured, so that the system has spread it over the cores.
 const SPREADING: Duration = Duration::from_millis(100);
 
@@ -38,8 +36,8 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
     let mut sizes: Vec<u32> =
         std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < threads).collect();
     sizes.push(threads);
-    let bar = progress::count("calibrating", sizes.len() as u64 * (4 + sets.len() as u64) + 1);
-    let memory = Memory::new(sets.last().map_or(0, |most| *most as usize))?;
+    let bar = progress::count("calibrating", sizes.len() as u64 * (5 + sets.len() as u64) + 1);
+    let memory = Memory::new(sets.last().map_or(0, |most| *most as usize).max(KERNELS_BYTES))?;
     let teams = sizes.iter().map(|n| measure_team(*n, isa, &sets, &memory, &bar));
     let device = Device {
         name: cpu.device.into(),
@@ -52,7 +50,7 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
     };
     let links = if threads > 1 { vec![measure_link(cpu.device)?] } else { vec![] };
     bar.finish_and_clear();
-    Ok(Topology { version: VERSION, devices: vec![device], links })
+    Ok(Topology { version: VERSION, devices: vec![device], switches: vec![], links })
 }
 
 fn measure_team(
@@ -70,7 +68,7 @@ fn measure_team(
     }
     let mut rate = |arithmetic| {
         bar.inc(1);
-        best(&mut |rounds| {
+        Tries::CAREFUL.best(&mut |rounds| {
             team.run(all, |units, _| {
                 // A late worker's part is done by another: so many units are computed either way.
                 units.for_each(|_| _ = black_box(compute(isa, arithmetic, rounds)));
@@ -78,17 +76,13 @@ fn measure_team(
             Ok(compute(isa, arithmetic, 1) * rounds * u64::from(threads))
         })
     };
-    let operations = Operations {
-        int8: rate(Arithmetic::Int8)?,
-        f32: rate(Arithmetic::F32)?,
-        exp: rate(Arithmetic::Exp)?,
-    };
+    let [int8, f32, exp] = [rate(Arithmetic::Int8)?, rate(Arithmetic::F32)?, rate(Arithmetic::Exp)?];
     let mut reads = vec![];
     for &bytes in sets {
         bar.inc(1);
         let part = bytes as usize / all / 64 * 64;
         let mut read = |ahead| {
-            best(&mut |rounds| {
+            Tries::CAREFUL.best(&mut |rounds| {
                 team.run(all, |units, _| {
                     for unit in units {
                         for _ in 0..rounds {
@@ -106,68 +100,79 @@ fn measure_team(
         reads.push(Read { bytes, bytes_per_second });
     }
     bar.inc(1);
-    let launches = best(&mut |rounds| {
+    let launches = Tries::CAREFUL.best(&mut |rounds| {
         (0..rounds).try_for_each(|_| team.run(all, |_, _| {}))?;
         Ok(rounds)
     });
     let launch_ns = 1_000_000_000 / launches?.max(1);
-    Ok(Team { threads, launch_ns, operations, reads })
+    bar.inc(1);
+    let mut measured = Team {
+        threads,
+        launch_ns,
+        operations: Operations { int8, f16: f32, f32, exp },
+        reads,
+        rates: vec![],
+    };
+    let far_rate = measured.read_rate(FAR_BYTES).context("nothing was read")?;
+    measured.rates = Bench { team: &mut team, isa, memory, far_rate, launch_ns }.rates()?;
+    // What has 16 bits is widened on the way, by the kernel that takes it.
+    let halves = measured.rate("t16.f16 f32").and_then(|rate| rate.at.last());
+    measured.operations.f16 = halves.map_or(f32, |at| at.operations_per_second);
+    Ok(measured)
 }
 
 /// How far ahead bytes are asked for: not at all is best within a core, far for a shared cache, near for memory.
 const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
 
-/// The most that is done in a second, of what `run` says it does in so many rounds.
-fn best(run: &mut dyn FnMut(u64) -> anyhow::Result<u64>) -> anyhow::Result<u64> {
-    let mut rounds = 1;
-    let mut most = 0f64;
-    let mut tries = 0;
-    let begin = Instant::now();
-    while tries < TRIES && (tries == 0 || begin.elapsed() < PATIENCE) {
-        let start = Instant::now();
-        let done = run(rounds)?;
-        let time = start.elapsed();
-        if time < TRY {
-            rounds *= if time * 8 < TRY { 8 } else { 2 };
-            continue;
-        }
-        most = most.max(done as f64 / time.as_secs_f64());
-        tries += 1;
-    }
-    Ok((most as u64).max(1))
-}
-
 /// What messages between two threads take, over the edges that plans use.
 fn measure_link(device: &str) -> anyhow::Result<Link> {
     const LONG_BYTES: u64 = 1 << 20;
-    let between = |bytes| -> anyhow::Result<u64> {
-        let (mut there, mut inbox) = bytes_edge(bytes);
-        let (mut reply, mut back) = bytes_edge(8);
-        std::thread::scope(|scope| {
-            let mut taken = vec![0; bytes as usize];
-            scope.spawn(move || {
-                let mut take = || inbox.recv(|message| taken[..message.len()].copy_from_slice(message));
-                while take().is_ok() && reply.send(|slot| slot.len()).is_ok() {}
-            });
-            let message = vec![1; bytes as usize];
-            let round_trips = best(&mut |rounds| {
-                for _ in 0..rounds {
-                    there.send(|slot| {
-                        slot.copy_from_slice(&message);
-                        slot.len()
-                    })?;
-                    back.recv(|_| ())?;
-                }
-                Ok(rounds)
-            });
-            drop((there, back));
-            Ok(1_000_000_000 / round_trips?.max(1))
-        })
-    };
-    let (short, long) = (between(8)?, between(LONG_BYTES)?);
-    let bytes_per_second = LONG_BYTES * 1_000_000_000 / long.saturating_sub(short / 2).max(1);
-    Ok(Link { from: device.into(), to: device.into(), latency_ns: short / 2, bytes_per_second })
+    let (short_ns, wake_ns) = round_trips(8)?;
+    let (long_ns, _) = round_trips(LONG_BYTES)?;
+    // The way back is short.
+    let latency_ns = short_ns / 2.0;
+    let bytes_per_second = (LONG_BYTES as f64 * 1e9 / (long_ns - latency_ns).max(1.0)) as u64;
+    let (latency_ns, wake_ns) = (latency_ns as u64, wake_ns as u64);
+    Ok(Link { from: device.into(), to: device.into(), latency_ns, bytes_per_second, wake_ns })
 }
+
+/// Nanoseconds until a message of so many bytes is answered by a short one, and how much longer it takes where the
+/// reader sleeps.
+fn round_trips(bytes: u64) -> anyhow::Result<(f64, f64)> {
+    let (mut there, mut inbox) = bytes_edge(bytes);
+    let (mut reply, mut back) = bytes_edge(8);
+    std::thread::scope(|scope| {
+        let mut taken = vec![0; bytes as usize];
+        scope.spawn(move || {
+            let mut take = || inbox.recv(|message| taken[..message.len()].copy_from_slice(message));
+            while take().is_ok() && reply.send(|slot| slot.len()).is_ok() {}
+        });
+        let message = vec![1; bytes as usize];
+        let mut round_trip = || -> anyhow::Result<()> {
+            there.send(|slot| {
+                slot.copy_from_slice(&message);
+                slot.len()
+            })?;
+            Ok(back.recv(|_| ())?)
+        };
+        let awake_ns = Tries::CAREFUL.least_ns(&mut round_trip)?;
+        let mut asleep = vec![];
+        for _ in 0..SLEEPS {
+            std::thread::sleep(FALLING_ASLEEP);
+            let start = Instant::now();
+            round_trip()?;
+            asleep.push(start.elapsed());
+        }
+        asleep.sort();
+        drop((there, back));
+        Ok((awake_ns, (asleep[SLEEPS / 2].as_nanos() as f64 - awake_ns).max(0.0)))
+    })
+}
+
+/// How often a sleeping reader is woken: the one in the middle counts, for the best is a lucky one.
+const SLEEPS: usize = 15;
+/// After how long without a message a reader sleeps.
+const FALLING_ASLEEP: Duration = Duration::from_millis(2);
 
 fn bytes_edge(bytes: u64) -> (Writer, Reader) {
     let ty = TensorType::known(DType::U8, &[bytes as i64]);

@@ -1,4 +1,6 @@
 //! What this machine was measured to do, and where that is kept: the topology that the cost model counts with.
+mod best;
+mod kernels;
 mod measure;
 mod show;
 
@@ -8,7 +10,7 @@ pub(crate) use show::Calibration;
 use crate::cache::Cache;
 use crate::{devices, output};
 use anyhow::Context;
-use ir::topology::Topology;
+use ir::topology::{Topology, TopologyError, VERSION};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Topology>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         text => Ok(Some(Topology::from_text(&text.with_context(fault)?).with_context(fault)?)),
     }
+}
+
+/// The topology in a file that somebody names.
+pub(crate) fn read_written(path: &Path) -> anyhow::Result<Topology> {
+    read(path)?.with_context(|| format!("{} does not exist", path.display()))
 }
 
 /// Writes a topology, whole or not at all.
@@ -51,7 +58,12 @@ pub(crate) fn kept_or_measured(cache: &Cache) -> anyhow::Result<Topology> {
             Some(reason) => reason,
         },
         Ok(None) => "this machine was never measured".to_owned(),
-        Err(error) => output::explain(&error),
+        Err(error) => match error.downcast_ref() {
+            Some(TopologyError::Version { found }) => {
+                format!("the calibration that was kept is of version {found}, today's of {VERSION}")
+            }
+            _ => output::explain(&error),
+        },
     };
     eprintln!("{reason}: calibrating, which takes some seconds");
     let topology = measure()?;

@@ -40,18 +40,20 @@ impl Calibration {
         if let Some(reason) = &self.stale {
             output::write(&format!("  but {reason}\n"))?;
         }
-        for Link { to, latency_ns, bytes_per_second, .. } in &self.links {
+        for Link { to, latency_ns, bytes_per_second, wake_ns, .. } in &self.links {
             let to = if *to == self.device.name { "between cores" } else { to };
             let rate = giga(*bytes_per_second);
-            output::write(&format!("  messages {to}: {latency_ns} ns, then {rate} GB/s\n"))?;
+            output::write(&format!(
+                "  messages {to}: {latency_ns} ns, then {rate} GB/s; {wake_ns} ns more to a reader that sleeps\n"
+            ))?;
         }
         let sets = self.device.teams.first().map_or(&[][..], |team| &team.reads);
         let sets: Vec<String> = sets.iter().map(|read| format!(" GB/s OF {}", binary(read.bytes))).collect();
-        let rates = [" THREADS", " LAUNCH ns", " int8 GOP/s", " f32 GOP/s", " exp GOP/s"];
+        let rates = [" THREADS", " LAUNCH ns", " int8 GOP/s", " f16 GOP/s", " f32 GOP/s", " exp GOP/s"];
         let headings: Vec<&str> = rates.into_iter().chain(sets.iter().map(String::as_str)).collect();
         let rows = self.device.teams.iter().map(|team| {
             let of = &team.operations;
-            let rates = [of.int8, of.f32, of.exp].map(giga);
+            let rates = [of.int8, of.f16, of.f32, of.exp].map(giga);
             let reads = (0..sets.len())
                 .map(|at| team.reads.get(at).map_or(String::new(), |r| giga(r.bytes_per_second)));
             [team.threads.to_string(), team.launch_ns.to_string()]

@@ -77,13 +77,17 @@ impl OpDef for Linear {
     /// Of each weight a part of the columns comes, which the chain of the body does not show.
     fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {
         let output = self.infer(inputs).ok()?;
-        let [n, columns] = step.symbols.extents(&output)?[..] else { return None };
-        let width = step.symbols.extents(&inputs[0])?[1];
-        let products = [2, n, columns, width].into_iter().fold(1, u64::saturating_mul);
-        let operations = match inputs[0].dtype {
-            DType::Quant(Format::Q8A) => Operations { int8: products, ..Operations::default() },
-            _ => Operations { f32: products, ..Operations::default() },
-        };
+        let [n, width] = step.symbols.extents(&inputs[0])?[..] else { return None };
+        let mut operations = Operations::default();
+        for weight in &inputs[1..] {
+            let rows = step.symbols.extents(weight)?[0];
+            let products = [2, n, rows, width].into_iter().fold(1, u64::saturating_mul);
+            operations += match (inputs[0].dtype, weight.dtype) {
+                (DType::Quant(Format::Q8A), _) => Operations { int8: products, ..Operations::default() },
+                (_, DType::F32) => Operations { f32: products, ..Operations::default() },
+                _ => Operations { f16: products, ..Operations::default() },
+            };
+        }
         Some(Work { operations, ..Work::moving(inputs, &output, step)? })
     }
 

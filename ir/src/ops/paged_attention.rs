@@ -103,10 +103,13 @@ impl OpDef for PagedAttention {
         // A product with the key and one with the value; the scale, the cap, the greatest, the shift, the sum.
         let capped = u64::from(self.softcap.is_some());
         let scores = seen.saturating_mul(heads);
+        let products = scores.saturating_mul(4 * width);
+        let is_f32 = inputs[1].dtype == DType::F32;
         work.operations = Operations {
-            f32: scores.saturating_mul(4 * width + 4 + 4 * capped),
-            exp: scores.saturating_mul(1 + capped),
             int8: 0,
+            f16: if is_f32 { 0 } else { products },
+            f32: scores.saturating_mul(4 + 4 * capped).saturating_add(if is_f32 { products } else { 0 }),
+            exp: scores.saturating_mul(1 + capped),
         };
         Some(work)
     }

@@ -2,9 +2,15 @@
 //!
 //! It is what a cost model knows of machines, of this one or of one that somebody else measured. Its text form
 //! ([`Topology::to_text`]) is RON, canonical, one item a line. All numbers are whole.
+mod lines;
+mod rate;
+mod route;
+mod split;
 mod text;
 mod verify;
 
+pub use rate::{Rate, RateAt};
+pub use route::Route;
 pub use text::TopologyError;
 pub use verify::TopologyFault;
 
@@ -12,7 +18,7 @@ use crate::work::Operations;
 use serde::{Deserialize, Serialize};
 
 /// The version of the form that this code writes; it reads no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Devices and links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +28,12 @@ pub struct Topology {
     pub version: u32,
     /// What can run steps.
     pub devices: Vec<Device>,
-    /// What joins them.
+    /// Names of what runs nothing and passes messages on, as many at once as come: a switch, a host's bus, a
+    /// network.
+    #[serde(default)]
+    pub switches: Vec<String>,
+    /// What joins devices and switches.
+    #[serde(default)]
     pub links: Vec<Link>,
 }
 
@@ -35,15 +46,22 @@ pub struct Device {
     /// What it is.
     pub kind: Kind,
     /// What its maker calls it; empty where nobody says.
+    #[serde(default)]
     pub model: String,
-    /// The instruction set that its kernels were measured with.
+    /// The instruction set that its kernels were measured with; empty where none were.
+    #[serde(default)]
     pub kernels: String,
     /// Its memory, in bytes.
     pub memory_bytes: u64,
-    /// How many threads run on it at once.
+    /// How many threads run on it at once; of a GPU one, which starts its kernels.
+    #[serde(default = "one")]
     pub threads: u32,
     /// What teams of some sizes reach: from 1 thread to all of them, in order.
     pub teams: Vec<Team>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What a device is.
@@ -52,6 +70,8 @@ pub struct Device {
 pub enum Kind {
     /// Cores that share a memory.
     Cpu,
+    /// An accelerator with a memory of its own.
+    Gpu,
 }
 
 /// What so many threads of a device reach together.
@@ -59,6 +79,7 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Team {
     /// How many.
+    #[serde(default = "one")]
     pub threads: u32,
     /// What it takes until all have begun and ended a kernel that does nothing, in nanoseconds.
     pub launch_ns: u64,
@@ -66,6 +87,9 @@ pub struct Team {
     pub operations: Operations,
     /// How fast they read, by how much they read over and over; in order.
     pub reads: Vec<Read>,
+    /// What kernels were measured to reach, where they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<Rate>,
 }
 
 /// How fast so many bytes are read that are read again and again.
@@ -78,18 +102,27 @@ pub struct Read {
     pub bytes_per_second: u64,
 }
 
-/// What messages between two devices take.
+/// What messages between two devices, or switches, take. It is there for both ways, each at this speed at the
+/// same time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// The name of one device.
+    /// The name of one end.
     pub from: String,
-    /// The name of the other. Where it is the same, the link joins any two cores of the device.
+    /// The name of the other. Where it is the same, the link joins any two threads of the device, the host's
+    /// among them.
     pub to: String,
     /// What the shortest message takes, in nanoseconds.
     pub latency_ns: u64,
     /// What long messages come to, in bytes a second.
     pub bytes_per_second: u64,
+    /// What it takes beside to wake a reader that has waited for so long that it sleeps, in nanoseconds.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub wake_ns: u64,
+}
+
+fn is_none(ns: &u64) -> bool {
+    *ns == 0
 }
 
 impl Topology {
@@ -118,15 +151,21 @@ impl Device {
             let slower = below.read_rate(bytes).unwrap_or(bytes_per_second);
             Read { bytes, bytes_per_second: between(slower, bytes_per_second) }
         };
+        let rate = |rate: &Rate| match below.rate(&rate.kernel) {
+            Some(slower) => rate.between(slower, between),
+            None => rate.clone(),
+        };
         Some(Team {
             threads,
             launch_ns: between(below.launch_ns, above.launch_ns),
             operations: Operations {
                 int8: between(a.int8, b.int8),
+                f16: between(a.f16, b.f16),
                 f32: between(a.f32, b.f32),
                 exp: between(a.exp, b.exp),
             },
             reads: above.reads.iter().map(read).collect(),
+            rates: above.rates.iter().map(rate).collect(),
         })
     }
 }
@@ -142,6 +181,11 @@ impl Team {
         let (near, far) = (below.bytes_per_second as f64, above.bytes_per_second as f64);
         Some((near + (far - near) * part).round() as u64)
     }
+
+    /// What that kernel was measured to reach.
+    pub fn rate(&self, kernel: &str) -> Option<&Rate> {
+        self.rates.iter().find(|rate| rate.kernel == kernel)
+    }
 }
 
 #[cfg(test)]
@@ -151,15 +195,25 @@ pub(crate) fn sample() -> Topology {
             .map(|(bytes, rate)| Read { bytes, bytes_per_second: rate * by })
             .to_vec()
     };
-    let team = |threads: u32, launch_ns| Team {
-        threads,
-        launch_ns,
-        operations: Operations {
-            int8: 1_000_000_000_000 * u64::from(threads),
-            f32: 200_000_000_000 * u64::from(threads),
-            exp: 10_000_000_000 * u64::from(threads),
-        },
-        reads: reads(u64::from(threads)),
+    let team = |threads: u32, launch_ns| {
+        let by = u64::from(threads);
+        let at = |rows, rate| RateAt { rows, operations_per_second: rate * by, exposed_percent: 20 };
+        Team {
+            threads,
+            launch_ns,
+            operations: Operations {
+                int8: 1_000_000_000_000 * by,
+                f16: 250_000_000_000 * by,
+                f32: 200_000_000_000 * by,
+                exp: 10_000_000_000 * by,
+            },
+            reads: reads(by),
+            rates: vec![Rate {
+                kernel: "bodies".into(),
+                at: vec![at(1, 10_000_000_000)],
+                queries_per_second: 0,
+            }],
+        }
     };
     let device = Device {
         name: "cpu:0".into(),
@@ -170,9 +224,14 @@ pub(crate) fn sample() -> Topology {
         threads: 4,
         teams: vec![team(1, 10), team(2, 400), team(4, 1000)],
     };
-    let link =
-        Link { from: "cpu:0".into(), to: "cpu:0".into(), latency_ns: 150, bytes_per_second: 8_000_000_000 };
-    Topology { version: VERSION, devices: vec![device], links: vec![link] }
+    let link = Link {
+        from: "cpu:0".into(),
+        to: "cpu:0".into(),
+        latency_ns: 150,
+        bytes_per_second: 8_000_000_000,
+        wake_ns: 30_000,
+    };
+    Topology { version: VERSION, devices: vec![device], switches: vec!["bus".into()], links: vec![link] }
 }
 
 #[cfg(test)]
@@ -186,6 +245,7 @@ mod tests {
         let three = device.team(3).unwrap();
         assert_eq!((three.launch_ns, three.operations.f32), (700, 600_000_000_000));
         assert_eq!(three.reads[0], Read { bytes: 1 << 18, bytes_per_second: 270_000_000_000 });
+        assert_eq!(three.rates[0].at[0].operations_per_second, 30_000_000_000);
         assert_eq!(device.team(2).as_ref(), Some(&device.teams[1]));
         assert_eq!(device.team(9), Some(Team { threads: 9, ..device.teams[2].clone() }));
     }

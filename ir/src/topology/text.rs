@@ -1,5 +1,5 @@
 //! The topology's text form: RON, one item a line, in an order and spelling that are always the same.
-use super::{Device, Topology, TopologyFault, VERSION};
+use super::{Device, Team, Topology, TopologyFault, VERSION};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -17,7 +17,9 @@ pub enum TopologyError {
         message: String,
     },
     /// It is of a version that this code does not read.
-    #[error("the topology is of version {found}, this heddle reads version {VERSION}: calibrate again")]
+    #[error(
+        "the topology is of version {found}, this heddle reads version {VERSION}: calibrate again, or write it in the form of today"
+    )]
     Version {
         /// The version it states.
         found: u32,
@@ -31,15 +33,10 @@ impl Topology {
     /// The canonical text.
     pub fn to_text(&self) -> String {
         let mut text = format!("(\n    version: {},\n    devices: [\n", self.version);
-        for Device { name, kind, model, kernels, memory_bytes, threads, teams } in &self.devices {
-            let [name, model, kernels] = [name, model, kernels].map(ron);
-            let kind = ron(kind);
-            let _ = write!(text, "        (name: {name}, kind: {kind}, model: {model}, kernels: {kernels}, ");
-            let _ = writeln!(text, "memory_bytes: {memory_bytes}, threads: {threads}, teams: [");
-            lines(&mut text, "            ", teams);
-            text += "        ]),\n";
+        for device in &self.devices {
+            text += &device_text(device);
         }
-        text += "    ],\n    links: [\n";
+        let _ = writeln!(text, "    ],\n    switches: {},\n    links: [", ron(&self.switches));
         lines(&mut text, "        ", &self.links);
         text += "    ],\n)\n";
         text
@@ -54,17 +51,46 @@ impl Topology {
         let syntax = |e: ron::error::SpannedError| TopologyError::Syntax {
             line: e.span.start.line,
             column: e.span.start.col,
-            message: e.code.to_string(),
+            message: match e.code {
+                ron::Error::IntegerOutOfBounds => {
+                    "found a number below 0 or too large, expected one from 0".into()
+                }
+                code => code.to_string(),
+            },
         };
         let topology: Topology = match ron::from_str::<Versioned>(text).map_err(syntax)?.version {
             VERSION => ron::from_str(text).map_err(syntax)?,
             found => return Err(TopologyError::Version { found }),
         };
-        match topology.verify() {
+        match topology.faults(text) {
             faults if faults.is_empty() => Ok(topology),
             faults => Err(TopologyError::Unsound(faults)),
         }
     }
+}
+
+fn device_text(device: &Device) -> String {
+    let Device { name, kind, model, kernels, memory_bytes, threads, teams } = device;
+    let [name, model, kernels] = [name, model, kernels].map(ron);
+    let mut text =
+        format!("        (name: {name}, kind: {}, model: {model}, kernels: {kernels}, ", ron(kind));
+    let _ = writeln!(text, "memory_bytes: {memory_bytes}, threads: {threads}, teams: [");
+    for team in teams {
+        let Team { threads, launch_ns, operations, reads, rates } = team;
+        let (operations, reads) = (ron(operations), ron(reads));
+        let _ = write!(
+            text,
+            "            (threads: {threads}, launch_ns: {launch_ns}, operations: {operations}, "
+        );
+        let _ = write!(text, "reads: {reads}");
+        if !rates.is_empty() {
+            text += ", rates: [\n";
+            lines(&mut text, "                ", rates);
+            text += "            ]";
+        }
+        text += "),\n";
+    }
+    text + "        ]),\n"
 }
 
 fn lines<T: Serialize>(text: &mut String, indent: &str, items: &[T]) {
@@ -100,12 +126,23 @@ mod tests {
             Topology::from_text(&text.replacen(from, to, 1)).unwrap_err().to_string()
         };
         for (from, to, expected) in [
-            ("version: 1", "version: 7", "is of version 7, this heddle reads version 1"),
-            ("version: 1", "version: -1", "line 2"),
+            ("version: 2", "version: 7", "is of version 7, this heddle reads version 2"),
+            ("version: 2", "version: -1", "line 2"),
             ("kind: cpu", "kind: toaster", "line 4"),
             ("threads: 4, ", "threads: 4, mood: 3, ", "line 4"),
-            ("launch_ns:10", "launch_ns:1e3", "line 5"),
-            ("links: [", "links: [[", "line 13"),
+            ("launch_ns: 10", "launch_ns: 1e3", "line 5"),
+            ("latency_ns:150", "latency_ns:-150", "line 18, column 46: found a number below 0"),
+            (
+                "8000000000,wake",
+                "0,wake",
+                "line 18: link from \"cpu:0\" to \"cpu:0\": found 0 bytes_per_second",
+            ),
+            (
+                "to:\"cpu:0\"",
+                "to:\"cpu:7\"",
+                "line 18: link from \"cpu:0\" to \"cpu:7\": found the end \"cpu:7\"",
+            ),
+            ("links: [", "links: [[", "line 20"),
         ] {
             let found = refused(from, to);
             assert!(found.contains(expected), "{to}: {found}");

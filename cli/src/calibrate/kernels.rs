@@ -1,0 +1,247 @@
+//! Measures the kernels that take most of a step's time, by how many rows they work on.
+use super::best::Tries;
+use anyhow::Context;
+use compiler::codegen::cpu;
+use ir::plan::{Kernel, KernelId, OpText};
+use ir::topology::{Rate, RateAt};
+use ir::work::StepSize;
+use ir::{DType, Dim, Op, Symbols, TensorType, ops};
+use kernels::attention::PagedAttention;
+use kernels::calibrate::Memory;
+use kernels::layout::Layout;
+use kernels::linear::{Activations, Linear, Weight};
+use kernels::paged::{Cache, Element};
+use kernels::simd::Isa;
+use runtime::device::{Executable, Extent};
+use runtime::{Arena, Team};
+
+/// A team, and what its kernels read.
+pub(super) struct Bench<'a> {
+    pub(super) team: &'a mut Team,
+    pub(super) isa: Isa,
+    /// What is read from far is read from the first [`FAR_BYTES`] of it.
+    pub(super) memory: &'a Memory,
+    /// How fast the team reads so many bytes, in bytes a second.
+    pub(super) far_rate: u64,
+    pub(super) launch_ns: u64,
+}
+
+/// What is too much for the caches of a core.
+pub(super) const FAR_BYTES: u64 = 64 << 20;
+/// Length of a row.
+const K: usize = 1024;
+/// Outputs for each thread: weights of any layout stay in its second cache.
+const OUTPUTS: usize = 256;
+/// Rows of products: those for which kernels do something else than for one more or less.
+const ROWS: [u32; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 256];
+/// The same for exact activations, which are there for comparing.
+const ROWS_EXACT: [u32; 4] = [1, 4, 16, 96];
+/// Rows of attention: of one sequence.
+const ROWS_ATTENTION: [u32; 5] = [1, 4, 16, 64, 256];
+/// Positions that a token sees behind a short context: all the time goes into beginning and ending.
+const SEEN_LITTLE: usize = 16;
+/// Rows of everything else.
+const ROWS_BODIES: [u32; 4] = [1, 8, 64, 256];
+/// Positions in a page of a cache, as in plans.
+const PAGE: usize = 32;
+/// From so many rows on computing takes so long that where weights come from no longer matters.
+const NEAR_ROWS: u32 = 24;
+
+impl Bench<'_> {
+    pub(super) fn rates(&mut self) -> anyhow::Result<Vec<Rate>> {
+        let mut rates = vec![];
+        for &layout in Layout::ALL {
+            if layout.is_coded() {
+                rates.push(self.product(layout, Activations::Int8, &ROWS)?);
+                rates.push(self.product(layout, Activations::F32, &ROWS_EXACT)?);
+            } else {
+                rates.push(self.product(layout, Activations::F32, &ROWS)?);
+            }
+        }
+        for element in [Element::F16, Element::F32] {
+            rates.push(self.attention(element)?);
+        }
+        rates.push(self.bodies()?);
+        Ok(rates)
+    }
+
+    fn product(&mut self, layout: Layout, activations: Activations, rows: &[u32]) -> anyhow::Result<Rate> {
+        // Of very many threads not each has its own where memory is short.
+        let outputs =
+            (OUTPUTS * self.team.threads()).min(self.memory.bytes() / layout.packed_bytes(16, K) * 16);
+        let n = Extent { constant: 0, terms: vec![(1, 0)] };
+        let weights = vec![Weight { layout, rows: outputs }];
+        let linear = Linear { isa: self.isa, activations, n, k: K, weights, epilogue: None };
+        let most = rows.iter().max().map_or(0, |rows| *rows as usize);
+        // Zeros, as the weights: no number takes longer than another.
+        let (mut x, mut y) = (Arena::new(most * K * 4)?, Arena::new(most * outputs * 4)?);
+        x.prefault()?;
+        y.prefault()?;
+        let (x, y) = (x.at(0, most * K * 4)?, y.at(0, most * outputs * 4)?);
+        let bytes = layout.packed_bytes(outputs, K);
+        let mut at = vec![];
+        for &rows in rows {
+            let args = |weight| vec![x, weight, y];
+            let operations = 2 * u64::from(rows) * (outputs * K) as u64;
+            at.push(self.rate_at(&linear, rows, operations, bytes, &args)?);
+        }
+        let x = if activations == Activations::Int8 { "q8_a" } else { "f32" };
+        Ok(Rate { kernel: format!("{} {x}", layout.name()), at, queries_per_second: 0 })
+    }
+
+    /// What `code` reaches with arguments that are made for the place of what it reads, `bytes` of it.
+    fn rate_at(
+        &mut self,
+        code: &dyn Executable,
+        rows: u32,
+        operations: u64,
+        bytes: usize,
+        args: &dyn Fn(*mut u8) -> Vec<*mut u8>,
+    ) -> anyhow::Result<RateAt> {
+        let copies = (FAR_BYTES as usize).min(self.memory.bytes()) / bytes.max(1);
+        let start = self.memory.start(bytes * copies.max(1)).context("there is too little memory")?;
+        let near_ns = self.time(code, rows, &[args(start)])?;
+        let exposed_percent = if rows >= NEAR_ROWS {
+            100
+        } else {
+            let all: Vec<_> = (0..copies).map(|copy| args(start.wrapping_add(copy * bytes))).collect();
+            let far_ns = self.time(code, rows, &all)?;
+            let reading_ns = bytes as f64 * 1e9 / self.far_rate as f64;
+            ((far_ns - reading_ns) / near_ns * 100.0).round().clamp(0.0, 100.0) as u64
+        };
+        let operations_per_second = (operations as f64 * 1e9 / near_ns) as u64;
+        Ok(RateAt { rows, operations_per_second, exposed_percent })
+    }
+
+    /// Nanoseconds that a run takes beside its launch, with one list of arguments after the other.
+    fn time(&mut self, code: &dyn Executable, rows: u32, args: &[Vec<*mut u8>]) -> anyhow::Result<f64> {
+        let syms = [i64::from(rows)];
+        let each = code.scratch_bytes().next_multiple_of(64).max(64);
+        let mut scratch = Arena::new(each * self.team.threads())?;
+        scratch.prefault()?;
+        let start = scratch.at(0, scratch.bytes())? as usize;
+        let args: Vec<Vec<usize>> =
+            args.iter().map(|args| args.iter().map(|p| *p as usize).collect()).collect();
+        let mut turn = 0;
+        let ns = Tries::QUICK.least_ns(&mut || {
+            let args = &args[turn % args.len()];
+            turn += 1;
+            self.team.run(code.units(&syms), |units, worker| {
+                let args: Vec<*mut u8> = args.iter().map(|p| *p as *mut u8).collect();
+                // SAFETY: the arguments are as large as the kernel's types say for so many rows, only outputs are
+                // written, and each worker has its scratch.
+                unsafe { code.run(&args, &syms, units, (start + worker * each) as *mut u8) };
+            })?;
+            Ok(())
+        })?;
+        Ok((ns - self.launch_ns as f64).max(ns / 10.0))
+    }
+
+    /// Of one sequence's newest tokens, behind so many that caches of cores still hold what they see.
+    fn attention(&mut self, element: Element) -> anyhow::Result<Rate> {
+        const SEEN: usize = 1024;
+        let cache = Cache { element, heads: 2, page: PAGE, width: 128 };
+        let dtype = if element == Element::F16 { DType::F16 } else { DType::F32 };
+        let heads = 8;
+        let pages = SEEN / PAGE;
+        let code = PagedAttention {
+            isa: self.isa,
+            n: Extent { constant: 0, terms: vec![(1, 0)] },
+            heads,
+            cache,
+            pages_per_slot: Extent { constant: pages as i64, terms: vec![] },
+            scale: 0.1,
+            window: None,
+            softcap: None,
+        };
+        let types = |[a, b]: [usize; 2]| {
+            TensorType::known(dtype, &[pages as i64, cache.heads as i64, a as i64, b as i64])
+        };
+        let rows = |shape: &[usize]| {
+            let shape = shape.iter().map(|extent| Dim::from(*extent as i64));
+            TensorType::new(DType::F32, [Dim::symbol("n")].into_iter().chain(shape))
+        };
+        let ints = TensorType::new(DType::I32, [Dim::symbol("n")]);
+        let (keys, values) = (types([cache.width, PAGE]), types([PAGE, cache.width]));
+        let table = TensorType::known(DType::I32, &[1, pages as i64]);
+        let inputs = [rows(&[heads, cache.width]), keys.clone(), values, ints.clone(), ints, table];
+        let op = Op::from(ops::PagedAttention { scale: 0.1, window: None, softcap: None });
+        let bytes = 2 * keys.bytes(|_| None).context("a cache has a size")? as usize;
+
+        let most = ROWS_ATTENTION[ROWS_ATTENTION.len() - 1] as usize;
+        let mut queries = vec![0.5f32; most * heads * cache.width];
+        let mut out = queries.clone();
+        let mut positions = vec![0i32; most];
+        let (mut slots, mut table) = (vec![0i32; most], (0..pages as i32).collect::<Vec<_>>());
+        let mut shared = Arena::new(code.shared_bytes().max(64))?;
+        shared.prefault()?;
+        let shared = shared.at(0, shared.bytes())?;
+        let rest: [*mut u8; 2] = [queries.as_mut_ptr().cast(), out.as_mut_ptr().cast()];
+        let table: [*mut u8; 3] =
+            [positions.as_mut_ptr().cast(), slots.as_mut_ptr().cast(), table.as_mut_ptr().cast()];
+        let args = |keys: *mut u8| {
+            let values = keys.wrapping_add(bytes / 2);
+            vec![rest[0], keys, values, table[0], table[1], table[2], rest[1], shared]
+        };
+        let mut counted = |rows: u32, end: usize| -> anyhow::Result<u64> {
+            let new = end - rows as usize..end;
+            positions.iter_mut().zip(new.clone()).for_each(|(to, at)| *to = at as i32);
+            let symbols = Symbols::new().with("n", rows.into());
+            let size = StepSize { symbols, sequences: Vec::from([new.start as u64..new.end as u64]) };
+            Ok(op.work(&inputs, &size).context("what attention does is known")?.operations.total())
+        };
+        let mut at = vec![];
+        for rows in ROWS_ATTENTION {
+            let operations = counted(rows, SEEN)?;
+            at.push(self.rate_at(&code, rows, operations, bytes, &args)?);
+        }
+        let operations = counted(1, SEEN_LITTLE)?;
+        let start = self.memory.start(bytes).context("there is too little memory")?;
+        let little_ns = self.time(&code, 1, &[args(start)])?;
+        let rate = Rate { kernel: format!("paged_attention {dtype}"), at, queries_per_second: 0 };
+        let beside_ns = (little_ns - rate.computing_ns(1, operations).0).max(1.0);
+        Ok(Rate { queries_per_second: (heads as f64 * 1e9 / beside_ns) as u64, ..rate })
+    }
+
+    /// A norm, a sum and quantising stand for all that is made from bodies.
+    fn bodies(&mut self) -> anyhow::Result<Rate> {
+        let x = TensorType::new(DType::F32, [Dim::symbol("n"), Dim::from(K as i64)]);
+        let row = TensorType::known(DType::F32, &[K as i64]);
+        let ops: [(Op, Vec<TensorType>); 3] = [
+            (ops::RmsNorm { eps: 1e-5 }.into(), vec![x.clone(), row]),
+            (ops::Add {}.into(), vec![x.clone(), x.clone()]),
+            (ops::Quantise {}.into(), vec![x]),
+        ];
+        let kernel = |(op, inputs): &(Op, Vec<TensorType>)| -> anyhow::Result<Kernel> {
+            Ok(Kernel {
+                id: KernelId(0),
+                name: op.name().into(),
+                op: OpText(op.name().into(), op.attributes()),
+                inputs: inputs.clone(),
+                layouts: vec!["plain".into(); inputs.len()],
+                output: op.infer(inputs)?,
+                scratch: 0,
+                shared: 0,
+            })
+        };
+        let kernels = ops.iter().map(kernel).collect::<anyhow::Result<Vec<_>>>()?;
+        let code = cpu::lower(&kernels, &["n".to_owned()])?;
+        let most = ROWS_BODIES[ROWS_BODIES.len() - 1] as usize;
+        let mut values = [0, 1, 2].map(|_| vec![0.5f32; most * K]);
+        let [a, b, out] = values.each_mut().map(|values| values.as_mut_ptr().cast::<u8>());
+        let mut at = vec![];
+        for rows in ROWS_BODIES {
+            let size = StepSize { symbols: Symbols::new().with("n", rows.into()), sequences: vec![] };
+            let (mut operations, mut ns) = (0, 0.0);
+            for ((op, inputs), code) in ops.iter().zip(&code) {
+                operations += op.work(inputs, &size).context("what a body does is known")?.operations.f32;
+                let mut args = vec![a, b, out];
+                args.drain(inputs.len()..2);
+                ns += self.time(&**code, rows, &[args])?;
+            }
+            let operations_per_second = (operations as f64 * 1e9 / ns) as u64;
+            at.push(RateAt { rows, operations_per_second, exposed_percent: 0 });
+        }
+        Ok(Rate { kernel: "bodies".into(), at, queries_per_second: 0 })
+    }
+}

@@ -1,0 +1,117 @@
+//! What of a kernel was measured under a name of its own, and how long it then takes.
+use ir::ops::Linear;
+use ir::plan::Kernel;
+use ir::topology::Team;
+use ir::work::{Operations, StepSize, Work};
+use ir::{DType, Op, TensorType};
+
+/// A kernel's work, by what was measured of it.
+pub(super) struct Demand {
+    /// What products and attention do.
+    parts: Vec<Part>,
+    /// What bodies do, those behind products too.
+    rest: Operations,
+    /// Rows that bodies work on.
+    rows: u64,
+}
+
+/// What a rate of a topology stands for.
+struct Part {
+    /// The rate's name.
+    kernel: String,
+    rows: u64,
+    operations: Operations,
+    /// Queries that attention begins and ends.
+    queries: u64,
+}
+
+impl Demand {
+    pub(super) fn of(kernel: &Kernel, op: &Op, work: &Work, size: &StepSize) -> Demand {
+        let extent = |ty: &TensorType| size.symbols.extents(ty).and_then(|extents| extents.first().copied());
+        let rows = extent(&kernel.output).unwrap_or(1).max(1);
+        let (parts, rest) = match op {
+            Op::PagedAttention(_) => (attention(kernel, work, size), Operations::default()),
+            _ => {
+                let own = match op {
+                    Op::Linear(_) => kernel.inputs.len(),
+                    Op::Fused(fused) => match &fused.anchor {
+                        Some(anchor) if matches!(anchor.op, Op::Linear(_)) => anchor.inputs,
+                        _ => 0,
+                    },
+                    _ => 0,
+                };
+                let parts: Vec<Part> = (1..own)
+                    .filter_map(|at| product(kernel, at, size))
+                    .filter(|part| part.rows > 0)
+                    .collect();
+                let products = parts.iter().fold(Operations::default(), |sum, part| sum + part.operations);
+                (parts, work.operations.without(products))
+            }
+        };
+        Demand { parts, rest, rows }
+    }
+
+    /// Nanoseconds that are expected where `moving_ns` go into memory; none where nothing of it was measured.
+    pub(super) fn expected_ns(&self, team: &Team, moving_ns: f64) -> Option<f64> {
+        if team.rates.is_empty() {
+            return None;
+        }
+        let (mut near, mut exposed, mut beside) = (0.0, 0.0, self.rest_ns(team));
+        for part in &self.parts {
+            let Some(rate) = team.rate(&part.kernel) else {
+                near += at_peak(team, part.operations);
+                continue;
+            };
+            let (part_near, part_exposed) = rate.computing_ns(part.rows, part.operations.total());
+            near += part_near;
+            exposed += part_exposed;
+            if rate.queries_per_second > 0 {
+                beside += part.queries as f64 * 1e9 / rate.queries_per_second as f64;
+            }
+        }
+        Some(match self.parts.is_empty() {
+            true => moving_ns.max(beside),
+            false => near.max(moving_ns + exposed) + beside,
+        })
+    }
+
+    fn rest_ns(&self, team: &Team) -> f64 {
+        match team.rate("bodies") {
+            None => at_peak(team, self.rest),
+            Some(rate) => {
+                let others = Operations { f32: 0, ..self.rest };
+                rate.computing_ns(self.rows, self.rest.f32).0 + at_peak(team, others)
+            }
+        }
+    }
+}
+
+fn at_peak(team: &Team, operations: Operations) -> f64 {
+    super::computing_ns(team, operations).iter().map(|(_, ns)| ns).sum()
+}
+
+/// The part of a product that has the weight in input `at`.
+fn product(kernel: &Kernel, at: usize, size: &StepSize) -> Option<Part> {
+    let [x, weight] = [kernel.inputs.first()?, kernel.inputs.get(at)?];
+    let layout = kernel.layouts.get(at)?;
+    let work = Op::from(Linear {}).work(&[x.clone(), weight.clone()], size)?;
+    let rows = *size.symbols.extents(x)?.first()?;
+    let kernel = format!("{layout} {}", x.dtype);
+    Some(Part { kernel, rows, operations: work.operations, queries: 0 })
+}
+
+/// All of attention, of sequences with equally many new tokens each.
+fn attention(kernel: &Kernel, work: &Work, size: &StepSize) -> Vec<Part> {
+    let extents = kernel.inputs.first().and_then(|queries| size.symbols.extents(queries));
+    let (n, heads) = match extents.as_deref() {
+        Some([n, heads, ..]) => (*n, *heads),
+        _ => (1, 1),
+    };
+    let dtype = kernel.inputs.get(1).map_or(DType::F32, |keys| keys.dtype);
+    vec![Part {
+        kernel: format!("paged_attention {dtype}"),
+        rows: n.div_ceil(size.sequences.len().max(1) as u64),
+        operations: work.operations,
+        queries: n.saturating_mul(heads),
+    }]
+}

@@ -300,13 +300,7 @@ fn an_item_that_is_not_there_is_a_fault_and_no_panic() {
         ["Recv(edge:1", "edge:1", "edge:6", "", "there is no edge 6"],
         ["Send(edge:5", "from:33", "from:99", "", "there is no buffer 99"],
         ["id:7,device:0", "device:0", "device:1", "", "lies on device 1, which has no thread"],
-        [
-            "\"tokens\"",
-            "Device(0)",
-            "Device(7)",
-            "edges: [",
-            "no edge brings tokens from the host",
-        ],
+        ["\"tokens\"", "Device(0)", "Device(7)", "edges: [", "no edge brings tokens from the host"],
     ]);
 }
 

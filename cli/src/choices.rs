@@ -1,7 +1,11 @@
 //! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
-use crate::placement::Placement;
+use crate::placement::{Cut, Placement};
+use crate::cache::Cache;
+use crate::calibrate;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use compiler::import::Checkpoint;
+use compiler::{Aim, Compiled};
 use ir::DType;
 use ir::plan::{self, Device, Options};
 use runtime::SamplerOptions;
@@ -93,10 +97,11 @@ impl Compilation {
     }
 
     /// What a plan is told, for a model made for `limit` tokens, and where it is to run.
-    pub(crate) fn options(&self, limit: u64, steps: Steps) -> anyhow::Result<(Options, Vec<Device>)> {
+    pub(crate) fn options(&self, limit: u64, steps: Steps) -> (Options, Vec<Device>, Cut) {
         let max_batch = self.max_batch.unwrap_or(1);
         let exact = self.activations == Some(Activations::F32);
-        let (devices, partition) = self.placement.decide(self.team())?;
+        let (devices, cut) = self.placement.decide(self.team());
+        let partition = if let Cut::Named(partition) = cut { partition } else { plan::Partition::WHOLE };
         let options = Options {
             context: self.context.unwrap_or(limit.min(CONTEXT.into()) as u32),
             max_batch,
@@ -112,7 +117,19 @@ impl Compilation {
             micro_batches: partition.pipeline,
             memory: self.memory,
         };
-        Ok((options, devices))
+        (options, devices, cut)
+    }
+
+    /// Compiles a checkpoint so.
+    pub(crate) fn compile(&self, checkpoint: &Checkpoint, steps: Steps) -> anyhow::Result<Compiled> {
+        let (options, devices, cut) = self.options(checkpoint.config.context_length, steps);
+        if let Cut::Named(_) = cut {
+            return Ok(compiler::compile(checkpoint, options, &devices)?);
+        }
+        let topology = calibrate::kept_or_measured(&Cache::from_env()?)?;
+        let topology = calibrate::for_devices(topology, &devices)?;
+        let aim = Aim { topology: &topology, objective: self.placement.objective(options.max_batch) };
+        Ok(compiler::compile_auto(checkpoint, &options, &devices, aim)?)
     }
 
     /// The command line that says the same to `heddle compile`.
@@ -281,7 +298,7 @@ mod tests {
     #[test]
     fn compilation_has_defaults_and_bounds() {
         let options =
-            |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION).unwrap().0;
+            |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION).0;
         let plain = options("");
         assert_eq!((plain.context, plain.max_batch, plain.rows, plain.memory), (4096, 1, 1, None));
         assert_eq!((plain.kv, plain.activations), (DType::F16, plan::Activations::Int8));

@@ -4,7 +4,6 @@ use crate::diff::{NamedNode, named_nodes};
 use crate::{load, output};
 use anyhow::bail;
 use clap::Args;
-use compiler::compile;
 use compiler::import::Checkpoint;
 use ir::Graph;
 use ir::plan::Plan;
@@ -50,8 +49,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     let checkpoint = Checkpoint::open(&load::model_path(&options.model)?)?;
     let compilation = options.compilation.compilation();
-    let (plan, devices) = compilation.options(checkpoint.config.context_length, Steps::GENERATION)?;
-    let compiled = compile(&checkpoint, plan, &devices)?;
+    let compiled = compilation.compile(&checkpoint, Steps::GENERATION)?;
     let node = options.node.as_deref();
     let wanted = node.map(|node| reference_ids(&compiled.reference, node)).transpose()?;
     let shown = |graph: &Graph| match options.diff || wanted.is_some() {

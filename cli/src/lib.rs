@@ -24,6 +24,7 @@ mod prompt;
 pub mod pull;
 pub mod rm;
 pub mod run;
+pub mod simulate;
 pub mod tokenize;
 pub mod verify;
 mod watch;

@@ -6,7 +6,7 @@ use crate::{devices, interrupt, output, progress};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
-use compiler::{Bundle, Compiled, Draft, compile};
+use compiler::{Bundle, Compiled, Draft};
 use ir::plan::{Phase, Plan};
 use runtime::Session;
 use std::fs;
@@ -150,8 +150,7 @@ pub(crate) fn make(
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
     checkpoint.tokenizer()?;
     Prompter::new(&checkpoint, raw)?;
-    let (options, devices) = compilation.options(checkpoint.config.context_length, steps)?;
-    let compiled = compile(&checkpoint, options, &devices)?;
+    let compiled = compilation.compile(&checkpoint, steps)?;
     let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));
     let bar = progress::bytes(&what, Some(compiled.plan.model.packed_bytes));
     draft.finish(&compiled, &checkpoint, &|bytes| bar.inc(bytes))?;

@@ -2,7 +2,7 @@
 use clap::{Parser, Subcommand};
 use cli::{
     bench, chat, compile, devices, diff, eval, explain, inspect, interrupt, models, output, pull, rm, run,
-    tokenize, verify,
+    simulate, tokenize, verify,
 };
 use std::process::ExitCode;
 
@@ -24,6 +24,7 @@ enum Command {
     Diff(diff::Options),
     Eval(eval::Options),
     Bench(bench::Options),
+    Simulate(simulate::Options),
     Pull(pull::Options),
     Models(models::Options),
     Rm(rm::Options),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Bench(options) => bench::run(options),
+        Command::Simulate(options) => simulate::run(options),
         Command::Pull(options) => pull::run(options),
         Command::Models(options) => models::run(options),
         Command::Rm(options) => rm::run(options),

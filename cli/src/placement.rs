@@ -10,9 +10,35 @@ pub(crate) struct Placement {
     /// threads]
     #[arg(long, value_name = "LIST", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
-    /// How the model is cut: none, or data:N, pipeline:N, tensor:N, or several, as in pipeline:2,tensor:2
-    #[arg(long, value_name = "CUT")]
-    partition: Option<Partition>,
+    /// How the model is cut: none, or data:N, pipeline:N, tensor:N, or several, as in pipeline:2,tensor:2; auto
+    /// takes what is predicted to be best, as this machine was measured [default: auto over several devices]
+    #[arg(long, value_name = "CUT", value_parser = cut)]
+    partition: Option<Cut>,
+    /// What auto chooses for [default: latency of one conversation, throughput of several]
+    #[arg(long, value_name = "AIM", value_enum)]
+    objective: Option<Objective>,
+}
+
+/// How a model is to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// As somebody said.
+    Named(Partition),
+    /// As is predicted to be best.
+    Auto,
+}
+
+fn cut(text: &str) -> Result<Cut, String> {
+    match text.trim() {
+        "auto" => Ok(Cut::Auto),
+        named => named.parse().map(Cut::Named).map_err(|fault: String| format!("{fault}; or auto")),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Objective {
+    Latency,
+    Throughput,
 }
 
 /// Devices in order, as somebody listed them.
@@ -21,24 +47,27 @@ struct Devices(Vec<Device>);
 
 impl Placement {
     /// The devices of a plan, and its cut. Devices that nobody listed share `threads`.
-    pub(crate) fn decide(&self, threads: u32) -> anyhow::Result<(Vec<Device>, Partition)> {
-        let partition = match (self.partition, &self.devices) {
-            (Some(partition), _) => partition,
-            (None, Some(Devices(list))) if list.len() > 1 => {
-                anyhow::bail!(
-                    "{} devices, and no --partition says how to cut the model over them: data:{0}, pipeline:{0} or tensor:{0}",
-                    list.len()
-                )
-            }
-            (None, _) => Partition::WHOLE,
-        };
+    pub(crate) fn decide(&self, threads: u32) -> (Vec<Device>, Cut) {
+        let listed = self.devices.as_ref().map(|Devices(list)| list.clone());
+        let several = listed.as_ref().is_some_and(|list| list.len() > 1);
+        let cut = self.partition.unwrap_or(if several { Cut::Auto } else { Cut::Named(Partition::WHOLE) });
         let shared = || {
-            let count = partition.devices().max(1);
+            // A device for each core is what auto can choose among.
+            let count = if let Cut::Named(partition) = cut { partition.devices().max(1) } else { threads };
             let own = |number| (threads / count + u32::from(number < threads % count)).max(1);
             (0..count).map(|number| Device::cpu(number, own(number))).collect()
         };
-        let devices = self.devices.as_ref().map_or_else(shared, |Devices(list)| list.clone());
-        Ok((devices, partition))
+        (listed.unwrap_or_else(shared), cut)
+    }
+
+    /// What auto chooses for.
+    pub(crate) fn objective(&self, max_batch: u32) -> compiler::Objective {
+        match self.objective {
+            Some(Objective::Latency) => compiler::Objective::Latency,
+            Some(Objective::Throughput) => compiler::Objective::Throughput,
+            None if max_batch > 1 => compiler::Objective::Throughput,
+            None => compiler::Objective::Latency,
+        }
     }
 
     /// The command line that says the same.
@@ -49,7 +78,11 @@ impl Placement {
         };
         let said = [
             ("--devices", self.devices.as_ref().map(list)),
-            ("--partition", self.partition.map(|partition| partition.to_string())),
+            ("--partition", self.partition.map(|cut| match cut {
+                Cut::Named(partition) => partition.to_string(),
+                Cut::Auto => "auto".into(),
+            })),
+            ("--objective", self.objective.map(|aim| format!("{aim:?}").to_ascii_lowercase())),
         ];
         said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
     }
@@ -131,11 +164,13 @@ mod tests {
     #[test]
     fn devices_that_nobody_lists_share_the_threads() {
         let threads = |cut: &str, all| {
-            let placement = Placement { partition: Some(cut.parse().unwrap()), devices: None };
-            placement.decide(all).unwrap().0.into_iter().map(|d| d.threads).collect::<Vec<_>>()
+            let partition = Some(super::cut(cut).unwrap());
+            let placement = Placement { partition, ..Placement::default() };
+            placement.decide(all).0.into_iter().map(|d| d.threads).collect::<Vec<_>>()
         };
         assert_eq!(threads("none", 5), [5]);
         assert_eq!(threads("tensor:2", 5), [3, 2]);
+        assert_eq!(threads("auto", 3), [1, 1, 1]);
         assert_eq!(threads("pipeline:2,tensor:2", 2), [1, 1, 1, 1]);
     }
 }

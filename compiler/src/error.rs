@@ -68,6 +68,10 @@ pub enum CompileError {
     Pass(#[from] passes::PassError),
     #[error(transparent)]
     Cut(#[from] passes::partition::CutError),
+    #[error(transparent)]
+    Cost(#[from] passes::cost::CostError),
+    #[error("no device to compile for")]
+    NoDevice,
     #[error("weight {name:?}: {reason}")]
     Weight { name: String, reason: String },
     #[error(transparent)]

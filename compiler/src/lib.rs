@@ -2,6 +2,7 @@
 //!
 //! [`import`] opens a checkpoint, [`models`] writes it as a step graph, the passes make that a plan,
 //! [`codegen`] the plan's kernels code. [`compile`] does all of it, [`Bundle`] keeps the result.
+mod auto;
 mod bundle;
 pub mod chat;
 pub mod codegen;
@@ -14,6 +15,7 @@ mod process;
 pub mod tokenizer;
 mod verify;
 
+pub use auto::{Aim, Objective, compile_auto};
 pub use bundle::{Bundle, Draft, hash, stamp};
 pub use compile::{Compiled, compile};
 pub use error::{CompileError, ImportError, LowerError};

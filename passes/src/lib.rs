@@ -13,6 +13,7 @@ mod quantise;
 mod raise;
 pub mod schedule;
 mod simplify;
+pub mod simulate;
 pub mod trace;
 
 pub use pipeline::{PASSES, PLAN_PASSES, Pass, plan, run_all, run_one};

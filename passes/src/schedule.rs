@@ -49,6 +49,7 @@ pub fn run(cx: &Cx, g: &Graph, request: Request) -> Result<Plan, PassError> {
         states: vec![],
         buffers: vec![],
         kernels: vec![],
+        why: vec![],
     };
     let mut scheduler = Scheduler {
         cx,

@@ -87,7 +87,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let compilation = options.compilation(is_bundle);
     // What a model will not have room for is refused before it is packed.
     let check = |model: &Checkpoint| {
-        let (plan, _) = compilation.options(model.config.context_length, Steps::GENERATION)?;
+        let (plan, ..) = compilation.options(model.config.context_length, Steps::GENERATION);
         options.check_room(&plan, is_bundle)
     };
     let (name, is_timed) = (options.model.as_deref(), options.profile);

@@ -10,6 +10,7 @@ pub(crate) use show::Calibration;
 use crate::cache::Cache;
 use crate::{devices, output};
 use anyhow::Context;
+use ir::plan::Device;
 use ir::topology::{Topology, TopologyError, VERSION};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,5 +86,24 @@ pub(crate) fn stale(topology: &Topology) -> Option<String> {
             format!("{}, {} kernels, {threads} threads", output::plain(model), output::plain(kernels))
         };
         format!("the calibration is of another machine ({}; this is {})", said(was), said(is))
+    })
+}
+
+/// A topology with so many devices: where it has them not, and they are parts of this machine's processor, with
+/// that in parts.
+pub(crate) fn for_devices(topology: Topology, wanted: &[Device]) -> anyhow::Result<Topology> {
+    if wanted.len() == 1 && topology.device(&wanted[0].name).is_some() {
+        return Ok(topology);
+    }
+    let own = devices::cpu().device;
+    let is_part = |device: &Device| device.name.starts_with("cpu:");
+    if topology.devices.len() > 1 || topology.device(own).is_none() || !wanted.iter().all(is_part) {
+        return Ok(topology);
+    }
+    let parts: Vec<(&str, u32)> = wanted.iter().map(|d| (d.name.as_str(), d.threads)).collect();
+    let threads: u32 = parts.iter().map(|part| part.1).sum();
+    topology.split(own, &parts).with_context(|| {
+        let has = topology.device(own).map_or(0, |device| device.threads);
+        format!("the devices want {threads} threads at once, this machine has {has}: what it would take there cannot be said")
     })
 }

@@ -51,6 +51,36 @@ pub struct Plan {
     pub kernels: Vec<Kernel>,
     /// One thread a device.
     pub threads: Vec<Thread>,
+    /// What was decided by cost, and what was not taken.
+    #[serde(default)]
+    pub why: Vec<Why>,
+}
+
+/// A decision, with what it was expected to cost and what else there was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// What was decided: `partition`.
+    pub about: String,
+    /// What was taken.
+    pub chosen: String,
+    /// What it is expected to cost, in nanoseconds.
+    pub predicted_ns: u64,
+    /// What that is the cost of.
+    pub measure: String,
+    /// What was not taken, the best first.
+    pub instead: Vec<Instead>,
+}
+
+/// What was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instead {
+    /// What it is.
+    pub what: String,
+    /// What it would have cost, in nanoseconds; none where it cannot be.
+    pub predicted_ns: Option<u64>,
+    /// Why it cannot be.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// The model file that a plan was made from.

@@ -103,7 +103,11 @@ impl Plan {
             list(&mut text, "        ", "steps", steps);
             text += "        ),\n";
         }
-        text += "    ],\n)\n";
+        text += "    ],\n";
+        if !self.why.is_empty() {
+            list(&mut text, "    ", "why", &self.why);
+        }
+        text += ")\n";
         text
     }
 

@@ -58,13 +58,17 @@ impl CostModel<'_> {
     pub fn message(&self, edge: &Edge, size: &StepSize) -> Result<Message, CostError> {
         let unknown = || CostError::Message { id: edge.id, name: edge.name.clone() };
         let bytes = edge.ty.bytes(|symbol| size.symbols.get(symbol)).ok_or_else(unknown)?;
-        let route = self.routes.get(edge.id.0 as usize).and_then(Option::as_ref);
-        Ok(route.map_or(Message { bytes, ..Message::default() }, |route| Message {
+        Ok(self.route(edge).map_or(Message { bytes, ..Message::default() }, |route| Message {
             bytes,
             latency_ns: route.latency_ns as f64,
             transfer_ns: route.message_ns(bytes) - route.latency_ns as f64,
             wake_ns: route.wake_ns as f64,
         }))
+    }
+
+    /// The way of an edge's messages; none for an edge of the host with a device that has no link to itself.
+    pub fn route(&self, edge: &Edge) -> Option<&Route> {
+        self.routes.get(edge.id.0 as usize).and_then(Option::as_ref)
     }
 
     /// What a step takes beside its kernels where nothing else goes on, in nanoseconds: messages from and to the

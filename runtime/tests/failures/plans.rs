@@ -167,6 +167,7 @@ impl Builder {
             states: vec![],
             buffers: vec![],
             kernels: vec![],
+            why: vec![],
             threads: (0..design.devices).map(thread).collect(),
         };
         Builder { plan, deeds: vec![], deadline_ms: design.deadline_ms }

@@ -1,0 +1,210 @@
+//! `heddle simulate`: what a plan should reach, by the cost model, without running it.
+use crate::cache::Cache;
+use crate::calibrate;
+use crate::choices::{Batched, Steps};
+use crate::diff::{Read, read};
+use crate::output;
+use anyhow::{Context, bail};
+use clap::Args;
+use compiler::import::Checkpoint;
+use compiler::Bundle;
+use ir::plan::{Edge, End, Phase, Plan};
+use ir::topology::Topology;
+use passes::simulate::{Load, Predicted, Simulated};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Predict latency, throughput, utilisation and traffic of a plan, on this machine or on one that a file describes
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  heddle simulate smollm2.heddle
+  heddle simulate smollm2 --partition tensor:2
+  heddle simulate smollm2 --partition pipeline:2 --batch 8 --max-batch 8
+  heddle simulate plan.ron --topology machine.ron --json")]
+pub struct Options {
+    /// A bundle or a plan; or a model, which is compiled but not packed [default: smollm2]
+    plan: Option<String>,
+    /// The machine's topology [default: as this machine was measured, which is done first if it never was]
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// Sequences at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+    /// Tokens of each sequence's prompt
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    prompt_tokens: u32,
+    /// Print one line of JSON instead of tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    compilation: Batched,
+}
+
+/// What was predicted.
+#[derive(Serialize)]
+struct Report {
+    plan_hash: String,
+    batch: u32,
+    prompt_tokens: u32,
+    prefill: Reached,
+    decode: Reached,
+    devices: Vec<OfDevice>,
+    edges: Vec<OfEdge>,
+}
+
+#[derive(Serialize)]
+struct Reached {
+    /// Of the whole prompt, or of one token of each sequence: until its logits are there.
+    latency_ms: f64,
+    /// Of all sequences.
+    tokens_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct OfDevice {
+    name: String,
+    /// What part of the time kernels run, in prefill and decode.
+    prefill_busy: f64,
+    decode_busy: f64,
+    /// The most that the plan takes there.
+    peak_bytes: u64,
+}
+
+/// A message edge between two devices, in decode.
+#[derive(Serialize)]
+struct OfEdge {
+    id: u32,
+    name: String,
+    from: String,
+    to: String,
+    /// Of one token of each sequence.
+    messages: f64,
+    bytes: f64,
+    waited_us: f64,
+}
+
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let plan = plan(&options)?;
+    let topology = match &options.topology {
+        Some(path) => {
+            calibrate::read(path)?.with_context(|| format!("there is no file {}", path.display()))?
+        }
+        None => calibrate::kept_or_measured(&Cache::from_env()?)?,
+    };
+    let topology = calibrate::for_devices(topology, &plan.devices)?;
+    let o = &plan.options;
+    if options.batch > o.max_batch {
+        bail!("the plan has room for {} sequences, not for {}: see --max-batch", o.max_batch, options.batch);
+    }
+    if options.prompt_tokens >= o.context {
+        bail!("a prompt of {} tokens leaves no room in a context of {}", options.prompt_tokens, o.context);
+    }
+    let report = report(&plan, &topology, &options)?;
+    if options.json { output::write_json(&report) } else { write(&report) }
+}
+
+/// The plan that is meant: as it lies there, or as it would be compiled.
+fn plan(options: &Options) -> anyhow::Result<Plan> {
+    let name = options.plan.as_deref();
+    if let Some(path) = name.map(Path::new).filter(|path| Bundle::is_at(path) || is_plan(path)) {
+        let Read::Plan(plan) = read(path)? else { bail!("{} is a graph, expected a plan", path.display()) };
+        let text = plan.to_text();
+        return match plan.verify() {
+            Ok(()) => Ok(*plan),
+            Err(faults) => bail!("{} is refused: {}", path.display(), faults[0].explain(&text)),
+        };
+    }
+    let path = Cache::from_env()?.resolve(name)?;
+    let checkpoint = Checkpoint::open(&path)?;
+    let mut compilation = options.compilation.compilation();
+    compilation.make_room(options.batch, 0);
+    Ok(compilation.compile(&checkpoint, Steps::GENERATION)?.plan)
+}
+
+fn is_plan(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "ron") && path.is_file()
+}
+
+fn report(plan: &Plan, topology: &Topology, options: &Options) -> anyhow::Result<Report> {
+    let load = Load { sequences: options.batch, prompt: options.prompt_tokens };
+    let Predicted { prefill_ns, token_ns, prefill, decode, tokens: rounds } = load.predict(plan, topology)?;
+    let rounds = f64::from(rounds);
+    let tokens = f64::from(options.batch);
+    let name = |end: End| match end {
+        End::Host => "host".to_owned(),
+        End::Device(id) => plan.devices[id.0 as usize].name.clone(),
+    };
+    let between = |edge: &&Edge| edge.from != End::Host && edge.to != End::Host;
+    let of_edge = |edge: &Edge| {
+        let used = &decode.edges[edge.id.0 as usize];
+        OfEdge {
+            id: edge.id.0,
+            name: edge.name.clone(),
+            from: name(edge.from),
+            to: name(edge.to),
+            messages: used.messages as f64 / rounds,
+            bytes: used.bytes as f64 / rounds,
+            waited_us: used.waited_ns / rounds / 1e3,
+        }
+    };
+    Ok(Report {
+        plan_hash: plan.hash(),
+        batch: options.batch,
+        prompt_tokens: options.prompt_tokens,
+        prefill: Reached {
+            latency_ms: prefill_ns / 1e6,
+            tokens_per_second: tokens * f64::from(options.prompt_tokens) / prefill_ns * 1e9,
+        },
+        decode: Reached { latency_ms: round_ns / 1e6, tokens_per_second: tokens / round_ns * 1e9 },
+        devices: (0..plan.threads.len()).map(|at| of_device(plan, at, &prefill, &decode)).collect(),
+        edges: plan.edges.iter().filter(between).map(of_edge).collect(),
+    })
+}
+
+fn of_device(plan: &Plan, at: usize, prefill: &Simulated, decode: &Simulated) -> OfDevice {
+    let device = plan.threads[at].device;
+    let busy = |run: &Simulated| run.threads[at].busy_ns / run.end_ns().max(1.0);
+    let peaks = plan.memory.iter().filter(|proof| proof.device == device && proof.phase != Phase::Load);
+    OfDevice {
+        name: plan.devices[device.0 as usize].name.clone(),
+        prefill_busy: busy(prefill),
+        decode_busy: busy(decode),
+        peak_bytes: peaks.map(|proof| proof.total).max().unwrap_or(0),
+    }
+}
+
+fn write(report: &Report) -> anyhow::Result<()> {
+    let Report { prefill, decode, batch, prompt_tokens, .. } = report;
+    let of = |name: &str, reached: &Reached| {
+        format!("{name} {:.3} ms, {:.1} tokens a second\n", reached.latency_ms, reached.tokens_per_second)
+    };
+    output::write(&format!(
+        "plan {}, predicted for {batch} sequences of {prompt_tokens} tokens\n{}{}\n",
+        report.plan_hash,
+        of("prefill", prefill),
+        of("decode ", decode),
+    ))?;
+    let percent = |part: f64| format!("{:.0} %", part * 100.0);
+    let row = |d: &OfDevice| {
+        vec![d.name.clone(), percent(d.prefill_busy), percent(d.decode_busy), output::bytes(d.peak_bytes)]
+    };
+    let rows: Vec<_> = report.devices.iter().map(row).collect();
+    output::write_table(&["DEVICE", " BUSY IN PREFILL", " IN DECODE", " MEMORY"], &rows)?;
+    if report.edges.is_empty() {
+        return Ok(());
+    }
+    output::write("\n")?;
+    let row = |e: &OfEdge| {
+        vec![
+            format!("{} {}", e.id, e.name),
+            e.from.clone(),
+            e.to.clone(),
+            format!("{:.0}", e.messages),
+            output::bytes(e.bytes as u64),
+            format!("{:.1} us", e.waited_us),
+        ]
+    };
+    let rows: Vec<_> = report.edges.iter().map(row).collect();
+    output::write_table(&["EDGE", "FROM", "TO", " MESSAGES A TOKEN", " BYTES", " READER WAITS"], &rows)
+}

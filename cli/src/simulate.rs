@@ -156,7 +156,7 @@ fn report(plan: &Plan, topology: &Topology, options: &Options) -> anyhow::Result
             latency_ms: prefill_ns / 1e6,
             tokens_per_second: tokens * f64::from(options.prompt_tokens) / prefill_ns * 1e9,
         },
-        decode: Reached { latency_ms: round_ns / 1e6, tokens_per_second: tokens / round_ns * 1e9 },
+        decode: Reached { latency_ms: token_ns / 1e6, tokens_per_second: tokens / token_ns * 1e9 },
         devices: (0..plan.threads.len()).map(|at| of_device(plan, at, &prefill, &decode)).collect(),
         edges: plan.edges.iter().filter(between).map(of_edge).collect(),
     })

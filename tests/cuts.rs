@@ -36,6 +36,9 @@ fn start(checkpoint: &Checkpoint, cut: &str) -> Running {
     Running::on(checkpoint, options(cut), &devices(cut))
 }
 
+/// Cuts of mixtures by whole experts.
+const EXPERTS: [&str; 3] = ["expert:2", "expert:4", "data:2,expert:2"];
+
 /// Whether the model has as many layers and heads as a cut takes.
 fn allows(checkpoint: &Checkpoint, cut: &str) -> bool {
     let (config, partition) = (&checkpoint.config, options(cut).partition);
@@ -63,7 +66,8 @@ fn cuts_agree(model: &str, reference: &str) {
     let prompt: Vec<i32> = reference.ids.iter().map(|id| *id as i32).collect();
     let whole = answer(&checkpoint, "none", &prompt, 8);
     let mut tried = 0;
-    for cut in EXACT.into_iter().chain(SUMS).filter(|cut| allows(&checkpoint, cut)) {
+    let experts = EXPERTS.into_iter().filter(|_| checkpoint.config.experts.is_some());
+    for cut in EXACT.into_iter().chain(SUMS).chain(experts).filter(|cut| allows(&checkpoint, cut)) {
         tried += 1;
         let found = answer(&checkpoint, cut, &prompt, 8);
         for (at, (found, expected)) in found.iter().zip(&whole).enumerate() {

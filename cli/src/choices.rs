@@ -1,7 +1,7 @@
 //! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
-use crate::placement::{Cut, Placement};
 use crate::cache::Cache;
 use crate::calibrate;
+use crate::placement::{Cut, Placement};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use compiler::import::Checkpoint;
@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn compilation_has_defaults_and_bounds() {
-        let options =
-            |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION).0;
+        let options = |args| line(args).unwrap().compilation.compilation().options(8192, Steps::GENERATION).0;
         let plain = options("");
         assert_eq!((plain.context, plain.max_batch, plain.rows, plain.memory), (4096, 1, 1, None));
         assert_eq!((plain.kv, plain.activations), (DType::F16, plan::Activations::Int8));

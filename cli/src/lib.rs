@@ -28,3 +28,4 @@ pub mod simulate;
 pub mod tokenize;
 pub mod verify;
 mod watch;
+pub mod why;

@@ -2,7 +2,7 @@
 use clap::{Parser, Subcommand};
 use cli::{
     bench, chat, compile, devices, diff, eval, explain, inspect, interrupt, models, output, pull, rm, run,
-    simulate, tokenize, verify,
+    simulate, tokenize, verify, why,
 };
 use std::process::ExitCode;
 
@@ -22,6 +22,7 @@ enum Command {
     Explain(explain::Options),
     Verify(verify::Options),
     Diff(diff::Options),
+    Why(why::Options),
     Eval(eval::Options),
     Bench(bench::Options),
     Simulate(simulate::Options),
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Diff(options) => diff::run(options),
+        Command::Why(options) => why::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Simulate(options) => simulate::run(options),

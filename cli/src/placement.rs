@@ -10,7 +10,8 @@ pub(crate) struct Placement {
     /// threads]
     #[arg(long, value_name = "LIST", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
-    /// How the model is cut: none, or data:N, pipeline:N, tensor:N, or several, as in pipeline:2,tensor:2; auto
+    /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
+    /// whole experts), or several, as in pipeline:2,tensor:2; auto
     /// takes what is predicted to be best, as this machine was measured [default: auto over several devices]
     #[arg(long, value_name = "CUT", value_parser = cut)]
     partition: Option<Cut>,
@@ -78,10 +79,13 @@ impl Placement {
         };
         let said = [
             ("--devices", self.devices.as_ref().map(list)),
-            ("--partition", self.partition.map(|cut| match cut {
-                Cut::Named(partition) => partition.to_string(),
-                Cut::Auto => "auto".into(),
-            })),
+            (
+                "--partition",
+                self.partition.map(|cut| match cut {
+                    Cut::Named(partition) => partition.to_string(),
+                    Cut::Auto => "auto".into(),
+                }),
+            ),
             ("--objective", self.objective.map(|aim| format!("{aim:?}").to_ascii_lowercase())),
         ];
         said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()

@@ -81,7 +81,7 @@ fn cuts(devices: u32, sequences: u32) -> Vec<Partition> {
     for data in 1..=devices.min(sequences) {
         for pipeline in 1..=devices / data {
             for tensor in 1..=devices / data / pipeline {
-                cuts.push(Partition { data, pipeline, tensor });
+                cuts.push(Partition { data, pipeline, tensor, experts: false });
             }
         }
     }
@@ -96,7 +96,9 @@ fn why(
     looked_at: Vec<(Partition, Result<f64, CompileError>)>,
 ) -> Why {
     let told = |(partition, predicted): (Partition, Result<f64, CompileError>)| match predicted {
-        Ok(ns) => Instead { what: partition.to_string(), predicted_ns: Some(ns as u64), reason: String::new() },
+        Ok(ns) => {
+            Instead { what: partition.to_string(), predicted_ns: Some(ns as u64), reason: String::new() }
+        }
         Err(error) => Instead { what: partition.to_string(), predicted_ns: None, reason: error.to_string() },
     };
     let mut instead: Vec<Instead> =
@@ -111,7 +113,9 @@ fn why(
         about: "partition".into(),
         chosen: chosen.to_string(),
         predicted_ns: ns as u64,
-        measure: format!("a prompt of {PROMPT} tokens or half the context and {ANSWER} tokens of answer, {objective}"),
+        measure: format!(
+            "a prompt of {PROMPT} tokens or half the context and {ANSWER} tokens of answer, {objective}"
+        ),
         instead,
     }
 }
@@ -122,7 +126,9 @@ mod tests {
 
     #[test]
     fn every_cut_of_a_few_devices_is_looked_at_once() {
-        let all = |devices, sequences| cuts(devices, sequences).iter().map(Partition::to_string).collect::<Vec<_>>();
+        let all = |devices, sequences| {
+            cuts(devices, sequences).iter().map(Partition::to_string).collect::<Vec<_>>()
+        };
         assert_eq!(all(1, 8), ["none"]);
         assert_eq!(all(2, 1), ["none", "tensor:2", "pipeline:2"]);
         assert_eq!(all(2, 8), ["none", "tensor:2", "pipeline:2", "data:2"]);

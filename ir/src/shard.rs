@@ -24,6 +24,12 @@ pub enum Sharding {
     },
     /// Each has a summand of it.
     Partial,
+    /// Of the rows of a mixture of experts each has those of the experts that it holds; the others are zeros with it,
+    /// or what is made of zeros point by point.
+    Experts {
+        /// Which experts each rank holds.
+        ranges: Vec<Range<u64>>,
+    },
 }
 
 impl Sharding {
@@ -76,29 +82,43 @@ pub struct Asked<'a> {
 
 /// How much of a divided value each rank should have, in proportion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Shares(Vec<u32>);
+pub struct Shares {
+    shares: Vec<u32>,
+    /// Whether mixtures are divided by whole experts, and not every expert by columns.
+    by_experts: bool,
+}
 
 impl Shares {
     /// A share for each rank; one of 0 counts as 1.
     pub fn new(shares: impl IntoIterator<Item = u32>) -> Shares {
-        Shares(shares.into_iter().map(|share| share.max(1)).collect())
+        Shares { shares: shares.into_iter().map(|share| share.max(1)).collect(), by_experts: false }
+    }
+
+    /// The same, and mixtures are divided by whole experts.
+    pub fn by_experts(self, by_experts: bool) -> Shares {
+        Shares { by_experts, ..self }
+    }
+
+    /// The experts that each rank holds of so many, where mixtures are divided so.
+    pub(crate) fn divide_experts(&self, experts: u64) -> Option<Vec<Range<u64>>> {
+        self.by_experts.then(|| self.divide(experts, 1)).flatten()
     }
 
     /// How many ranks there are.
     pub fn ranks(&self) -> usize {
-        self.0.len()
+        self.shares.len()
     }
 
     /// Divides `extent` at multiples of `grain`, so that no rank goes without; none where that cannot be.
     pub fn divide(&self, extent: u64, grain: u64) -> Option<Vec<Range<u64>>> {
-        let (grain, ranks) = (grain.max(1), self.0.len() as u64);
+        let (grain, ranks) = (grain.max(1), self.shares.len() as u64);
         let units = extent.div_ceil(grain);
         if ranks == 0 || units < ranks || !extent.is_multiple_of(grain) && units == ranks {
             return None;
         }
-        let total: u64 = self.0.iter().map(|s| u64::from(*s)).sum();
+        let total: u64 = self.shares.iter().map(|s| u64::from(*s)).sum();
         let (mut start, mut before, mut ranges) = (0, 0, vec![]);
-        for (rank, share) in (1..).zip(&self.0) {
+        for (rank, share) in (1..).zip(&self.shares) {
             before += u64::from(*share);
             let ideal = (units * before + total / 2) / total;
             let end = ideal.clamp(start + 1, units - (ranks - rank));
@@ -112,15 +132,16 @@ impl Shares {
     /// query heads, and the key heads that these read. A rank has whole groups, or a part of one.
     pub fn divide_heads(&self, heads: u64, kv_heads: u64) -> Option<(Vec<Range<u64>>, Vec<Range<u64>>)> {
         let sharing = heads.checked_div(kv_heads)?;
-        if self.0.len() as u64 <= kv_heads {
+        if self.shares.len() as u64 <= kv_heads {
             let kv = self.divide(kv_heads, 1)?;
             return Some((kv.iter().map(|r| r.start * sharing..r.end * sharing).collect(), kv));
         }
         // More ranks than key heads: some key heads are there more than once, for a part of their queries each.
-        let even = Shares(vec![1; kv_heads as usize]).divide(self.0.len() as u64, 1)?;
+        let even = Shares::new(vec![1; kv_heads as usize]).divide(self.shares.len() as u64, 1)?;
         let (mut queries, mut keys) = (vec![], vec![]);
         for (head, ranks) in (0..).zip(even) {
-            let shares = Shares(self.0[ranks.start as usize..ranks.end as usize].to_vec());
+            let own = &self.shares[ranks.start as usize..ranks.end as usize];
+            let shares = Shares::new(own.iter().copied());
             for own in shares.divide(sharing, 1)? {
                 queries.push(head * sharing + own.start..head * sharing + own.end);
                 keys.push(head..head + 1);
@@ -136,6 +157,10 @@ pub(crate) fn by_class(class: Class, asked: Asked<'_>, output: &TensorType) -> R
     let whole = Rule::whole(asked.inputs.len());
     if class != Class::Pointwise {
         return whole;
+    }
+    if let Some(experts) = asked.given.iter().flatten().find(|s| matches!(s, Sharding::Experts { .. })) {
+        let needs = vec![(*experts).clone(); asked.inputs.len()];
+        return Rule { needs, gives: (*experts).clone() };
     }
     let rank = output.rank();
     let split = asked.given.iter().zip(asked.inputs).find_map(|(given, ty)| match given {

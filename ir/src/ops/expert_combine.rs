@@ -1,13 +1,15 @@
 //! `expert_combine`: each token's rows, one for each expert that it chose, times those experts' weights, and added up as
 //! much as each counts.
-use super::expert_linear::{dot, matrix};
+use super::expert_linear::{dot, experts, matrix};
 use super::experts::{chosen, held, work};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
 use crate::quant::Format;
+use crate::shard::{Asked, Rule, Sharding};
 use crate::work::{StepSize, Work};
 use crate::{DType, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Inputs: f32 or q8_a `[n, k, d]`, routing weights f32 `[n, e]`, real weights `[held, o, d]`, those of the experts
 /// `first..first + held`. Result: f32 `[n, o]`.
@@ -55,6 +57,43 @@ impl OpDef for ExpertCombine {
             out.extend(sums.into_iter().map(|sum| sum as f32));
         }
         Ok(Tensor::f32(&[n, o], &out))
+    }
+
+    /// By the experts whose rows each rank has, or by columns of all rows.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let mut rule = Rule::whole(3);
+        let block = asked.inputs[2].dtype.block_len();
+        let blocks =
+            |ranges: &[Range<u64>]| ranges.iter().all(|r| (r.start % block, r.end % block) == (0, 0));
+        match asked.given[0] {
+            Some(rows @ Sharding::Experts { ranges }) => {
+                rule.needs[0] = rows.clone();
+                rule.needs[2] = Sharding::Split { axis: 0, ranges: ranges.clone() };
+                rule.gives = Sharding::Partial;
+            }
+            Some(rows) if rows.along(2).is_some_and(blocks) => {
+                (rule.needs[0], rule.needs[2], rule.gives) = (rows.clone(), rows.clone(), Sharding::Partial);
+            }
+            _ => {}
+        }
+        Ok(rule)
+    }
+
+    /// Columns in whole blocks of the weight and of the activations that it is multiplied with.
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        let weight = &asked.inputs[2];
+        let width = weight.shape[2].known().and_then(|d| u64::try_from(d).ok());
+        let grain = weight.dtype.block_len().max(Format::Q8A.block_len() as u64);
+        let ranges = width.and_then(|width| asked.shares.divide(width, grain));
+        Ok(match ranges.filter(|_| input == 0 && experts(weight, asked.shares).is_none()) {
+            Some(ranges) => Sharding::Split { axis: 2, ranges },
+            None => Sharding::Whole,
+        })
+    }
+
+    fn on_rank(&self, rank: usize, needs: &[Sharding], _: &TensorType) -> Self {
+        let first = needs[2].along(0).map(|ranges| ranges[rank].start);
+        ExpertCombine { first: first.unwrap_or(self.first) }
     }
 
     /// Rows of experts that are not held are not read.

@@ -4,9 +4,11 @@ use super::experts::{chosen, held, work};
 use super::{Class, OpDef, OpError, check};
 use crate::expr::Body;
 use crate::quant::Format;
+use crate::shard::{self, Asked, Rule, Sharding, Shares};
 use crate::work::{StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Inputs: f32 or q8_a `[n, d]`, routing weights f32 `[n, e]`, then one or more real weights `[held, o, d]`, those of
 /// the experts `first..first + held`. Result: f32 `[n, k, Σ o]`.
@@ -20,6 +22,11 @@ pub struct ExpertLinear {
     pub first: u64,
     /// How many experts a token has room for.
     pub k: u64,
+}
+
+/// The experts of a stacked weight that each rank holds, where a group divides mixtures so.
+pub(super) fn experts(weight: &TensorType, shares: &Shares) -> Option<Vec<Range<u64>>> {
+    shares.divide_experts(u64::try_from(weight.shape[0].known()?).ok()?)
 }
 
 impl OpDef for ExpertLinear {
@@ -67,6 +74,27 @@ impl OpDef for ExpertLinear {
             }
         }
         Ok(Tensor::f32(&[n, k, outputs], &out))
+    }
+
+    /// By whole experts where the group divides them so, else by columns of the result, if these are wanted divided.
+    fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
+        let mut rule = Rule::whole(asked.inputs.len());
+        if let [_, _, weight] = asked.inputs
+            && self.first == 0
+        {
+            if let Some(ranges) = experts(weight, asked.shares) {
+                rule.needs[2] = Sharding::Split { axis: 0, ranges: ranges.clone() };
+                rule.gives = Sharding::Experts { ranges };
+            } else if let Some(columns) = shard::moved(asked.wanted, 2, 1, (1, 1)) {
+                (rule.needs[2], rule.gives) = (columns, asked.wanted.clone());
+            }
+        }
+        Ok(rule)
+    }
+
+    fn on_rank(&self, rank: usize, needs: &[Sharding], _: &TensorType) -> Self {
+        let first = needs.get(2).and_then(|weight| weight.along(0)).map(|ranges| ranges[rank].start);
+        ExpertLinear { first: first.unwrap_or(self.first), ..self.clone() }
     }
 
     fn work(&self, inputs: &[TensorType], step: &StepSize) -> Option<Work> {

@@ -132,7 +132,8 @@ impl Default for Partition {
 impl fmt::Display for Partition {
     /// `pipeline:2,tensor:2`, as it is asked for; `none` for no cut.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let degrees = [("data", self.data), ("pipeline", self.pipeline), ("tensor", self.tensor)];
+        let group = if self.experts { "expert" } else { "tensor" };
+        let degrees = [("data", self.data), ("pipeline", self.pipeline), (group, self.tensor)];
         let cuts: Vec<String> =
             degrees.iter().filter(|(_, n)| *n != 1).map(|(kind, n)| format!("{kind}:{n}")).collect();
         f.write_str(if cuts.is_empty() { "none" } else { "" })?;
@@ -151,8 +152,7 @@ impl std::str::FromStr for Partition {
         }
         let mut named = vec![];
         for cut in text.split(',').map(str::trim) {
-            let expected =
-                "expected none, or some of data:N, pipeline:N and tensor:N, as in pipeline:2,tensor:2";
+            let expected = "expected none, or some of data:N, pipeline:N and tensor:N or expert:N, as in pipeline:2,tensor:2";
             let (kind, degree) = cut.split_once(':').ok_or_else(|| format!("found {cut:?}, {expected}"))?;
             let degree = degree.trim().parse().ok().filter(|n| (1..=Partition::DEGREE_MAX).contains(n));
             let degree = degree.ok_or_else(|| {
@@ -165,7 +165,11 @@ impl std::str::FromStr for Partition {
             match kind {
                 "data" => partition.data = degree,
                 "pipeline" => partition.pipeline = degree,
+                "tensor" | "expert" if named.contains(&"tensor") && named.contains(&"expert") => {
+                    return Err(format!("found {cut:?} beside the other of tensor and expert, {expected}"));
+                }
                 "tensor" => partition.tensor = degree,
+                "expert" => (partition.tensor, partition.experts) = (degree, degree > 1),
                 _ => return Err(format!("found {cut:?}, {expected}")),
             }
         }
@@ -190,13 +194,16 @@ pub struct Partition {
     pub pipeline: u32,
     /// Devices that divide a stage's tensors among themselves.
     pub tensor: u32,
+    /// Whether they divide mixtures by whole experts: expert parallelism.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub experts: bool,
 }
 
 impl Partition {
     /// The greatest degree of each kind.
     pub const DEGREE_MAX: u32 = 1024;
     /// No cut: all on one device.
-    pub const WHOLE: Partition = Partition { data: 1, pipeline: 1, tensor: 1 };
+    pub const WHOLE: Partition = Partition { data: 1, pipeline: 1, tensor: 1, experts: false };
 
     /// How many devices it takes; 0 where that is no number.
     pub fn devices(&self) -> u32 {

@@ -19,7 +19,8 @@ pub(super) fn spread_as(g: &mut Graph, value: &Spread, need: &Sharding) -> Resul
     }
     let whole = match &value.sharding {
         Sharding::Whole => value.nodes.clone(),
-        Sharding::Partial => all_reduce(g, &value.nodes)?,
+        // Rows of experts that a rank does not hold are zeros with it.
+        Sharding::Partial | Sharding::Experts { .. } => all_reduce(g, &value.nodes)?,
         Sharding::Split { axis, ranges } => all_gather(g, &value.nodes, *axis, ranges)?,
     };
     match need {

@@ -74,7 +74,7 @@ impl Cut {
         let stage = |(first, group): (&usize, &[Device])| Stage {
             first_layer: *first as u64,
             places: group.iter().map(|device| device.id.0).collect(),
-            shares: Shares::new(group.iter().map(|device| device.threads)),
+            shares: Shares::new(group.iter().map(|device| device.threads)).by_experts(partition.experts),
         };
         let replica = |own: &[Device]| firsts.iter().zip(own.chunks(group)).map(stage).collect();
         Ok(Cut { replicas: each.map(replica).collect() })

@@ -1,8 +1,11 @@
 //! Models cut over several devices: the same answers as on one, to the bit where no reduction is reordered.
 
-use compiler::compile;
 use compiler::import::Checkpoint;
-use ir::plan::{Device, End, Options, Partition, Step};
+use compiler::{Aim, Objective, compile, compile_auto};
+use ir::plan::{Device, End, Options, Partition, Plan, Step};
+use ir::topology::{Kind, Link, Read, Team, Topology};
+use ir::work::Operations;
+use passes::simulate::Load;
 use runtime::Batch;
 use tests::fixtures::{self, Reference};
 use tests::running::{Running, best, exact};
@@ -183,4 +186,70 @@ fn devices_share_slots_and_files_where_they_can() {
         compile(&checkpoint, options("none"), &devices("none")).unwrap_or_else(|e| panic!("{e}")).plan;
     assert_eq!(plan.model.packed_bytes, alone.model.packed_bytes);
     assert_eq!(plan.weights.len(), 2 * alone.weights.len());
+}
+
+/// Devices that read a byte in a nanosecond and compute as fast, each joined to each by links of this latency.
+fn topology(devices: &[Device], latency_ns: u64) -> Topology {
+    let rate = 1_000_000_000;
+    let device = |device: &Device| ir::topology::Device {
+        name: device.name.clone(),
+        kind: Kind::Cpu,
+        model: String::new(),
+        kernels: String::new(),
+        memory_bytes: 1 << 30,
+        threads: 1,
+        teams: vec![Team {
+            threads: 1,
+            launch_ns: 10,
+            operations: Operations { int8: rate, f16: rate, f32: rate, exp: rate },
+            reads: vec![Read { bytes: 1, bytes_per_second: rate }],
+            rates: vec![],
+        }],
+    };
+    let link = |from: &Device, to: &Device| Link {
+        from: from.name.clone(),
+        to: to.name.clone(),
+        latency_ns,
+        bytes_per_second: 10 * rate,
+        wake_ns: 0,
+    };
+    let pairs =
+        devices.iter().enumerate().flat_map(|(at, from)| devices[at..].iter().map(move |to| (from, to)));
+    Topology {
+        version: ir::topology::VERSION,
+        devices: devices.iter().map(device).collect(),
+        switches: vec![],
+        links: pairs.map(|(from, to)| link(from, to)).collect(),
+    }
+}
+
+#[test]
+fn auto_takes_no_cut_that_is_worse_than_a_named_one() {
+    let checkpoint = open("tiny/llama");
+    let devices: Vec<Device> = (0..4).map(|number| Device::cpu(number, 1)).collect();
+    for (latency_ns, objective, expected) in [
+        (100, Objective::Latency, "pipeline:2,tensor:2"),
+        (10_000_000, Objective::Latency, "none"),
+        (10_000_000, Objective::Throughput, "data:4"),
+    ] {
+        let topology = topology(&devices, latency_ns);
+        let aim = Aim { topology: &topology, objective };
+        let chosen =
+            compile_auto(&checkpoint, &options("none"), &devices, aim).unwrap_or_else(|e| panic!("{e}")).plan;
+        let why = &chosen.why[0];
+        assert_eq!(
+            (why.chosen.as_str(), chosen.options.partition.to_string()),
+            (expected, expected.to_owned())
+        );
+        assert_eq!(Plan::from_text(&chosen.to_text()).as_ref(), Ok(&chosen));
+        let sequences = if objective == Objective::Latency { 1 } else { 4 };
+        for cut in ["none", "data:4", "data:2", "pipeline:2", "tensor:2", "tensor:4", "pipeline:2,tensor:2"] {
+            let own = &devices[..options(cut).partition.devices() as usize];
+            let plan = compile(&checkpoint, options(cut), own).unwrap_or_else(|e| panic!("{e}")).plan;
+            let predicted =
+                Load { sequences, prompt: 32 }.predict(&plan, &topology).unwrap_or_else(|e| panic!("{e}"));
+            let ns = predicted.prefill_ns + 128.0 * predicted.token_ns;
+            assert!(why.predicted_ns as f64 <= ns + 1.0, "{cut} takes {ns}, {why:?}");
+        }
+    }
 }

@@ -78,7 +78,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 /// A token of one sequence, in the middle of the context.
 fn decode_size(plan: &Plan) -> StepSize {
     let at = u64::from(plan.options.context / 2);
-    StepSize { symbols: ir::Symbols::new().with("n", 1).with("m", 1), sequences: vec![at..at + 1] }
+    StepSize {
+        symbols: ir::Symbols::new().with("n", 1).with("m", 1),
+        sequences: std::iter::once(at..at + 1).collect(),
+    }
 }
 
 struct Asked<'a> {

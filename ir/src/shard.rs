@@ -80,6 +80,15 @@ pub struct Asked<'a> {
     pub shares: &'a Shares,
 }
 
+/// The heads of an attention that each rank has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Its query heads.
+    pub queries: Vec<Range<u64>>,
+    /// The key heads that these read.
+    pub keys: Vec<Range<u64>>,
+}
+
 /// How much of a divided value each rank should have, in proportion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shares {
@@ -130,11 +139,12 @@ impl Shares {
 
     /// Divides the heads of an attention whose query heads share key heads in equal groups: for each rank its
     /// query heads, and the key heads that these read. A rank has whole groups, or a part of one.
-    pub fn divide_heads(&self, heads: u64, kv_heads: u64) -> Option<(Vec<Range<u64>>, Vec<Range<u64>>)> {
+    pub fn divide_heads(&self, heads: u64, kv_heads: u64) -> Option<Heads> {
         let sharing = heads.checked_div(kv_heads)?;
         if self.shares.len() as u64 <= kv_heads {
             let kv = self.divide(kv_heads, 1)?;
-            return Some((kv.iter().map(|r| r.start * sharing..r.end * sharing).collect(), kv));
+            let queries = kv.iter().map(|r| r.start * sharing..r.end * sharing).collect();
+            return Some(Heads { queries, keys: kv });
         }
         // More ranks than key heads: some key heads are there more than once, for a part of their queries each.
         let even = Shares::new(vec![1; kv_heads as usize]).divide(self.shares.len() as u64, 1)?;
@@ -147,7 +157,7 @@ impl Shares {
                 keys.push(head..head + 1);
             }
         }
-        Some((queries, keys))
+        Some(Heads { queries, keys })
     }
 }
 
@@ -249,8 +259,8 @@ mod tests {
     #[test]
     fn heads_go_in_whole_groups_or_in_parts_of_one() {
         let divide = |ranks, heads, kv| {
-            let (q, kv) = Shares::new(vec![1; ranks]).divide_heads(heads, kv)?;
-            Some((lengths(q), kv.iter().map(|r| (r.start, r.end)).collect::<Vec<_>>()))
+            let Heads { queries, keys } = Shares::new(vec![1; ranks]).divide_heads(heads, kv)?;
+            Some((lengths(queries), keys.iter().map(|r| (r.start, r.end)).collect::<Vec<_>>()))
         };
         assert_eq!(divide(2, 9, 3), Some((vec![6, 3], vec![(0, 2), (2, 3)])));
         assert_eq!(divide(4, 9, 3), Some((vec![3, 2, 1, 3], vec![(0, 1), (1, 2), (1, 2), (2, 3)])));

@@ -187,7 +187,8 @@ impl Bench<'_> {
             let new = end - rows as usize..end;
             positions.iter_mut().zip(new.clone()).for_each(|(to, at)| *to = at as i32);
             let symbols = Symbols::new().with("n", rows.into());
-            let size = StepSize { symbols, sequences: Vec::from([new.start as u64..new.end as u64]) };
+            let size =
+                StepSize { symbols, sequences: std::iter::once(new.start as u64..new.end as u64).collect() };
             Ok(op.work(&inputs, &size).context("what attention does is known")?.operations.total())
         };
         let mut at = vec![];

@@ -4,11 +4,10 @@
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
-use crate::shard::{Asked, Rule, Sharding, Shares};
+use crate::shard::{Asked, Heads, Rule, Sharding, Shares};
 use crate::work::{Operations, StepSize, Work};
 use crate::{DType, Dim, Symbols, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 /// Inputs: queries, f32 `[n, h, d]`; caches of keys, transposed, and of values, both f16 or both f32:
 /// `[p, hk, d, page]` and `[p, hk, page, d]`; positions and slots, i32 `[n]`; the page table, i32 `[b, q]`.
@@ -117,7 +116,7 @@ impl OpDef for PagedAttention {
     /// Each rank has some of the query heads and the key heads that these read.
     fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
         let mut rule = Rule::whole(asked.inputs.len());
-        let (queries, keys) = heads(&asked)?;
+        let Heads { queries, keys } = heads(&asked)?;
         let width = asked.inputs[0].shape[2].known().unwrap_or(0) as u64;
         let columns = queries.iter().map(|r| r.start * width..r.end * width).collect();
         rule.gives = Sharding::Split { axis: 1, ranges: columns };
@@ -148,7 +147,7 @@ impl OpDef for PagedAttention {
 }
 
 /// The query heads of each rank, and their key heads.
-fn heads(asked: &Asked<'_>) -> Result<(Vec<Range<u64>>, Vec<Range<u64>>), OpError> {
+fn heads(asked: &Asked<'_>) -> Result<Heads, OpError> {
     let count = |input: usize| asked.inputs[input].shape[1].known().and_then(|d| u64::try_from(d).ok());
     let (queries, keys) = (count(0).unwrap_or(0), count(1).unwrap_or(0));
     asked.shares.divide_heads(queries, keys).ok_or_else(|| {

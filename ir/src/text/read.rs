@@ -200,7 +200,7 @@ struct Divided {
     part: Option<Part>,
 }
 
-fn attributes_of<'a, T: Default + serde::de::DeserializeOwned>(
+fn attributes_of<T: Default + serde::de::DeserializeOwned>(
     operator: &str,
     attributes: &str,
 ) -> Result<T, String> {

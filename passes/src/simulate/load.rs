@@ -81,6 +81,7 @@ fn prompt_rounds(plan: &Plan, sequences: u32, tokens: u32) -> Vec<StepSize> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a sequence is a range of positions, and may be alone")]
 mod tests {
     use super::*;
 

@@ -4,6 +4,8 @@
 //! The host feeds each replica a step as soon as fewer are under way than the plan allows. A message occupies the
 //! links that it goes over, one message at a time.
 mod load;
+#[cfg(test)]
+mod tests;
 
 pub use load::{Load, Predicted};
 

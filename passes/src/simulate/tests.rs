@@ -1,0 +1,110 @@
+//! Simulated time beside time that is counted by hand.
+use super::*;
+use crate::schedule::{self, Request};
+use crate::{Cx, memory, partition::Cut};
+use ir::plan::{Activations, Device, Model, Options, Partition, Symbol};
+use ir::topology::{Kind, Link, Read, Team};
+use ir::work::Operations;
+use ir::{DType, Symbols, text};
+
+/// Four products of 1 KiB of weights each, over devices that read a byte in a nanosecond; a message takes 50 ns.
+fn simulated(cut: &str, micro_batches: u32, rounds: usize) -> Simulated {
+    let text = "graph g {
+       x = input(): f32[n, 16]
+       w0 = weight(): f32[16, 16]
+       w1 = weight(): f32[16, 16]
+       w2 = weight(): f32[16, 16]
+       w3 = weight(): f32[16, 16]
+       %0 = linear(x, w0): f32[n, 16] @blk.0.w
+       %1 = linear(%0, w1): f32[n, 16] @blk.1.w
+       %2 = linear(%1, w2): f32[n, 16] @blk.2.w
+       %3 = linear(%2, w3): f32[n, 16] @blk.3.w
+       return %3
+     }";
+    let mut graph = text::read(text).expect("the text is one of a graph").graph;
+    let partition: Partition = cut.parse().unwrap();
+    let devices: Vec<Device> = (0..partition.devices()).map(|n| Device::cpu(n, 1)).collect();
+    let cx = Cx { cut: Cut::of(&graph, partition, &devices).unwrap(), ..Cx::default() };
+    for pass in ["partition", "layout"] {
+        crate::run_one(&cx, pass, &mut graph).unwrap();
+    }
+    let options = Options {
+        context: 32,
+        max_batch: partition.data,
+        chunk: 4,
+        rows: 1,
+        page: 32,
+        kv: DType::F16,
+        activations: Activations::F32,
+        partition,
+        micro_batches,
+        memory: None,
+    };
+    let model = Model {
+        name: "m".into(),
+        architecture: "a".into(),
+        file: "f".into(),
+        sha256: String::new(),
+        packed_bytes: 0,
+    };
+    let symbols = vec![Symbol { name: "n".into(), max: 4, decode: 1 }];
+    let request = Request { model, options, symbols, devices: devices.clone() };
+    let mut plan = schedule::run(&cx, &graph, request).unwrap();
+    memory::run(&cx, &mut plan, 0).unwrap();
+    let size = StepSize { symbols: Symbols::new().with("n", 1), sequences: vec![] };
+    simulate(&plan, &topology(&devices), &vec![size; rounds]).unwrap()
+}
+
+/// Devices that read a byte in a nanosecond and compute for nothing, each joined to each.
+fn topology(devices: &[Device]) -> Topology {
+    let rate = 1_000_000_000_000_000;
+    let team = Team {
+        threads: 1,
+        launch_ns: 0,
+        operations: Operations { int8: rate, f16: rate, f32: rate, exp: rate },
+        reads: vec![Read { bytes: 1, bytes_per_second: 1_000_000_000 }],
+        rates: vec![],
+    };
+    let device = |device: &Device| ir::topology::Device {
+        name: device.name.clone(),
+        kind: Kind::Cpu,
+        model: String::new(),
+        kernels: String::new(),
+        memory_bytes: 1 << 30,
+        threads: 1,
+        teams: vec![team.clone()],
+    };
+    let mut links = vec![];
+    for (at, from) in devices.iter().enumerate() {
+        links.extend(devices[at + 1..].iter().map(|to| Link {
+            from: from.name.clone(),
+            to: to.name.clone(),
+            latency_ns: 50,
+            bytes_per_second: 1_000_000_000_000_000,
+            wake_ns: 0,
+        }));
+    }
+    let devices = devices.iter().map(device).collect();
+    Topology { version: ir::topology::VERSION, devices, switches: vec![], links }
+}
+
+#[test]
+fn stages_overlap_where_several_steps_are_under_way_and_wait_where_only_one_is() {
+    let whole = simulated("none", 1, 8).round_ns(1);
+    let alone = simulated("pipeline:2", 1, 8).round_ns(1);
+    let both = simulated("pipeline:2", 2, 8);
+    assert!((alone - whole - 50.0).abs() < 1.0, "{alone} instead of {whole} and a message");
+    let round = both.round_ns(2);
+    assert!((0.45..0.6).contains(&(round / whole)), "{round} of {whole}");
+    let busy = both.threads.iter().map(|t| t.busy_ns).sum::<f64>();
+    assert!((busy / whole - 8.0).abs() < 0.01, "{busy} in 8 rounds of {whole}");
+    assert_eq!(both.edges.iter().filter(|e| e.messages == 8).count(), both.edges.len());
+}
+
+#[test]
+fn replicas_take_a_round_each_at_the_same_time() {
+    let whole = simulated("none", 1, 3);
+    let replicas = simulated("data:2", 1, 3);
+    assert!((replicas.end_ns() - whole.end_ns()).abs() < 1.0);
+    assert_eq!(replicas.finished_ns.len(), 3);
+}

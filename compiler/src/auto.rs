@@ -31,13 +31,18 @@ const ANSWER: f64 = 128.0;
 const TOLD: usize = 6;
 
 impl Aim<'_> {
+    /// How many sequences are answered together.
+    fn sequences(&self, options: &Options) -> u32 {
+        match self.objective {
+            Objective::Latency => 1,
+            Objective::Throughput => options.max_batch,
+        }
+    }
+
     /// What an answer takes by a plan, in nanoseconds.
     fn predict(&self, compiled: &Compiled) -> Result<f64, CompileError> {
         let options = &compiled.plan.options;
-        let sequences = match self.objective {
-            Objective::Latency => 1,
-            Objective::Throughput => options.max_batch,
-        };
+        let sequences = self.sequences(options);
         let load = Load { sequences, prompt: PROMPT.min(options.context / 2) };
         let Predicted { prefill_ns, token_ns, .. } = load.predict(&compiled.plan, self.topology)?;
         Ok(prefill_ns + ANSWER * token_ns)
@@ -54,7 +59,7 @@ pub fn compile_auto(
 ) -> Result<Compiled, CompileError> {
     let mut best: Option<(f64, Compiled)> = None;
     let mut looked_at: Vec<(Partition, Result<f64, CompileError>)> = vec![];
-    for partition in cuts(devices.len() as u32, options.max_batch) {
+    for partition in cuts(devices.len() as u32, aim.sequences(options)) {
         let own = Options { partition, micro_batches: partition.pipeline, ..options.clone() };
         let of = compile(checkpoint, own, &devices[..partition.devices() as usize]);
         let predicted = of.and_then(|compiled| {

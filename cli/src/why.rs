@@ -167,13 +167,13 @@ impl Asked<'_> {
         };
         let peak = self.plan.memory.iter().filter(|m| m.device == device.id && m.phase != Phase::Load);
         let peak = peak.map(|m| m.total).max().unwrap_or(0);
-        let instead = self.plan.why.iter().find(|why| why.about == "partition");
         Ok(Answer {
             about: device.name.clone(),
             decision: format!(
-                "{} with {} threads has {of}{parts}, in replica {} of {}: {} steps; at most {} of memory",
+                "{} ({} {}) has {of}{parts}, in replica {} of {}: {} steps; at most {} of memory",
                 device.name,
                 device.threads,
+                if device.threads == 1 { "thread" } else { "threads" },
                 self.plan.replica_of(device.id),
                 partition.data,
                 thread.steps.len(),
@@ -181,7 +181,7 @@ impl Asked<'_> {
             ),
             cost_ns: Some(busy as u64),
             limit: Some(sum.limit().name().to_owned()),
-            instead: instead.map_or_else(Vec::new, |why| why.instead.clone()),
+            instead: vec![],
         })
     }
 

@@ -84,6 +84,9 @@ struct OfEdge {
     waited_us: f64,
 }
 
+/// Tokens of an answer that there is room for, where nobody says how much room there is.
+const ANSWER: u32 = 128;
+
 pub fn run(options: Options) -> anyhow::Result<()> {
     let plan = plan(&options)?;
     let topology = match &options.topology {
@@ -118,7 +121,7 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
     let path = Cache::from_env()?.resolve(name)?;
     let checkpoint = Checkpoint::open(&path)?;
     let mut compilation = options.compilation.compilation();
-    compilation.make_room(options.batch, 0);
+    compilation.make_room(options.batch, options.prompt_tokens + ANSWER);
     Ok(compilation.compile(&checkpoint, Steps::GENERATION)?.plan)
 }
 

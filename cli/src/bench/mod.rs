@@ -112,7 +112,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         prefill_tokens_per_second: prefill.tokens_per_second(),
         decode_tokens_per_second: decode.tokens_per_second(),
         profile: topology
-            .map(|topology: Topology| Profile::new(plan, &topology, &prefill, &decode))
+            .map(|topology: Topology| {
+                let topology = calibrate::for_devices(topology, &plan.devices)?;
+                Profile::new(plan, &topology, &prefill, &decode)
+            })
             .transpose()?,
     };
     match options.json {

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod interrupt;
 mod load;
 pub mod models;
+mod numerics;
 pub mod output;
 mod placement;
 mod progress;

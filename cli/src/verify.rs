@@ -1,4 +1,5 @@
 //! `heddle verify`: whether a bundle is sound, as it stands.
+use crate::numerics::Numerics;
 use crate::{load, output};
 use clap::Args;
 use compiler::{Bundle, CompileError};
@@ -8,10 +9,13 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  heddle verify smollm2.heddle")]
+  heddle verify smollm2.heddle
+  heddle verify smollm2.heddle --numerics --prompt 'The sky is blue.'")]
 pub struct Options {
     /// The bundle
     dir: PathBuf,
+    #[command(flatten)]
+    numerics: Numerics,
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
@@ -25,9 +29,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     bundle.lower()?;
     bundle.verify_names()?;
     bundle.verify_weights()?;
+    if !options.numerics.json() {
+        output::write(&summary(&bundle, &found))?;
+    }
+    if options.numerics.are_asked() { options.numerics.run(&bundle) } else { Ok(()) }
+}
+
+fn summary(bundle: &Bundle, sha256: &str) -> String {
+    let plan = &bundle.plan;
     let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
-    output::write(&format!(
-        "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\nmodel {} {}\n",
+    format!(
+        "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\nmodel {} {sha256}\n",
         plan.hash(),
         if bundle.is_edited { ", edited since it was compiled" } else { "" },
         plan.kernels.len(),
@@ -36,6 +48,5 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         plan.weights.len(),
         output::bytes(load::predicted_peak(plan)),
         bundle.checkpoint.source.display(),
-        found,
-    ))
+    )
 }

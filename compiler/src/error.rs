@@ -93,6 +93,12 @@ pub enum CompileError {
     ModelChanged { path: PathBuf, found: String, expected: String },
     #[error("{}: its model is neither at {} nor at {}", bundle.display(), path.display(), beside.display())]
     ModelMissing { bundle: PathBuf, path: PathBuf, beside: PathBuf },
+    #[error(transparent)]
+    Interpret(#[from] ir::interpret::InterpretError),
+    #[error(transparent)]
+    Run(#[from] runtime::RunError),
+    #[error("{}: {reason}", bundle.display())]
+    Numerics { bundle: PathBuf, reason: String },
     #[error("a context of {asked} tokens was asked for, the model takes at most {limit}")]
     Context { asked: u32, limit: u64 },
     #[error(

@@ -10,6 +10,7 @@ mod compile;
 mod error;
 pub mod import;
 pub mod models;
+pub mod numerics;
 mod pack;
 mod process;
 pub mod tokenizer;

@@ -88,7 +88,7 @@ struct Scheduler<'a> {
     /// What was sent over an edge and not yet received, in order.
     waiting: HashMap<EdgeId, VecDeque<NodeId>>,
     /// Where in the file a part of a weight lies, in a layout: devices that need the same share it.
-    packed: HashMap<(String, Option<Part>, String), u64>,
+    packed: HashMap<(String, Option<Part>, TensorType, String), u64>,
 }
 
 impl Scheduler<'_> {
@@ -299,7 +299,7 @@ impl Scheduler<'_> {
         let bytes = (self.cx.target.packed_bytes)(&weight.ty, &layout).map_err(unservable)?;
         let id = WeightId(self.plan.weights.len() as u32);
         let end = &mut self.plan.model.packed_bytes;
-        let key = (weight.name.clone(), weight.part, layout.clone());
+        let key = (weight.name.clone(), weight.part, weight.ty.clone(), layout.clone());
         let offset = *self.packed.entry(key).or_insert_with(|| std::mem::replace(end, aligned(*end + bytes)));
         let device = self.device(n, place)?;
         let (name, ty, part) = (weight.name.clone(), weight.ty.clone(), weight.part);

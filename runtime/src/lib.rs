@@ -10,6 +10,7 @@
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
 //! | `clock` | what each step took, where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
+//! | [`walk()`] | a plan's steps one by one on the caller's thread, for looking at every value |
 //! | [`Watch`], `vigil` | how far each device is and how the run ended; finding the device that is stuck |
 //! | `replica` | what the host does for one of several copies of a model |
 //! | [`memory`] | what memory this process really has |
@@ -35,6 +36,8 @@ pub mod team;
 #[cfg(not(loom))]
 mod vigil;
 // Sessions and workers, which use the rest of it, are in no model.
+#[cfg(not(loom))]
+mod walk;
 #[cfg_attr(loom, allow(dead_code))]
 mod watch;
 #[cfg(not(loom))]
@@ -52,6 +55,8 @@ pub use pages::{NO_PAGE, Pages, PagesError};
 #[cfg(not(loom))]
 pub use session::{Batch, Session};
 pub use team::{Team, TeamError};
+#[cfg(not(loom))]
+pub use walk::{Feed, Seen, walk};
 pub use watch::{Progress, Watch};
 #[cfg(not(loom))]
 pub use worker::Weights;

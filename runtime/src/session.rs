@@ -66,18 +66,7 @@ impl Session {
         weights: Weights,
         is_timed: bool,
     ) -> Result<Session, RunError> {
-        if let Err(faults) = plan.verify() {
-            return Err(RunError::Unsound(faults[0].to_string()));
-        }
-        let mismatch =
-            |what, found: usize, expected| Err(RunError::Mismatch { what, found: found as u64, expected });
-        if code.len() != plan.kernels.len() {
-            return mismatch("kernels", code.len(), plan.kernels.len() as u64);
-        }
-        let mapped: &[u8] = (*weights).as_ref();
-        if (mapped.len() as u64) < plan.model.packed_bytes {
-            return mismatch("bytes of packed weights", mapped.len(), plan.model.packed_bytes);
-        }
+        check(plan, code, &weights)?;
         let mut ends = Ends::default();
         let mut monitors = vec![];
         for e in &plan.edges {
@@ -284,6 +273,23 @@ impl Drop for Session {
             }
         }
     }
+}
+
+/// Whether a plan is sound, and code and weights are its own.
+pub(crate) fn check(plan: &Plan, code: &[Shared<dyn Executable>], weights: &Weights) -> Result<(), RunError> {
+    if let Err(faults) = plan.verify() {
+        return Err(RunError::Unsound(faults[0].to_string()));
+    }
+    let mismatch =
+        |what, found: usize, expected| Err(RunError::Mismatch { what, found: found as u64, expected });
+    if code.len() != plan.kernels.len() {
+        return mismatch("kernels", code.len(), plan.kernels.len() as u64);
+    }
+    let mapped: &[u8] = (**weights).as_ref();
+    if (mapped.len() as u64) < plan.model.packed_bytes {
+        return mismatch("bytes of packed weights", mapped.len(), plan.model.packed_bytes);
+    }
+    Ok(())
 }
 
 /// Starts the device threads: all, or none that stays.

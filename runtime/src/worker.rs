@@ -17,7 +17,8 @@ pub type Weights = Shared<dyn AsRef<[u8]> + Send + Sync>;
 /// A message's size: what it says of the symbols, and what the symbols say of it.
 pub(crate) struct Measure {
     dims: Vec<Extent>,
-    element_bytes: usize,
+    /// So many elements take so many bytes.
+    block: (usize, usize),
 }
 
 impl Measure {
@@ -32,12 +33,13 @@ impl Measure {
             Ok(Extent { constant: d.constant(), terms })
         };
         let dims = ty.shape.iter().map(extent).collect::<Result<_, _>>()?;
-        Ok(Measure { dims, element_bytes: ty.dtype.block_bytes() as usize })
+        Ok(Measure { dims, block: (ty.dtype.block_len() as usize, ty.dtype.block_bytes() as usize) })
     }
 
     /// Bytes of a message under the symbols' values.
     pub(crate) fn bytes(&self, syms: &[i64]) -> usize {
-        self.dims.iter().map(|d| d.eval(syms).max(0) as usize).product::<usize>() * self.element_bytes
+        let elements = self.dims.iter().map(|d| d.eval(syms).max(0) as usize).product::<usize>();
+        elements / self.block.0 * self.block.1
     }
 
     /// Takes a symbol's value from a message's length, where the type has exactly one dimension that is a bare symbol.
@@ -46,8 +48,8 @@ impl Measure {
         let Some(free) = self.dims.iter().find(|d| bare(d)) else { return };
         let rest: usize =
             self.dims.iter().filter(|d| d.terms.is_empty()).map(|d| d.constant.max(0) as usize).product();
-        if let (Some(count), Some(symbol)) =
-            (bytes.checked_div(rest * self.element_bytes), syms.get_mut(free.terms[0].1 as usize))
+        let each = rest / self.block.0 * self.block.1;
+        if let (Some(count), Some(symbol)) = (bytes.checked_div(each), syms.get_mut(free.terms[0].1 as usize))
         {
             *symbol = count as i64;
         }
@@ -167,26 +169,7 @@ impl Worker {
     }
 
     fn argument(&self, plan: &Plan, arg: Arg) -> Result<*mut u8, RunError> {
-        let outside = |e: ArenaError| RunError::Unsound(format!("{arg:?} lies outside its memory: {e}"));
-        match arg {
-            Arg::B(id) => {
-                let b = &plan.buffers[id.0 as usize];
-                self._arena.at(b.offset as usize, b.bytes as usize).map_err(outside)
-            }
-            Arg::S(id) => {
-                let s = &plan.states[id.0 as usize];
-                self._states.at(s.offset as usize, s.bytes as usize).map_err(outside)
-            }
-            Arg::W(id) => {
-                let w = &plan.weights[id.0 as usize];
-                let all: &[u8] = (*self._weights).as_ref();
-                let end = w.offset.checked_add(w.bytes).map(|end| end as usize);
-                let part = end.and_then(|end| all.get(w.offset as usize..end));
-                let part =
-                    part.ok_or_else(|| RunError::Unsound(format!("{} lies outside the weights", w.name)))?;
-                Ok(part.as_ptr().cast_mut())
-            }
-        }
+        argument(plan, arg, &self._arena, &self._states, &self._weights)
     }
 
     /// Takes steps, round after round, until the run ends. Whatever ends it here, a panic too, ends it for all.
@@ -266,6 +249,36 @@ impl Worker {
             }
         }
         Ok(true)
+    }
+}
+
+/// Where an argument lies in a device's memory.
+pub(crate) fn argument(
+    plan: &Plan,
+    arg: Arg,
+    arena: &Arena,
+    states: &Arena,
+    weights: &Weights,
+) -> Result<*mut u8, RunError> {
+    let outside = |e: ArenaError| RunError::Unsound(format!("{arg:?} lies outside its memory: {e}"));
+    match arg {
+        Arg::B(id) => {
+            let b = &plan.buffers[id.0 as usize];
+            arena.at(b.offset as usize, b.bytes as usize).map_err(outside)
+        }
+        Arg::S(id) => {
+            let s = &plan.states[id.0 as usize];
+            states.at(s.offset as usize, s.bytes as usize).map_err(outside)
+        }
+        Arg::W(id) => {
+            let w = &plan.weights[id.0 as usize];
+            let all: &[u8] = (**weights).as_ref();
+            let end = w.offset.checked_add(w.bytes).map(|end| end as usize);
+            let part = end.and_then(|end| all.get(w.offset as usize..end));
+            let part =
+                part.ok_or_else(|| RunError::Unsound(format!("{} lies outside the weights", w.name)))?;
+            Ok(part.as_ptr().cast_mut())
+        }
     }
 }
 

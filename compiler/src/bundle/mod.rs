@@ -8,6 +8,7 @@ use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::verify;
 use ir::plan::Plan;
+use ir::{Graph, text};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -115,6 +116,43 @@ impl Bundle {
         #[cfg(target_os = "linux")]
         for advice in [memmap2::Advice::HugePage, memmap2::Advice::PopulateRead] {
             let _ = self.weights.advise(advice);
+        }
+    }
+
+    /// The graph after each pass that changed it, by the pass's name; the first is the one before any pass, which
+    /// must be `reference`.
+    pub(crate) fn stages(&self, reference: &Graph) -> Result<Vec<(String, Graph)>, CompileError> {
+        let dir = self.dir.join(GRAPHS);
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| CompileError::Io { path, cause }
+        };
+        let mut names = vec![];
+        for entry in fs::read_dir(&dir).map_err(io(&dir))? {
+            names.push(entry.map_err(io(&dir))?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        let mut stages = vec![];
+        for name in names {
+            let path = dir.join(&name);
+            let refuse = |reason| CompileError::NotABundle { path: path.clone(), reason };
+            let pass = name.strip_suffix(".ir").and_then(|name| Some(name.split_once('-')?.1));
+            let pass = pass.ok_or_else(|| refuse("expected a name like 03-duplicates.ir".into()))?;
+            let text = fs::read_to_string(&path).map_err(io(&path))?;
+            let read = text::read(&text).map_err(|e| refuse(e.to_string()))?.graph;
+            let problems = ir::verify::verify(&read);
+            if !problems.is_empty() {
+                return Err(refuse(ir::verify::explain(&read, &problems)));
+            }
+            if stages.is_empty() && read.to_string() != reference.to_string() {
+                let reason = "it is not the graph that this version makes of the model: compile it again";
+                return Err(refuse(reason.into()));
+            }
+            stages.push((pass.to_owned(), read));
+        }
+        match stages.is_empty() {
+            true => Err(CompileError::NotABundle { path: dir, reason: "it holds no graph".into() }),
+            false => Ok(stages),
         }
     }
 

@@ -1,0 +1,197 @@
+//! Where a plan's numbers leave those of the model: its steps are run with its own code beside the reference
+//! interpreter, and each value is held to what it stands for.
+//!
+//! An error is relative to the greatest magnitude of the value's row. Rounding grows along a model, so a node is
+//! at fault where its error is far greater than those of its inputs, or beyond any excuse. Which pass is at fault
+//! is found by interpreting the graphs that the passes left, which the bundle keeps.
+mod align;
+mod blame;
+mod compare;
+mod given;
+mod ledger;
+
+pub use blame::Blame;
+
+use crate::Bundle;
+use crate::codegen;
+use crate::error::CompileError;
+use crate::models::{self, StepGraph};
+use compare::Tolerance;
+use given::Given;
+use ir::interpret::interpret_with;
+use ir::{Graph, NodeId, Op, Symbols, Tensor};
+use ledger::Ledger;
+use runtime::{Executable, walk};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Caches up to here are computed with on the host, several times over.
+const STATES_BYTES: u64 = 1 << 30;
+
+/// How a plan's numbers compare with the model's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Tokens of the prompt, in one step.
+    pub tokens: usize,
+    /// Values of the plan that were compared with the reference's.
+    pub compared: usize,
+    /// Values that are no value of the reference: sums of which a device has a part, what was rounded between.
+    pub apart: usize,
+    /// An error above this must come of the inputs' errors.
+    pub jump: f64,
+    /// No error may be above this.
+    pub drift: f64,
+    /// The greatest error of a logit; none where the plan gives none that can be compared.
+    pub logits: Option<f64>,
+    /// The worst of each layer, in order of the first step.
+    pub layers: Vec<Layer>,
+    /// The first value beyond tolerance; none where the plan means what the model means.
+    pub first: Option<Finding>,
+}
+
+/// The worst value of a layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// `blk.3`, or the first word of a path outside layers.
+    pub name: String,
+    /// Its greatest error.
+    pub error: f64,
+    /// The node that has it.
+    pub node: String,
+}
+
+/// A value beyond tolerance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The node's path.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+    /// The device that computes it.
+    pub device: String,
+    /// Which of the device's steps, from 0.
+    pub step: usize,
+    /// The kernel's name.
+    pub kernel: String,
+    /// Its error.
+    pub error: f64,
+    /// Where in the value the error is greatest.
+    pub at: Vec<u64>,
+    /// What is there.
+    pub found: f32,
+    /// What the reference has there.
+    pub expected: f32,
+    /// What it was computed from.
+    pub inputs: Vec<InputError>,
+    /// The last pass that changed the node; `import` where none did.
+    pub made_by: String,
+    /// What made it wrong.
+    pub blame: Blame,
+}
+
+/// An input of a value beyond tolerance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InputError {
+    /// What it is: a node's path, or a name.
+    pub name: String,
+    /// Its error; none for what is no value of the reference.
+    pub error: Option<f64>,
+}
+
+/// What everything is held to.
+struct Reference {
+    graph: Graph,
+    /// The values of its nodes, by number.
+    values: HashMap<u32, Tensor>,
+    /// Its nodes, by number.
+    nodes: HashMap<u32, NodeId>,
+    symbols: Symbols,
+    tolerance: Tolerance,
+}
+
+/// Runs a bundle's plan on `tokens`, and holds every value to the reference interpreter's.
+pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError> {
+    let (plan, code) = (&bundle.plan, bundle.lower()?);
+    check(bundle, tokens)?;
+    let StepGraph { graph, derived, .. } = models::step_graph(&bundle.checkpoint, &plan.options)?;
+    let stages = bundle.stages(&graph)?;
+    let given = Given::new(plan, &graph, &bundle.checkpoint, &derived, tokens)?;
+    let reference = Reference::of(graph, &given, Tolerance::of(&plan.options))?;
+    let last = stages.last().map_or(&reference.graph, |(_, graph)| graph);
+    let ledger = run(bundle, &code, &reference, &given, last)?;
+    let mut report = Report {
+        tokens: tokens.len(),
+        compared: ledger.compared,
+        apart: ledger.apart,
+        jump: reference.tolerance.jump,
+        drift: reference.tolerance.drift,
+        logits: ledger.logits,
+        layers: ledger.layers,
+        first: None,
+    };
+    if let Some((node, mut finding)) = ledger.first {
+        finding.made_by = blame::made_by(&stages, node);
+        finding.blame = match blame::broken_by(&stages, plan, &reference, &given)? {
+            Some(blame) => blame,
+            None => {
+                let symbols: Vec<String> = plan.symbols.iter().map(|s| s.name.clone()).collect();
+                let meaning = codegen::reference::lower(&plan.kernels, &symbols)?;
+                match run(bundle, &meaning, &reference, &given, last)?.first {
+                    Some(_) => Blame::Steps { is_edited: bundle.is_edited },
+                    None => Blame::Code { kernel: finding.kernel.clone() },
+                }
+            }
+        };
+        report.first = Some(finding);
+    }
+    Ok(report)
+}
+
+/// Walks the plan with `code`.
+fn run<'a>(
+    bundle: &'a Bundle,
+    code: &[Arc<dyn Executable>],
+    reference: &'a Reference,
+    given: &Given<'_>,
+    last: &'a Graph,
+) -> Result<Ledger<'a>, CompileError> {
+    let weights: runtime::Weights = bundle.weights.clone();
+    let mut ledger = Ledger::new(&bundle.plan, last, reference);
+    let feed = |name: &str| given.bytes(name);
+    walk(&bundle.plan, code, &weights, &given.syms(&bundle.plan), &feed, &mut |seen| ledger.see(&seen))?;
+    Ok(ledger)
+}
+
+/// Refuses what cannot be computed with, before it is begun.
+fn check(bundle: &Bundle, tokens: &[i32]) -> Result<(), CompileError> {
+    let refuse = |reason| Err(CompileError::Numerics { bundle: bundle.dir.clone(), reason });
+    let plan = &bundle.plan;
+    let most =
+        plan.symbols.iter().find(|s| s.name == "n").map_or(1, |s| s.max).min(plan.options.context.into());
+    if tokens.is_empty() || tokens.len() as i64 > most {
+        return refuse(format!("found a prompt of {} tokens, expected 1 to {most}", tokens.len()));
+    }
+    let states = plan.states.iter().fold(0u64, |all, state| all.saturating_add(state.bytes));
+    if states > STATES_BYTES {
+        return refuse(format!(
+            "its KV caches have {states} bytes, expected at most {STATES_BYTES} to interpret: compile it with a smaller --context or --batch"
+        ));
+    }
+    Ok(())
+}
+
+impl Reference {
+    fn of(graph: Graph, given: &Given<'_>, tolerance: Tolerance) -> Result<Reference, CompileError> {
+        let number = |n: NodeId| graph[n].stands_for.first().copied();
+        let mut values = HashMap::new();
+        interpret_with(&graph, &|name| given.tensor(name), &given.symbols, &mut |n, inputs, symbols| {
+            let value = graph[n].op.eval(inputs, symbols)?;
+            values.extend(number(n).map(|number| (number, value.clone())));
+            Ok(value)
+        })?;
+        let computed = graph.nodes().filter(|n| !matches!(graph[*n].op, Op::Input(_) | Op::Weight(_)));
+        let nodes = computed.filter_map(|n| Some((number(n)?, n))).collect();
+        Ok(Reference { nodes, graph, values, symbols: given.symbols.clone(), tolerance })
+    }
+}

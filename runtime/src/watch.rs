@@ -228,6 +228,8 @@ mod models {
                 page: 1,
                 kv: ir::DType::F32,
                 activations: Activations::F32,
+                partition: ir::plan::Partition::WHOLE,
+                micro_batches: 1,
                 memory: None,
             },
             symbols: vec![],
@@ -238,6 +240,7 @@ mod models {
             states: vec![],
             buffers: vec![],
             kernels: vec![],
+            why: vec![],
             threads: vec![Thread {
                 device,
                 arena_bytes: 0,

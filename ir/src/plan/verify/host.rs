@@ -86,6 +86,9 @@ impl Plan {
             if earlier.filter(|e| (&e.name, e.from, e.to) == (&edge.name, edge.from, edge.to)).count() > 0 {
                 faults.add(Section::Edges, index, format!("is a second edge for {:?}", edge.name));
             }
+            if edge.from == edge.to {
+                faults.add(Section::Edges, index, format!("goes from {} to itself", edge.from));
+            }
             if let Some(message) = self.misfit(edge) {
                 faults.add(Section::Edges, index, message);
             }

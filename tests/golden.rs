@@ -11,14 +11,14 @@
 //! | `cpu` | its CLIF |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
-//! `activations = int8` lets the passes quantise what enters quantised products; `cut = pipeline:2,tensor:2` is
+//! `activations = int8` lets the passes quantise what enters quantised products; `cut = pipeline:2,tensor:2`, with `all_reduce = ring`, is
 //! over devices of one thread each, of which each replica's first output must mean what the graph's does.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
 use compiler::codegen::cpu::{self, Jit, loop_tree};
 use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
-use ir::plan::{Activations, Device, Model, Options, Partition, Symbol};
+use ir::plan::{Activations, AllReduce, Device, Model, Options, Partition, Symbol};
 use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
@@ -149,7 +149,9 @@ fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
         Some(other) => return Err(format!("activations = {other}, expected int8").into()),
     };
     let partition: Partition = settings.get("cut").unwrap_or(&"none").parse()?;
-    let cut = Cut::of(g, partition, &devices(partition.devices()))?;
+    let way = settings.get("all_reduce").unwrap_or(&"direct");
+    let way = AllReduce::ALL.into_iter().find(|known| known.name() == *way).ok_or("no such all_reduce")?;
+    let cut = Cut::of(g, partition, &devices(partition.devices()))?.with_all_reduce(way);
     Ok(Cx { activations, target: cpu::target(), cut })
 }
 
@@ -202,6 +204,7 @@ fn plan(mut g: Graph, pass: &str, cx: &Cx) -> Result<String, Failed> {
             kv: DType::F32,
             activations: cx.activations,
             partition: Partition::WHOLE,
+            all_reduce: Default::default(),
             micro_batches: 1,
             memory: None,
         },

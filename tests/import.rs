@@ -80,8 +80,8 @@ fn every_tiny_model_has_the_weights_of_its_config_and_no_others() {
         let checkpoint = open(name);
         let weights = weights(&checkpoint.config);
         for (weight, shape) in &weights {
-            let info = checkpoint.weight(weight, shape).unwrap_or_else(|error| panic!("{error}"));
-            let bytes = info.dtype.bytes(shape.iter().product());
+            let dtype = checkpoint.weight(weight, shape).unwrap_or_else(|error| panic!("{error}"));
+            let bytes = dtype.bytes(shape.iter().product());
             assert_eq!(bytes, Some(checkpoint.bytes(weight).unwrap().len() as u64), "{name} {weight}");
         }
         let others = checkpoint.tensors.keys().filter(|tensor| *tensor != "rope_freqs.weight");

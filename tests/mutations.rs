@@ -146,6 +146,7 @@ fn mutants_run(model: &str, seed: u64) {
         kv: DType::F16,
         activations: Activations::Int8,
         partition: ir::plan::Partition::WHOLE,
+        all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
     };
@@ -153,7 +154,7 @@ fn mutants_run(model: &str, seed: u64) {
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));
     let path = dir.path().join("bundle.heddle");
     let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
-    draft.finish(&compiled, &checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
+    draft.finish(&compiled, &checkpoint, None, &|_| {}).unwrap_or_else(|e| fail(&e));
     let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
     let weights: runtime::Weights = bundle.weights.clone();
     let plain = Arc::new(without_names(bundle.plan.clone()));

@@ -39,7 +39,7 @@ fn report(checkpoint: &Checkpoint, compiled: &Compiled, edit: impl FnOnce(&str) 
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));
     let path = dir.path().join("bundle.heddle");
     let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
-    draft.finish(compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
+    draft.finish(compiled, checkpoint, None, &|_| {}).unwrap_or_else(|e| fail(&e));
     if let Some(text) = edit(&compiled.plan.to_text()) {
         std::fs::write(path.join("plan.ron"), text).unwrap_or_else(|e| fail(&e));
     }
@@ -112,7 +112,7 @@ fn planted(
     };
     let request = schedule::Request { model, options, symbols, devices };
     let (plan, plan_stages) = passes::plan(&cx, &graph, request, 0).unwrap_or_else(|e| fail(&e));
-    Compiled { plan, reference, stages, plan_stages, derived }
+    Compiled { plan, reference, stages, plan_stages, derived, cut: cx.cut }
 }
 
 /// What is found of a bug in a pass.

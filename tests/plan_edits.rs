@@ -23,6 +23,7 @@ fn text_of(context: u32, page: u32) -> String {
         kv: DType::F16,
         activations: Activations::Int8,
         partition: ir::plan::Partition::WHOLE,
+        all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
     };

@@ -8,6 +8,7 @@ use compiler::import::Checkpoint;
 use compiler::{Aim, Compiled};
 use ir::DType;
 use ir::plan::{self, Device, Options};
+use ir::topology::Topology;
 use runtime::SamplerOptions;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -114,6 +115,7 @@ impl Compilation {
             },
             activations: if exact { plan::Activations::F32 } else { plan::Activations::Int8 },
             partition,
+            all_reduce: self.placement.all_reduce(),
             micro_batches: partition.pipeline,
             memory: self.memory,
         };
@@ -126,10 +128,22 @@ impl Compilation {
         if let Cut::Named(_) = cut {
             return Ok(compiler::compile(checkpoint, options, &devices)?);
         }
-        let topology = calibrate::kept_or_measured(&Cache::from_env()?)?;
-        let topology = calibrate::for_devices(topology, &devices)?;
+        let topology = self.topology(&devices)?;
         let aim = Aim { topology: &topology, objective: self.placement.objective(options.max_batch) };
         Ok(compiler::compile_auto(checkpoint, &options, &devices, aim)?)
+    }
+
+    /// What the devices were measured to do, or what the file says that lists them.
+    pub(crate) fn topology(&self, devices: &[Device]) -> anyhow::Result<Topology> {
+        match self.placement.topology() {
+            Some(topology) => Ok(topology.clone()),
+            None => calibrate::for_devices(calibrate::kept_or_measured(&Cache::from_env()?)?, devices),
+        }
+    }
+
+    /// The topology of the file that lists the devices.
+    pub(crate) fn own_topology(&self) -> Option<&Topology> {
+        self.placement.topology()
     }
 
     /// The command line that says the same to `heddle compile`.
@@ -235,7 +249,7 @@ fn number(text: &str, is_sound: fn(f32) -> bool, expected: &str) -> Result<f32, 
 }
 
 /// Reads `4096`, `512MiB`, `1.5 GB`.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {

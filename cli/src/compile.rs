@@ -100,12 +100,7 @@ fn print(summary: &Summary<'_>) -> anyhow::Result<()> {
         "{}: {}, {}, context {}, batch {}, KV cache {}\nplan {}\n\n",
         summary.bundle.display(),
         summary.model.architecture,
-        summary
-            .devices
-            .iter()
-            .map(|d| format!("{} with {} threads", d.name, d.threads))
-            .collect::<Vec<_>>()
-            .join(", "),
+        output::devices(summary.devices),
         o.context,
         o.max_batch,
         o.kv,

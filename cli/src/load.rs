@@ -148,12 +148,18 @@ pub(crate) fn make(
     let draft = Draft::begin(dir)?;
     let partial = draft.partial().to_owned();
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
-    checkpoint.tokenizer()?;
-    Prompter::new(&checkpoint, raw)?;
+    if checkpoint.has_weights() {
+        checkpoint.tokenizer()?;
+        Prompter::new(&checkpoint, raw)?;
+    }
     let compiled = compilation.compile(&checkpoint, steps)?;
+    if !compiled.is_runnable(&checkpoint) {
+        draft.finish_outline(&compiled, &checkpoint, compilation.own_topology())?;
+        return Ok(compiled);
+    }
     let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));
     let bar = progress::bytes(&what, Some(compiled.plan.model.packed_bytes));
-    draft.finish(&compiled, &checkpoint, &|bytes| bar.inc(bytes))?;
+    draft.finish(&compiled, &checkpoint, compilation.own_topology(), &|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     Ok(compiled)
 }
@@ -178,8 +184,6 @@ pub(crate) fn predicted_peak(plan: &Plan) -> u64 {
 
 /// What was decided, in two lines.
 pub(crate) fn decisions(plan: &Plan, hash: &str, is_edited: bool) -> String {
-    let device = |d: &ir::plan::Device| format!("{} with {} threads", d.name, d.threads);
-    let devices: Vec<String> = plan.devices.iter().map(device).collect();
     let o = &plan.options;
     let activations = match o.activations {
         ir::plan::Activations::F32 => "f32",
@@ -189,7 +193,7 @@ pub(crate) fn decisions(plan: &Plan, hash: &str, is_edited: bool) -> String {
     format!(
         "{} on {}: {activations} activations, context {}, plan {}{}\nmemory: {} at most, of which {} weights, {} KV cache",
         output::plain(&plan.model.file),
-        devices.join(", "),
+        output::devices(&plan.devices),
         o.context,
         &hash[..12.min(hash.len())],
         if is_edited { " (edited)" } else { "" },

@@ -142,6 +142,20 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// More devices than these are not listed one by one.
+const DEVICES_LISTED: usize = 4;
+
+/// Devices with their threads, or of many how many there are.
+pub(crate) fn devices(devices: &[ir::plan::Device]) -> String {
+    let one = |d: &ir::plan::Device| format!("{} with {} threads", plain(&d.name), d.threads);
+    match devices {
+        [first, .., last] if devices.len() > DEVICES_LISTED => {
+            format!("{} devices, {} to {}", devices.len(), plain(&first.name), plain(&last.name))
+        }
+        _ => devices.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

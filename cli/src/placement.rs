@@ -1,20 +1,27 @@
 //! Where a plan is to run: `--devices` and `--partition`.
+use crate::choices::bytes;
+use crate::{calibrate, output};
 use clap::Args;
-use ir::plan::{Device, Partition};
+use ir::plan::{AllReduce, Device, DeviceId, Partition};
+use ir::topology::Topology;
+use std::path::{Path, PathBuf};
 
 /// The devices of a plan, and how the model is cut over them.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Placement")]
 pub(crate) struct Placement {
-    /// Devices, as in "cpu:0[threads=1],cpu:1[threads=1]" [default: as many as the partition takes, which share the
-    /// threads]
-    #[arg(long, value_name = "LIST", value_parser = devices, conflicts_with = "threads")]
+    /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]", or a topology's file, of whose devices the
+    /// first that the partition takes are used [default: as many as the partition takes, which share the threads]
+    #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
     /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
     /// whole experts), or several, as in pipeline:2,tensor:2; auto
     /// takes what is predicted to be best, as this machine was measured [default: auto over several devices]
     #[arg(long, value_name = "CUT", value_parser = cut)]
     partition: Option<Cut>,
+    /// How devices that divide tensors add up sums [default: direct; auto takes what is predicted to be best]
+    #[arg(long, value_name = "WAY", value_parser = way)]
+    all_reduce: Option<AllReduce>,
     /// What auto chooses for [default: latency of one conversation, throughput of several]
     #[arg(long, value_name = "AIM", value_enum)]
     objective: Option<Objective>,
@@ -36,6 +43,11 @@ fn cut(text: &str) -> Result<Cut, String> {
     }
 }
 
+fn way(text: &str) -> Result<AllReduce, String> {
+    let named = AllReduce::ALL.into_iter().find(|way| way.name() == text.trim());
+    named.ok_or_else(|| format!("expected {}", AllReduce::ALL.map(AllReduce::name).join(", ")))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Objective {
     Latency,
@@ -44,14 +56,25 @@ pub(crate) enum Objective {
 
 /// Devices in order, as somebody listed them.
 #[derive(Clone, Debug, PartialEq)]
-struct Devices(Vec<Device>);
+struct Devices {
+    list: Vec<Device>,
+    /// The file that lists them, and what it says of them.
+    file: Option<(PathBuf, Topology)>,
+}
 
 impl Placement {
     /// The devices of a plan, and its cut. Devices that nobody listed share `threads`.
     pub(crate) fn decide(&self, threads: u32) -> (Vec<Device>, Cut) {
-        let listed = self.devices.as_ref().map(|Devices(list)| list.clone());
+        let listed = self.devices.as_ref().map(|devices| devices.list.clone());
         let several = listed.as_ref().is_some_and(|list| list.len() > 1);
         let cut = self.partition.unwrap_or(if several { Cut::Auto } else { Cut::Named(Partition::WHOLE) });
+        let listed = listed.map(|mut list| {
+            // A file lists what there is, not what is to be used.
+            if let (Cut::Named(partition), true) = (cut, self.topology().is_some()) {
+                list.truncate(partition.devices() as usize);
+            }
+            list
+        });
         let shared = || {
             // A device for each core is what auto can choose among.
             let count = if let Cut::Named(partition) = cut { partition.devices().max(1) } else { threads };
@@ -71,11 +94,27 @@ impl Placement {
         }
     }
 
+    /// How sums are added up, where nobody chooses.
+    pub(crate) fn all_reduce(&self) -> AllReduce {
+        self.all_reduce.unwrap_or_default()
+    }
+
+    /// What the file says that lists the devices, if one does.
+    pub(crate) fn topology(&self) -> Option<&Topology> {
+        Some(&self.devices.as_ref()?.file.as_ref()?.1)
+    }
+
     /// The command line that says the same.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let list = |Devices(list): &Devices| {
-            let one = |d: &Device| format!("{}[threads={}]", d.name, d.threads);
-            list.iter().map(one).collect::<Vec<_>>().join(",")
+        let list = |devices: &Devices| {
+            let one = |d: &Device| match d.memory {
+                Some(bytes) => format!("{}[threads={},memory={bytes}]", d.name, d.threads),
+                None => format!("{}[threads={}]", d.name, d.threads),
+            };
+            match &devices.file {
+                Some((path, _)) => path.display().to_string(),
+                None => devices.list.iter().map(one).collect::<Vec<_>>().join(","),
+            }
         };
         let said = [
             ("--devices", self.devices.as_ref().map(list)),
@@ -86,6 +125,7 @@ impl Placement {
                     Cut::Auto => "auto".into(),
                 }),
             ),
+            ("--all-reduce", self.all_reduce.map(|way| way.name().to_owned())),
             ("--objective", self.objective.map(|aim| format!("{aim:?}").to_ascii_lowercase())),
         ];
         said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
@@ -97,8 +137,11 @@ impl Placement {
     }
 }
 
-/// Reads `cpu:0[threads=2],cpu:1`.
+/// Reads `cpu:0[threads=2],cpu:1`, or a topology's file.
 fn devices(text: &str) -> Result<Devices, String> {
+    if text.trim().ends_with(".ron") {
+        return from_file(Path::new(text.trim()));
+    }
     let mut list: Vec<Device> = vec![];
     let mut rest = text;
     while !rest.is_empty() {
@@ -107,25 +150,25 @@ fn devices(text: &str) -> Result<Devices, String> {
         let name = name.trim();
         let number = name.strip_prefix("cpu:").and_then(|number| number.parse::<u32>().ok());
         if number.is_none() {
-            return Err(format!("found device {name:?}, expected cpu:0, cpu:1 and so on"));
+            return Err(format!(
+                "found device {name:?}, expected cpu:0, cpu:1 and so on, or a topology's file that ends in .ron"
+            ));
         }
         if list.iter().any(|device| device.name == name) {
             return Err(format!("found {name} twice, expected each device once"));
         }
-        let (threads, after) = match after.strip_prefix('[') {
-            None => (1, after),
+        let mut device = Device { name: name.to_owned(), ..Device::cpu(list.len() as u32, 1) };
+        let after = match after.strip_prefix('[') {
+            None => after,
             Some(options) => {
                 let (options, after) = options
                     .split_once(']')
                     .ok_or_else(|| format!("found no ] behind {name}[, expected {name}[threads=N]"))?;
-                let threads = options.trim().strip_prefix("threads=").and_then(|n| n.trim().parse().ok());
-                let threads = threads.filter(|n| (1..=1024).contains(n));
-                let fault =
-                    || format!("found {name}[{options}], expected {name}[threads=N] with N from 1 to 1024");
-                (threads.ok_or_else(fault)?, after)
+                options.split(',').try_for_each(|option| set(&mut device, option))?;
+                after
             }
         };
-        list.push(Device { name: name.to_owned(), ..Device::cpu(list.len() as u32, threads) });
+        list.push(device);
         rest = match after.trim_start() {
             "" => "",
             more => more.strip_prefix(',').filter(|more| !more.trim().is_empty()).ok_or_else(|| {
@@ -133,7 +176,43 @@ fn devices(text: &str) -> Result<Devices, String> {
             })?,
         };
     }
-    if list.is_empty() { Err("expected at least one device, as in cpu:0".into()) } else { Ok(Devices(list)) }
+    if list.is_empty() {
+        return Err("expected at least one device, as in cpu:0".into());
+    }
+    Ok(Devices { list, file: None })
+}
+
+/// Takes `threads=2` or `memory=2GiB`.
+fn set(device: &mut Device, option: &str) -> Result<(), String> {
+    let name = &device.name;
+    let fault = || {
+        let forms = "threads=N with N from 1 to 1024, or memory=BYTES as in 2GiB";
+        format!("found {name}[{}], expected {forms}", option.trim())
+    };
+    match option.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+        Some(("threads", value)) => {
+            let threads = value.parse().ok().filter(|n| (1..=1024).contains(n));
+            device.threads = threads.ok_or_else(fault)?;
+        }
+        Some(("memory", value)) => device.memory = Some(bytes(value).map_err(|_| fault())?),
+        _ => return Err(fault()),
+    }
+    Ok(())
+}
+
+/// The devices that a topology has, each with all its threads and its memory.
+fn from_file(path: &Path) -> Result<Devices, String> {
+    let topology = calibrate::read_written(path).map_err(|error| output::explain(&error))?;
+    let path = std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let device = |(number, found): (u32, &ir::topology::Device)| Device {
+        id: DeviceId(number),
+        name: found.name.clone(),
+        kind: found.kind,
+        threads: found.threads,
+        memory: Some(found.memory_bytes),
+    };
+    let list = (0..).zip(&topology.devices).map(device).collect();
+    Ok(Devices { list, file: Some((path, topology)) })
 }
 
 #[cfg(test)]
@@ -143,23 +222,45 @@ mod tests {
     #[test]
     fn devices_are_read_as_they_are_listed() {
         let read = |text: &str| {
-            let Devices(list) = devices(text).unwrap();
-            list.into_iter().map(|d| (d.id.0, d.name, d.threads)).collect::<Vec<_>>()
+            let list = devices(text).unwrap().list;
+            list.into_iter().map(|d| (d.id.0, d.name, d.threads, d.memory)).collect::<Vec<_>>()
         };
-        assert_eq!(read("cpu:0"), [(0, "cpu:0".to_owned(), 1)]);
-        let two = [(0, "cpu:3".to_owned(), 2), (1, "cpu:1".to_owned(), 1)];
-        assert_eq!(read(" cpu:3[ threads=2 ], cpu:1 "), two);
+        assert_eq!(read("cpu:0"), [(0, "cpu:0".to_owned(), 1, None)]);
+        let two = [(0, "cpu:3".to_owned(), 2, Some(1 << 20)), (1, "cpu:1".to_owned(), 1, None)];
+        assert_eq!(read(" cpu:3[ threads=2, memory = 1MiB ], cpu:1 "), two);
+    }
+
+    #[test]
+    fn a_file_lists_devices_and_the_cut_takes_the_first_of_them() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/topologies/8xh100-nvswitch.ron");
+        let placement = |cut: &str| Placement {
+            devices: Some(devices(path).unwrap()),
+            partition: Some(super::cut(cut).unwrap()),
+            ..Placement::default()
+        };
+        let names = |cut: &str| {
+            let (devices, _) = placement(cut).decide(2);
+            devices.into_iter().map(|d| (d.name, d.memory)).collect::<Vec<_>>()
+        };
+        let of = |number| (format!("gpu:{number}"), Some(80_000_000_000));
+        assert_eq!(names("tensor:2"), [of(0), of(1)]);
+        assert_eq!(names("auto").len(), 8);
+        assert_eq!(placement("auto").arguments()[..2], ["--devices", path]);
+        assert!(devices("nowhere.ron").unwrap_err().contains("nowhere.ron does not exist"));
     }
 
     #[test]
     fn what_is_no_list_of_devices_is_refused_with_the_reason() {
         let refused = |text: &str| devices(text).unwrap_err();
         assert_eq!(refused(""), "expected at least one device, as in cpu:0");
-        assert_eq!(refused("gpu:0"), "found device \"gpu:0\", expected cpu:0, cpu:1 and so on");
+        assert_eq!(
+            refused("gpu:0"),
+            "found device \"gpu:0\", expected cpu:0, cpu:1 and so on, or a topology's file that ends in .ron"
+        );
         assert_eq!(refused("cpu:0,cpu:0"), "found cpu:0 twice, expected each device once");
         assert_eq!(
             refused("cpu:0[threads=0]"),
-            "found cpu:0[threads=0], expected cpu:0[threads=N] with N from 1 to 1024"
+            "found cpu:0[threads=0], expected threads=N with N from 1 to 1024, or memory=BYTES as in 2GiB"
         );
         assert_eq!(refused("cpu:0[threads=1"), "found no ] behind cpu:0[, expected cpu:0[threads=N]");
         assert_eq!(refused("cpu:0,"), "found \",\" behind cpu:0, expected a comma and another device");

@@ -4,7 +4,7 @@ use crate::calibrate;
 use crate::choices::{Batched, Steps};
 use crate::diff::{Read, read};
 use crate::output;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use compiler::Bundle;
 use compiler::import::Checkpoint;
@@ -21,11 +21,14 @@ Examples:
   heddle simulate smollm2.heddle
   heddle simulate smollm2 --partition tensor:2
   heddle simulate smollm2 --partition pipeline:2 --batch 8 --max-batch 8
-  heddle simulate plan.ron --topology machine.ron --json")]
+  heddle simulate plan.ron --topology machine.ron --json
+  heddle simulate examples/models/llama-3-70b.json --devices examples/topologies/8xh100-nvswitch.ron \\
+      --partition tensor:8 --batch 64")]
 pub struct Options {
     /// A bundle or a plan; or a model, which is compiled but not packed [default: smollm2]
     plan: Option<String>,
-    /// The machine's topology [default: as this machine was measured, which is done first if it never was]
+    /// The machine's topology [default: what --devices names or the bundle was compiled for, else this machine as it
+    /// was measured, which is done first if it never was]
     #[arg(long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// Sequences at once
@@ -84,18 +87,18 @@ struct OfEdge {
     waited_us: f64,
 }
 
+/// How many edges a table has at most, those that carry most.
+const EDGES_SHOWN: usize = 16;
 /// Tokens of an answer that there is room for, where nobody says how much room there is.
 const ANSWER: u32 = 128;
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let plan = plan(&options)?;
-    let topology = match &options.topology {
-        Some(path) => {
-            calibrate::read(path)?.with_context(|| format!("there is no file {}", path.display()))?
-        }
-        None => calibrate::kept_or_measured(&Cache::from_env()?)?,
+    let own = options.compilation.compilation();
+    let topology = match (&options.topology, own.own_topology(), options.plan.as_deref().map(Path::new)) {
+        (None, Some(topology), _) => topology.clone(),
+        (asked, _, path) => calibrate::asked_or_own(asked.as_deref(), path, &plan.devices)?,
     };
-    let topology = calibrate::for_devices(topology, &plan.devices)?;
     let o = &plan.options;
     if options.batch > o.max_batch {
         bail!("the plan has room for {} sequences, not for {}: see --max-batch", o.max_batch, options.batch);
@@ -208,6 +211,19 @@ fn write(report: &Report) -> anyhow::Result<()> {
             format!("{:.1} us", e.waited_us),
         ]
     };
-    let rows: Vec<_> = report.edges.iter().map(row).collect();
-    output::write_table(&["EDGE", "FROM", "TO", " MESSAGES A TOKEN", " BYTES", " READER WAITS"], &rows)
+    let mut edges: Vec<&OfEdge> = report.edges.iter().collect();
+    edges.sort_by(|a, b| b.bytes.total_cmp(&a.bytes).then(a.id.cmp(&b.id)));
+    let rows: Vec<_> = edges.iter().take(EDGES_SHOWN).map(|edge| row(edge)).collect();
+    output::write_table(&["EDGE", "FROM", "TO", " MESSAGES A TOKEN", " BYTES", " READER WAITS"], &rows)?;
+    match edges.split_at_checked(EDGES_SHOWN) {
+        None | Some((_, [])) => Ok(()),
+        Some((_, others)) => {
+            let bytes: f64 = others.iter().map(|edge| edge.bytes).sum();
+            output::write(&format!(
+                "and {} more, {} a token: see --json\n",
+                others.len(),
+                output::bytes(bytes as u64)
+            ))
+        }
+    }
 }

@@ -1,5 +1,4 @@
 //! `heddle why`: what was decided about a node, an edge or a device, what it costs, and what bounds it.
-use crate::cache::Cache;
 use crate::calibrate;
 use crate::diff::{Read, read};
 use crate::output;
@@ -24,7 +23,8 @@ pub struct Options {
     plan: PathBuf,
     /// A node by its path, a device by its name, an edge as edge:N; without it, what was decided for the whole plan
     what: Option<String>,
-    /// The machine's topology [default: as this machine was measured, which is done first if it never was]
+    /// The machine's topology [default: what the bundle was compiled for, else this machine as it was measured, which
+    /// is done first if it never was]
     #[arg(long, value_name = "FILE")]
     topology: Option<PathBuf>,
     /// Print one line of JSON instead of sentences
@@ -55,14 +55,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Err(faults) = plan.verify() {
         bail!("{} is refused: {}", options.plan.display(), faults[0].explain(&plan.to_text()));
     }
-    let topology = match &options.topology {
-        Some(path) => match calibrate::read(path)? {
-            Some(topology) => topology,
-            None => bail!("there is no file {}", path.display()),
-        },
-        None => calibrate::kept_or_measured(&Cache::from_env()?)?,
-    };
-    let topology = calibrate::for_devices(topology, &plan.devices)?;
+    let topology = calibrate::asked_or_own(options.topology.as_deref(), Some(&options.plan), &plan.devices)?;
     let model = CostModel::new(&plan, &topology)?;
     let asked = Asked { plan: &plan, model: &model, size: decode_size(&plan) };
     let answers = match &options.what {

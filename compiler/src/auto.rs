@@ -1,5 +1,5 @@
 //! `--partition auto`: every cut that the devices allow is planned and simulated, and the best that fits is taken.
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, Source, compile_from};
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use ir::plan::{Device, Instead, Options, Partition, Why};
@@ -57,11 +57,12 @@ pub fn compile_auto(
     devices: &[Device],
     aim: Aim<'_>,
 ) -> Result<Compiled, CompileError> {
+    let source = Source::of(checkpoint)?;
     let mut best: Option<(f64, Compiled)> = None;
     let mut looked_at: Vec<(Partition, Result<f64, CompileError>)> = vec![];
     for partition in cuts(devices.len() as u32, aim.sequences(options)) {
         let own = Options { partition, micro_batches: partition.pipeline, ..options.clone() };
-        let of = compile(checkpoint, own, &devices[..partition.devices() as usize]);
+        let of = compile_from(&source, own, &devices[..partition.devices() as usize]);
         let predicted = of.and_then(|compiled| {
             let ns = aim.predict(&compiled)?;
             if best.as_ref().is_none_or(|(least, _)| ns < *least) {

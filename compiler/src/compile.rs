@@ -5,9 +5,10 @@ use crate::import::Checkpoint;
 use crate::models::{self, Derived, StepGraph};
 use crate::verify::{self, explain};
 use ir::Graph;
-use ir::plan::{Device, Model, Options, Plan};
-use passes::partition::Cut;
+use ir::plan::{Device, DeviceId, MemoryProof, Model, Options, Plan};
+use passes::partition::{Cut, Room};
 use passes::{Cx, PlanStage, Stage, schedule};
+use std::collections::BTreeMap;
 
 /// What a compile made.
 pub struct Compiled {
@@ -21,46 +22,109 @@ pub struct Compiled {
     pub plan_stages: Vec<PlanStage>,
     /// Weights that the checkpoint does not hold as they are.
     pub derived: Derived,
+    /// Which devices compute what.
+    pub cut: Cut,
 }
 
-/// Compiles a checkpoint for devices of this machine, cut as the options say.
+impl Compiled {
+    /// Whether its weights can be packed and its plan run: the checkpoint has them, and there is code for the devices.
+    pub fn is_runnable(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.has_weights() && self.plan.devices.iter().all(|device| device.kind.is_cpu())
+    }
+}
+
+/// A checkpoint and what every plan says of it, which takes a while to find out.
+pub(crate) struct Source<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    model: Model,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn of(checkpoint: &'a Checkpoint) -> Result<Source<'a>, CompileError> {
+        let model = Model {
+            name: checkpoint.config.name.clone().unwrap_or_default(),
+            architecture: checkpoint.config.architecture.clone(),
+            file: checkpoint.source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            sha256: crate::bundle::hash(&checkpoint.files())?,
+            packed_bytes: 0,
+        };
+        Ok(Source { checkpoint, model })
+    }
+}
+
+/// Compiles a checkpoint for devices, cut as the options say.
 ///
-/// A plan that does not fit `options.memory` is refused before a weight is read.
+/// A plan that does not fit `options.memory` or its devices is refused before a weight is read.
 pub fn compile(
     checkpoint: &Checkpoint,
     options: Options,
     devices: &[Device],
 ) -> Result<Compiled, CompileError> {
-    check_context(checkpoint, &options)?;
-    let model = Model {
-        name: checkpoint.config.name.clone().unwrap_or_default(),
-        architecture: checkpoint.config.architecture.clone(),
-        file: checkpoint.source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        sha256: crate::bundle::hash(&checkpoint.files())?,
-        packed_bytes: 0,
-    };
-    let plan_for = |options| planned(checkpoint, options, devices, model.clone());
-    let compiled = plan_for(options)?;
-    check_budget(&compiled.plan, plan_for)?;
+    compile_from(&Source::of(checkpoint)?, options, devices)
+}
+
+pub(crate) fn compile_from(
+    source: &Source<'_>,
+    options: Options,
+    devices: &[Device],
+) -> Result<Compiled, CompileError> {
+    check_context(source.checkpoint, &options)?;
+    let compiled = fitted(source, &options, devices)?;
     let plan = &compiled.plan;
     verify::plan(plan).map_err(|faults| CompileError::Broke { plan: explain(&plan.to_text(), &faults) })?;
     Ok(compiled)
 }
 
+/// How often a cut is moved for the sake of memory.
+const MOVES: usize = 6;
+
+/// The plan, with layers moved away from stages that have no memory for them.
+fn fitted(source: &Source<'_>, options: &Options, devices: &[Device]) -> Result<Compiled, CompileError> {
+    let mut room = Room::default();
+    for _ in 0..MOVES {
+        let compiled = planned(source, options.clone(), devices, &room)?;
+        let over = excess(&compiled.plan);
+        if over.is_empty() || !room.shrink(&compiled.reference, &compiled.cut, &over) {
+            return check_budget(source, compiled, devices);
+        }
+        // Where no other cut leaves everybody room, what the first lacks is what to say.
+        if Cut::within(&compiled.reference, options.partition, devices, &room).is_err() {
+            break;
+        }
+    }
+    check_budget(source, planned(source, options.clone(), devices, &Room::default())?, devices)
+}
+
+/// The devices that have too little memory, with the bytes that they lack.
+fn excess(plan: &Plan) -> Vec<(DeviceId, u64)> {
+    let over = |proof: &MemoryProof| {
+        let over = proof.total.checked_sub(plan.budget(proof.device)?).filter(|over| *over > 0)?;
+        Some((proof.device, over))
+    };
+    let mut most: BTreeMap<DeviceId, u64> = BTreeMap::new();
+    for (device, over) in plan.memory.iter().filter_map(over) {
+        most.entry(device).and_modify(|most| *most = over.max(*most)).or_insert(over);
+    }
+    most.into_iter().collect()
+}
+
 fn planned(
-    checkpoint: &Checkpoint,
+    source: &Source<'_>,
     options: Options,
     devices: &[Device],
-    model: Model,
+    room: &Room,
 ) -> Result<Compiled, CompileError> {
+    let checkpoint = source.checkpoint;
     let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
-    let cut = Cut::of(&reference, options.partition, devices)?;
-    let cx = Cx { activations: options.activations, target: codegen::cpu::target(), cut };
+    let cut = Cut::within(&reference, options.partition, devices, room)?.with_all_reduce(options.all_reduce);
+    let target = codegen::target(devices);
+    let cx = Cx { activations: options.activations, target, cut };
     let mut graph = reference.clone();
     let stages = passes::run_all(&cx, &mut graph)?;
+    let model = source.model.clone();
     let request = schedule::Request { model, options, symbols, devices: devices.to_vec() };
     let (plan, plan_stages) = passes::plan(&cx, &graph, request, crate::process::bytes(checkpoint))?;
-    Ok(Compiled { plan, reference, stages, plan_stages, derived })
+    Ok(Compiled { plan, reference, stages, plan_stages, derived, cut: cx.cut })
 }
 
 pub(crate) fn check_context(checkpoint: &Checkpoint, options: &Options) -> Result<(), CompileError> {
@@ -71,35 +135,63 @@ pub(crate) fn check_context(checkpoint: &Checkpoint, options: &Options) -> Resul
     Ok(())
 }
 
-/// Refuses a plan over its budget, and says the largest context that would fit.
+/// Refuses a plan over its budget, and says what would fit.
 fn check_budget(
-    plan: &Plan,
-    plan_for: impl Fn(Options) -> Result<Compiled, CompileError>,
-) -> Result<(), CompileError> {
-    let Some(budget) = plan.options.memory else { return Ok(()) };
-    let Some(over) = plan.memory.iter().filter(|m| m.total > budget).max_by_key(|m| m.total) else {
-        return Ok(());
-    };
-    // Plans grow with the context, and by more than the cache alone: so they are made, and halved between.
-    let (mut fitting, mut too_large) = (0, plan.options.context);
-    while too_large - fitting > 1 {
-        let context = fitting + (too_large - fitting) / 2;
-        let smaller = plan_for(Options { context, ..plan.options.clone() })?.plan;
-        match smaller.memory.iter().all(|m| m.total <= budget) {
-            true => fitting = context,
-            false => too_large = context,
-        }
-    }
+    source: &Source<'_>,
+    compiled: Compiled,
+    devices: &[Device],
+) -> Result<Compiled, CompileError> {
+    let plan = &compiled.plan;
+    let lacks = excess(plan);
+    let Some(&(device, lacks)) = lacks.iter().max_by_key(|(_, lacks)| lacks) else { return Ok(compiled) };
+    let budget = plan.budget(device).unwrap_or_default();
+    let proofs = plan.memory.iter().filter(|proof| proof.device == device);
+    let Some(over) = proofs.max_by_key(|proof| proof.total) else { return Ok(compiled) };
     Err(CompileError::Budget {
+        device: plan.devices[device.0 as usize].name.clone(),
         phase: over.phase,
-        needed: over.total,
+        needed: budget + lacks,
         budget,
         weights: over.weights,
         states: over.states,
         context: plan.options.context,
-        advice: match fitting {
-            0 => "no context fits: the weights and the largest step alone take more".to_owned(),
-            tokens => format!("the largest context that fits is {tokens} tokens: --context {tokens}"),
-        },
+        advice: advice(source, plan, over, budget, devices)?,
     })
+}
+
+/// What would fit: the largest context by halves between what fits and what does not; else more devices.
+fn advice(
+    source: &Source<'_>,
+    plan: &Plan,
+    over: &MemoryProof,
+    budget: u64,
+    devices: &[Device],
+) -> Result<String, CompileError> {
+    let (mut fitting, mut too_large) = (0, plan.options.context);
+    // A plan of no context to speak of tells at once whether any fits.
+    let fits = |context| -> Result<bool, CompileError> {
+        let smaller = Options { context, ..plan.options.clone() };
+        Ok(excess(&planned(source, smaller, devices, &Room::default())?.plan).is_empty())
+    };
+    if fits(1)? {
+        fitting = 1;
+    }
+    while fitting > 0 && too_large - fitting > 1 {
+        let context = fitting + (too_large - fitting) / 2;
+        match fits(context)? {
+            true => fitting = context,
+            false => too_large = context,
+        }
+    }
+    if fitting > 0 {
+        return Ok(format!("the largest context that fits is {fitting} tokens: --context {fitting}"));
+    }
+    let times = over.weights.saturating_add(over.states).div_ceil(budget.max(1)).max(2);
+    let group = plan.options.partition.tensor.max(1).saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
+    Ok(format!(
+        "no context fits: the weights and the largest step alone take more; \
+         it would take about {times} times as many devices, as in --partition tensor:{group} or \
+         pipeline:{}",
+        plan.options.partition.pipeline.max(1).saturating_mul(times as u32)
+    ))
 }

@@ -7,12 +7,18 @@ pub enum ImportError {
     #[error("cannot read {}: {cause}", path.display())]
     Io { path: PathBuf, cause: std::io::Error },
     #[error(
-        "{} is no model: found {found}, expected a GGUF file or a folder with config.json and safetensors",
+        "{} is no model: found {found}, expected a GGUF file, a folder with config.json and safetensors, or a config.json alone",
         path.display()
     )]
     NotAModel { path: PathBuf, found: String },
     #[error("{}: GGUF version {found}, expected 2 or 3", path.display())]
     Version { path: PathBuf, found: u32 },
+    #[error(
+        "{} is a config alone and has {found}: give the folder that it lies in, with the weights; \
+         plans of a config can be made and simulated, not run",
+        path.display()
+    )]
+    ConfigAlone { path: PathBuf, found: &'static str },
     #[error(
         "{}: the file ends inside {what}: {needed} bytes wanted at offset {offset}, the file has {size}",
         path.display()
@@ -84,6 +90,13 @@ pub enum CompileError {
     Unsound { path: PathBuf, faults: String },
     #[error("the passes made a plan that is unsound, a fault of heddle's:\n{plan}")]
     Broke { plan: String },
+    #[error(
+        "{} has a plan and no weights, for it was compiled from a config alone or for devices that there is no code \
+         for, such as {device}: it can be looked at, compared and simulated, not run; to run it compile the model with its \
+         weights for this machine",
+        path.display()
+    )]
+    Outline { path: PathBuf, device: String },
     #[error("{}: {reason}", path.display())]
     NotABundle { path: PathBuf, reason: String },
     #[error(
@@ -102,11 +115,12 @@ pub enum CompileError {
     #[error("a context of {asked} tokens was asked for, the model takes at most {limit}")]
     Context { asked: u32, limit: u64 },
     #[error(
-        "the plan takes {needed} bytes at {phase}, {} over the budget of {budget} (weights {weights}, \
+        "the plan takes {needed} bytes of {device} at {phase}, {} over the budget of {budget} (weights {weights}, \
          KV cache for {context} tokens {states}); {advice}",
         needed - budget
     )]
     Budget {
+        device: String,
         phase: ir::plan::Phase,
         needed: u64,
         budget: u64,

@@ -17,6 +17,7 @@ pub fn exact(context: u32) -> Options {
         kv: DType::F32,
         activations: Activations::F32,
         partition: Partition::WHOLE,
+        all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
     }
@@ -42,7 +43,7 @@ impl Running {
         let path = dir.path().join("bundle.heddle");
         let compiled = compile(checkpoint, options, devices).unwrap_or_else(|e| fail(&e));
         let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
-        draft.finish(&compiled, checkpoint, &|_| {}).unwrap_or_else(|e| fail(&e));
+        draft.finish(&compiled, checkpoint, None, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
         let code = bundle.lower().unwrap_or_else(|e| fail(&e));
         let session =

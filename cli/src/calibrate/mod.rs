@@ -10,6 +10,7 @@ pub(crate) use show::Calibration;
 use crate::cache::Cache;
 use crate::{devices, output};
 use anyhow::Context;
+use compiler::Bundle;
 use ir::plan::Device;
 use ir::topology::{Topology, TopologyError, VERSION};
 use std::fs;
@@ -32,6 +33,21 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Topology>> {
 /// The topology in a file that somebody names.
 pub(crate) fn read_written(path: &Path) -> anyhow::Result<Topology> {
     read(path)?.with_context(|| format!("{} does not exist", path.display()))
+}
+
+/// The topology that a command counts with: of the file that somebody names, else of the bundle in a folder, else of
+/// this machine.
+pub(crate) fn asked_or_own(
+    asked: Option<&Path>,
+    bundle: Option<&Path>,
+    devices: &[Device],
+) -> anyhow::Result<Topology> {
+    let kept = bundle.and_then(Bundle::topology_path);
+    let topology = match asked.or(kept.as_deref()) {
+        Some(path) => read_written(path)?,
+        None => kept_or_measured(&Cache::from_env()?)?,
+    };
+    for_devices(topology, devices)
 }
 
 /// Writes a topology, whole or not at all.

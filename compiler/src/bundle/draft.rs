@@ -3,11 +3,12 @@
 //! `DIR` is filled as `.DIR.partial-PID`, and a bundle that it replaces waits as `.DIR.old-PID`. Whoever works
 //! in such a folder holds a lock on the folder itself, which ends with the process however that ends: what
 //! nobody holds was left by a killed process, and the next draft of the same bundle tidies it up.
-use super::{Bundle, GRAPHS, MANIFEST, Manifest, PLAN, WEIGHTS};
+use super::{Bundle, GRAPHS, MANIFEST, Manifest, PLAN, TOPOLOGY, WEIGHTS};
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::pack;
+use ir::topology::Topology;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -49,32 +50,65 @@ impl Draft {
         &self.partial
     }
 
-    /// Writes the bundle, which appears whole or not at all; a bundle that was there is replaced.
-    /// `progress` is told how many bytes of weights were written, from any thread.
+    /// Writes the bundle, which appears whole or not at all; a bundle that was there is replaced. A topology that
+    /// describes its devices is kept beside the plan. `progress` is told how many bytes of weights were written, from
+    /// any thread.
     pub fn finish(
         self,
         compiled: &Compiled,
         checkpoint: &Checkpoint,
+        topology: Option<&Topology>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<(), CompileError> {
-        let put = |name: &str, text: &str| {
-            let path = self.partial.join(name);
-            fs::write(&path, text).map_err(io(&path))
-        };
-        let graphs = self.partial.join(GRAPHS);
-        fs::create_dir(&graphs).map_err(io(&graphs))?;
-        put(&format!("{GRAPHS}/00-import.ir"), &compiled.reference.to_string())?;
-        for (at, stage) in compiled.stages.iter().enumerate() {
-            if let Some(graph) = &stage.graph {
-                put(&format!("{GRAPHS}/{:02}-{}.ir", at + 1, stage.pass), &graph.to_string())?;
-            }
-        }
+        self.write_graphs(compiled)?;
         let packed = self.partial.join(WEIGHTS);
         let weights = pack::write(&compiled.plan, checkpoint, &compiled.derived, &packed, progress)?;
+        self.write_plan(compiled, checkpoint, topology, weights)
+    }
+
+    /// The same without weights, of a plan that cannot be run here: to look at, to compare and to simulate.
+    pub fn finish_outline(
+        self,
+        compiled: &Compiled,
+        checkpoint: &Checkpoint,
+        topology: Option<&Topology>,
+    ) -> Result<(), CompileError> {
+        self.write_graphs(compiled)?;
+        self.write_plan(compiled, checkpoint, topology, String::new())
+    }
+
+    fn write_graphs(&self, compiled: &Compiled) -> Result<(), CompileError> {
+        let graphs = self.partial.join(GRAPHS);
+        fs::create_dir(&graphs).map_err(io(&graphs))?;
+        self.put(&format!("{GRAPHS}/00-import.ir"), &compiled.reference.to_string())?;
+        for (at, stage) in compiled.stages.iter().enumerate() {
+            if let Some(graph) = &stage.graph {
+                self.put(&format!("{GRAPHS}/{:02}-{}.ir", at + 1, stage.pass), &graph.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all that is left, and moves the draft to its place.
+    fn write_plan(
+        &self,
+        compiled: &Compiled,
+        checkpoint: &Checkpoint,
+        topology: Option<&Topology>,
+        weights: String,
+    ) -> Result<(), CompileError> {
         let manifest = Manifest::of(&self.dir, compiled, checkpoint, weights)?;
-        put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
-        put(PLAN, &compiled.plan.to_text())?;
+        self.put(MANIFEST, &ron::to_string(&manifest).expect("a manifest is plain data"))?;
+        if let Some(topology) = topology {
+            self.put(TOPOLOGY, &topology.to_text())?;
+        }
+        self.put(PLAN, &compiled.plan.to_text())?;
         self.publish()
+    }
+
+    fn put(&self, name: &str, text: &str) -> Result<(), CompileError> {
+        let path = self.partial.join(name);
+        fs::write(&path, text).map_err(io(&path))
     }
 
     /// Moves the draft to its place.

@@ -21,13 +21,14 @@ const PLAN: &str = "plan.ron";
 const WEIGHTS: &str = "weights.bin";
 const MANIFEST: &str = "manifest.ron";
 const GRAPHS: &str = "graphs";
+const TOPOLOGY: &str = "topology.ron";
 
 /// What a bundle says of how it was made, beside the plan, which is the same wherever it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     /// The hash of the plan as compiled: another one means that a person edited it.
     plan: String,
-    /// SHA-256 of the packed weights.
+    /// SHA-256 of the packed weights; empty where there are none.
     weights: String,
     /// The model file's bytes and time of change, in nanoseconds since 1970: while both are as they
     /// were, the file need not be hashed again.
@@ -69,6 +70,12 @@ impl Bundle {
         dir.join(PLAN).is_file()
     }
 
+    /// Where the topology lies that describes the devices of the bundle in `dir`; none where it was compiled for this
+    /// machine.
+    pub fn topology_path(dir: &Path) -> Option<PathBuf> {
+        Some(dir.join(TOPOLOGY)).filter(|path| path.is_file())
+    }
+
     /// Where the model lay that the bundle in `dir` was made from; none where the bundle does not say it.
     pub fn model_path(dir: &Path) -> Option<PathBuf> {
         Manifest::read(dir).ok().map(|manifest| manifest.model_path)
@@ -93,6 +100,10 @@ impl Bundle {
             Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
         verify::plan(&plan).map_err(|faults| verify::unsound(&path, &text, &faults))?;
         let manifest = Manifest::read(dir)?;
+        if manifest.weights.is_empty() {
+            let device = plan.devices.first().map_or(String::new(), |device| device.name.clone());
+            return Err(CompileError::Outline { path: dir.to_owned(), device });
+        }
         let path = dir.join(WEIGHTS);
         let io = |cause| CompileError::Io { path: path.clone(), cause };
         let file = File::open(&path).map_err(io)?;

@@ -4,9 +4,19 @@ pub mod reference;
 pub mod tree;
 
 use crate::error::LowerError;
-use ir::plan::{Fault, Plan};
+use ir::plan::{Device, Fault, Plan};
+use passes::Target;
 use runtime::device::Executable;
 use std::sync::Arc;
+
+/// What passes are told of the devices' backend. There is code for processors only: plans for anything else have
+/// every weight as its file has it, and can be looked at and simulated.
+pub fn target(devices: &[Device]) -> Target {
+    match devices.iter().all(|device| device.kind.is_cpu()) {
+        true => cpu::target(),
+        false => Target::default(),
+    }
+}
 
 /// The code of every kernel of a plan, in order of id. A plan that states less memory than the code needs is refused.
 pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {

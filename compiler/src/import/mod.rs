@@ -3,6 +3,7 @@
 //! Tensors go by the names that GGUF gives them (`blk.0.attn_q.weight`), whatever the format calls them.
 mod config;
 pub mod gguf;
+mod outline;
 mod safetensors;
 
 pub use config::{Activation, Config, Experts, Pairing, Rope, RopeScaling, Window};
@@ -11,6 +12,7 @@ use crate::ImportError;
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
 use ir::DType;
+use outline::Outline;
 use safetensors::Folder;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ struct Span {
 pub enum FileFormat {
     Gguf,
     Safetensors,
+    /// No weights, only what the model is: a `config.json`.
+    Config,
 }
 
 /// A model as found on disk: its config, its tensors, and how to talk to it.
@@ -70,13 +74,17 @@ pub struct Checkpoint {
 enum Storage {
     Gguf(Gguf),
     Folder(Folder),
+    Outline(Outline),
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file, or a folder as Hugging Face publishes them. Maps the files; reads no weight.
+    /// Opens a GGUF file, a folder as Hugging Face publishes them, or the `config.json` of one: then there are no
+    /// weights, and plans of the model can be made but not run. Maps the files; reads no weight.
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         if path.is_dir() {
             Self::from_folder(Folder::open(path)?)
+        } else if Outline::is_at(path) {
+            Self::from_outline(Outline::open(path)?)
         } else {
             Self::from_gguf(Gguf::open(path)?)
         }
@@ -106,11 +114,28 @@ impl Checkpoint {
         })
     }
 
+    fn from_outline(outline: Outline) -> Result<Self, ImportError> {
+        Ok(Self {
+            source: outline.path().into(),
+            format: FileFormat::Config,
+            config: outline.config()?,
+            tensors: BTreeMap::new(),
+            chat_template: None,
+            storage: Storage::Outline(outline),
+        })
+    }
+
+    /// Whether the weights are there, and not only what shapes they have.
+    pub fn has_weights(&self) -> bool {
+        !matches!(self.storage, Storage::Outline(_))
+    }
+
     /// The files that the model consists of, those of its weights first.
     pub fn files(&self) -> Vec<PathBuf> {
         match &self.storage {
             Storage::Gguf(gguf) => vec![gguf.path().into()],
             Storage::Folder(folder) => folder.files(),
+            Storage::Outline(outline) => vec![outline.path().into()],
         }
     }
 
@@ -128,22 +153,32 @@ impl Checkpoint {
         let piece = |Span { file, range }: &Span| match &self.storage {
             Storage::Gguf(gguf) => &gguf.map()[range.clone()],
             Storage::Folder(folder) => &folder.map(*file)[range.clone()],
+            // Has no tensors, so none with a span.
+            Storage::Outline(_) => &[][..],
         };
         Ok(self.tensor(name)?.spans.iter().map(piece).collect())
     }
 
     /// A tensor that must be there.
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo, ImportError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| ImportError::MissingTensor { path: self.source.clone(), tensor: name.into() })
+        self.tensors.get(name).ok_or_else(|| match self.has_weights() {
+            true => ImportError::MissingTensor { path: self.source.clone(), tensor: name.into() },
+            false => self.no_weights("no weights"),
+        })
     }
 
-    /// A tensor that must be there, of real numbers and this shape.
-    pub fn weight(&self, name: &str, shape: &[u64]) -> Result<&TensorInfo, ImportError> {
+    fn no_weights(&self, found: &'static str) -> ImportError {
+        ImportError::ConfigAlone { path: self.source.clone(), found }
+    }
+
+    /// The dtype of a tensor that must be there, of real numbers and this shape.
+    pub fn weight(&self, name: &str, shape: &[u64]) -> Result<DType, ImportError> {
+        if let Storage::Outline(outline) = &self.storage {
+            return Ok(outline.dtype(shape));
+        }
         let info = self.tensor(name)?;
         if info.shape == shape && info.dtype.is_real() {
-            return Ok(info);
+            return Ok(info.dtype);
         }
         Err(ImportError::Tensor {
             path: self.source.clone(),
@@ -170,6 +205,7 @@ impl Checkpoint {
         match &self.storage {
             Storage::Gguf(gguf) => Tokenizer::from_gguf(gguf),
             Storage::Folder(folder) => folder.tokenizer(),
+            Storage::Outline(_) => Err(self.no_weights("no tokeniser")),
         }
     }
 
@@ -178,6 +214,7 @@ impl Checkpoint {
         match &self.storage {
             Storage::Gguf(gguf) => gguf.keys().map(|(key, value)| (key.to_owned(), value)).collect(),
             Storage::Folder(folder) => folder.keys(),
+            Storage::Outline(outline) => outline.keys(),
         }
     }
 }

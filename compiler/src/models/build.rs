@@ -169,7 +169,7 @@ impl<'a> Build<'a> {
         if let Some(&id) = self.weights.get(name) {
             return Ok(id);
         }
-        let dtype = self.checkpoint.weight(name, shape)?.dtype;
+        let dtype = self.checkpoint.weight(name, shape)?;
         self.weight_node(name, TensorType::known(dtype, &shape.iter().map(|&d| d as i64).collect::<Vec<_>>()))
     }
 
@@ -185,8 +185,8 @@ impl<'a> Build<'a> {
 
     fn f32_vector(&mut self, leaf: &str, width: u64, offset: f32) -> Result<NodeId, BuildError> {
         let name = format!("{}{leaf}", self.scope);
-        let dtype = self.checkpoint.weight(&name, &[width])?.dtype;
-        if dtype == DType::F32 && offset == 0.0 {
+        let dtype = self.checkpoint.weight(&name, &[width])?;
+        if dtype == DType::F32 && offset == 0.0 || !self.checkpoint.has_weights() {
             return self.weight(&name, &[width]);
         }
         let stored = self.checkpoint.host_tensor(&name)?;

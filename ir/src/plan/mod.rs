@@ -10,6 +10,7 @@ pub use memory::{MemoryProof, Phase};
 pub use text::{PlanError, Section, line_of};
 pub use verify::{Fault, Where};
 
+use crate::topology::Kind;
 use crate::{DType, Part, TensorType};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -117,9 +118,12 @@ pub struct Options {
     pub activations: Activations,
     /// How the model is cut: the degrees of data, pipeline and tensor parallelism.
     pub partition: Partition,
+    /// How devices that divide tensors add what each has of a sum.
+    #[serde(default, skip_serializing_if = "AllReduce::is_direct")]
+    pub all_reduce: AllReduce,
     /// Steps that are under way at once, each of other sequences.
     pub micro_batches: u32,
-    /// Bytes that the whole plan may take on each device; none: what the device has.
+    /// Bytes that the plan may take on each device; none: as many as it takes.
     pub memory: Option<u64>,
 }
 
@@ -211,6 +215,42 @@ impl Partition {
     }
 }
 
+/// How a group of R devices comes to have a sum of which each has a part. It decides in which order things are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AllReduce {
+    /// Each sends all it has to all, and adds in order of rank: one hop, R - 1 times the bytes.
+    #[default]
+    Direct,
+    /// Each adds one stretch, of which all send it theirs, and sends that to all: two hops, twice the bytes.
+    Scatter,
+    /// Stretches go round, added to by each, and then round again: 2 (R - 1) hops between neighbours only, twice the
+    /// bytes.
+    Ring,
+    /// Two by two up to the first, which sends the sum to all: log2 R + 1 hops, the fewest messages.
+    Tree,
+}
+
+impl AllReduce {
+    /// Every way.
+    pub const ALL: [AllReduce; 4] = [AllReduce::Direct, AllReduce::Scatter, AllReduce::Ring, AllReduce::Tree];
+
+    /// Whether it is the way that nobody need name.
+    pub fn is_direct(&self) -> bool {
+        *self == AllReduce::Direct
+    }
+
+    /// In a word, as it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            AllReduce::Direct => "direct",
+            AllReduce::Scatter => "scatter",
+            AllReduce::Ring => "ring",
+            AllReduce::Tree => "tree",
+        }
+    }
+}
+
 /// How activations enter products with quantised weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activations {
@@ -240,14 +280,28 @@ pub struct Device {
     pub id: DeviceId,
     /// `cpu:0`.
     pub name: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Kind::is_cpu")]
+    pub kind: Kind,
     /// How many threads its team has.
     pub threads: u32,
+    /// Bytes that the plan may take there, beside what [`Options::memory`] says; none: as many as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 impl Device {
     /// Some threads of this machine's processor.
     pub fn cpu(number: u32, threads: u32) -> Device {
-        Device { id: DeviceId(number), name: format!("cpu:{number}"), threads }
+        Device { id: DeviceId(number), name: format!("cpu:{number}"), kind: Kind::Cpu, threads, memory: None }
+    }
+}
+
+impl Plan {
+    /// Bytes that the plan may take on a device: the lesser of what the options and the device say.
+    pub fn budget(&self, device: DeviceId) -> Option<u64> {
+        let own = self.devices.iter().find(|d| d.id == device).and_then(|d| d.memory);
+        [own, self.options.memory].into_iter().flatten().min()
     }
 }
 

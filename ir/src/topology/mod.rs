@@ -65,13 +65,21 @@ fn one() -> u32 {
 }
 
 /// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Cores that share a memory.
+    #[default]
     Cpu,
     /// An accelerator with a memory of its own.
     Gpu,
+}
+
+impl Kind {
+    /// Whether it is cores.
+    pub fn is_cpu(&self) -> bool {
+        *self == Kind::Cpu
+    }
 }
 
 /// What so many threads of a device reach together.

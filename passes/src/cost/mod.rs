@@ -321,6 +321,7 @@ mod tests {
             kv: DType::F16,
             activations: Activations::F32,
             partition: ir::plan::Partition::WHOLE,
+            all_reduce: Default::default(),
             micro_batches: 1,
             memory: None,
         };
@@ -332,7 +333,7 @@ mod tests {
             packed_bytes: 0,
         };
         let symbols = vec![Symbol { name: "n".into(), max: 16, decode: 1 }];
-        let device = Device { id: DeviceId(0), name: "cpu:0".into(), threads: 1 };
+        let device = Device::cpu(0, 1);
         let request = Request { model, options, symbols, devices: vec![device] };
         let mut plan = schedule::run(&Cx::default(), &graph, request).expect("a plan");
         memory::run(&Cx::default(), &mut plan, 0).expect("offsets");
@@ -414,7 +415,7 @@ mod tests {
         let (mut plan, mut topology) = (plan(), topology("cpu:0"));
         let second = topology.devices[0].clone();
         topology.devices.push(ir::topology::Device { name: "gpu:1".into(), kind: Kind::Gpu, ..second });
-        plan.devices.push(Device { id: DeviceId(1), name: "gpu:1".into(), threads: 1 });
+        plan.devices.push(Device { name: "gpu:1".into(), ..Device::cpu(1, 1) });
         let device = |id| End::Device(DeviceId(id));
         let id = EdgeId(plan.edges.len() as u32);
         plan.edges.push(Edge { id, from: device(0), to: device(1), ..plan.edges[0].clone() });

@@ -1,7 +1,9 @@
 //! Which devices compute which layers, and in what shares.
-use ir::plan::{Device, Partition};
+use ir::plan::{AllReduce, Device, DeviceId, Partition};
 use ir::shard::Shares;
-use ir::{Class, Graph, Op};
+use ir::{Class, Graph, NodeId, Op};
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// How a model is cut: replicas for different sequences, each a pipeline of stages, each a group of devices
 /// that divide its tensors among themselves.
@@ -9,6 +11,8 @@ use ir::{Class, Graph, Op};
 pub struct Cut {
     /// The stages of each replica, in order; every replica has the same first layers.
     pub replicas: Vec<Vec<Stage>>,
+    /// How each stage's group adds up sums.
+    pub all_reduce: AllReduce,
 }
 
 /// Some layers, and who computes them.
@@ -26,7 +30,7 @@ impl Default for Cut {
     /// All on device 0.
     fn default() -> Cut {
         let stage = Stage { first_layer: 0, places: vec![0], shares: Shares::new([1]) };
-        Cut { replicas: vec![vec![stage]] }
+        Cut { replicas: vec![vec![stage]], all_reduce: AllReduce::Direct }
     }
 }
 
@@ -34,6 +38,11 @@ impl Cut {
     /// Whether nothing is cut.
     pub fn is_whole(&self) -> bool {
         self.devices() == 1
+    }
+
+    /// The same, with sums added up so.
+    pub fn with_all_reduce(self, all_reduce: AllReduce) -> Cut {
+        Cut { all_reduce, ..self }
     }
 
     /// How many devices take part.
@@ -51,6 +60,11 @@ impl Cut {
     /// The cut that a [`Partition`] names: devices in order of replica, stage and rank; layers so divided that the
     /// stage that has most to read for its threads has least.
     pub fn of(g: &Graph, partition: Partition, devices: &[Device]) -> Result<Cut, CutError> {
+        Cut::within(g, partition, devices, &Room::default())
+    }
+
+    /// The same where stages have only so much room.
+    pub fn within(g: &Graph, partition: Partition, devices: &[Device], room: &Room) -> Result<Cut, CutError> {
         let (found, expected) = (devices.len(), partition.devices() as usize);
         if found != expected || expected == 0 {
             return Err(CutError::Devices { partition, expected, found });
@@ -70,14 +84,19 @@ impl Cut {
                 |replica: &[Device]| replica[stage * group..][..group].iter().map(|d| d.threads).sum::<u32>();
             f64::from(each.clone().map(of).min().unwrap_or(1).max(1))
         });
-        let firsts = balance(&loads, &threads.collect::<Vec<_>>());
+        let mut held = layer_bytes(g);
+        held.resize(loads.len(), 0);
+        let limits = (0..stages).map(|stage| room.0.get(stage).copied().flatten().unwrap_or(u64::MAX));
+        let limits: Vec<u64> = limits.collect();
+        let firsts = balance(&loads, &threads.collect::<Vec<_>>(), &held, &limits)
+            .ok_or(CutError::Room { layers: loads.len(), stages })?;
         let stage = |(first, group): (&usize, &[Device])| Stage {
             first_layer: *first as u64,
             places: group.iter().map(|device| device.id.0).collect(),
             shares: Shares::new(group.iter().map(|device| device.threads)).by_experts(partition.experts),
         };
         let replica = |own: &[Device]| firsts.iter().zip(own.chunks(group)).map(stage).collect();
-        Ok(Cut { replicas: each.map(replica).collect() })
+        Ok(Cut { replicas: each.map(replica).collect(), all_reduce: AllReduce::Direct })
     }
 }
 
@@ -93,6 +112,14 @@ pub enum CutError {
         expected: usize,
         /// How many there are.
         found: usize,
+    },
+    /// No stages that hold the layers have room for them.
+    #[error("{layers} layers do not fit {stages} stages, wherever they are cut")]
+    Room {
+        /// How many layers the model has.
+        layers: usize,
+        /// How many stages were asked for.
+        stages: usize,
     },
     /// More stages than layers.
     #[error("a model of {layers} layers cannot be cut into {stages} stages")]
@@ -123,11 +150,62 @@ fn layer_loads(g: &Graph) -> Vec<u64> {
     loads
 }
 
-/// The first layer of each stage, so that the longest stage is as short as can be, and no stage is empty.
-fn balance(loads: &[u64], speeds: &[f64]) -> Vec<usize> {
+/// Bytes of weights and states that the layers of each stage may have, where somebody found a limit.
+#[derive(Clone, Debug, Default)]
+pub struct Room(Vec<Option<u64>>);
+
+impl Room {
+    /// Takes from each stage of a cut what its devices have too much. False where that leaves nothing to try: there
+    /// is but one stage, or one was left without room for any layer.
+    pub fn shrink(&mut self, g: &Graph, cut: &Cut, over: &[(DeviceId, u64)]) -> bool {
+        let held = layer_bytes(g);
+        for stages in &cut.replicas {
+            self.0.resize(self.0.len().max(stages.len()), None);
+            for (at, stage) in stages.iter().enumerate() {
+                let excess = |place: &u32| over.iter().find(|(device, _)| device.0 == *place).map(|o| o.1);
+                let Some(excess) = stage.places.iter().filter_map(excess).max() else { continue };
+                let end = stages.get(at + 1).map_or(held.len(), |next| next.first_layer as usize);
+                let own: u64 = held.get(stage.first_layer as usize..end).unwrap_or_default().iter().sum();
+                // A rank that has too much has it of its share.
+                let room = own.checked_sub(excess.saturating_mul(stage.places.len() as u64));
+                let Some(room) = room.filter(|_| stages.len() > 1) else { return false };
+                self.0[at] = Some(self.0[at].map_or(room, |before| before.min(room)));
+            }
+        }
+        true
+    }
+}
+
+/// Bytes of the weights and states that each layer has.
+fn layer_bytes(g: &Graph) -> Vec<u64> {
+    let mut held: Vec<u64> = vec![];
+    let mut seen = HashSet::new();
+    for n in g.order() {
+        let Some(layer) = layer_of(&g[n].path).map(|layer| layer as usize).filter(|l| *l < g.len()) else {
+            continue;
+        };
+        let is_held = |i: &NodeId| match &g[*i].op {
+            Op::Weight(_) => true,
+            Op::Input(input) => input.state,
+            _ => false,
+        };
+        for source in g.inputs(n).into_iter().filter(is_held) {
+            if seen.insert((layer, source)) {
+                held.resize(held.len().max(layer + 1), 0);
+                held[layer] += g[source].ty.bytes(|_| None).unwrap_or(0);
+            }
+        }
+    }
+    held
+}
+
+/// The first layer of each stage, so that the longest stage is as short as can be, no stage is empty, and none holds
+/// more than it may; none where that cannot be.
+fn balance(loads: &[u64], speeds: &[f64], held: &[u64], limits: &[u64]) -> Option<Vec<usize>> {
     let (layers, stages) = (loads.len(), speeds.len());
     let mut sums = vec![0.0];
     loads.iter().for_each(|load| sums.push(sums[sums.len() - 1] + *load as f64));
+    let holds = |range: Range<usize>| held[range].iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
     // The least longest stage of the first layers on the first stages, and where the last of these stages begins.
     let mut best = vec![vec![(f64::INFINITY, 0); layers + 1]; stages + 1];
     best[0][0] = (0.0, 0);
@@ -135,11 +213,14 @@ fn balance(loads: &[u64], speeds: &[f64]) -> Vec<usize> {
         for end in stage..=layers {
             for begin in stage - 1..end {
                 let longest = best[stage - 1][begin].0.max((sums[end] - sums[begin]) / speeds[stage - 1]);
-                if longest < best[stage][end].0 {
+                if longest < best[stage][end].0 && holds(begin..end) <= limits[stage - 1] {
                     best[stage][end] = (longest, begin);
                 }
             }
         }
+    }
+    if best[stages][layers].0.is_infinite() {
+        return None;
     }
     let mut firsts = vec![];
     let mut end = layers;
@@ -148,19 +229,31 @@ fn balance(loads: &[u64], speeds: &[f64]) -> Vec<usize> {
         firsts.push(end);
     }
     firsts.reverse();
-    firsts
+    Some(firsts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn even(loads: &[u64], speeds: &[f64]) -> Vec<usize> {
+        balance(loads, speeds, loads, &vec![u64::MAX; speeds.len()]).unwrap()
+    }
+
     #[test]
     fn stages_are_as_even_as_layers_allow() {
-        assert_eq!(balance(&[1; 10], &[1.0, 1.0]), [0, 5]);
+        assert_eq!(even(&[1; 10], &[1.0, 1.0]), [0, 5]);
         // The last layer bears the output product.
-        assert_eq!(balance(&[1, 1, 1, 1, 1, 4], &[1.0, 1.0]), [0, 4]);
-        assert_eq!(balance(&[1; 9], &[2.0, 1.0]), [0, 6]);
-        assert_eq!(balance(&[5, 1, 1], &[1.0, 1.0, 1.0]), [0, 1, 2]);
+        assert_eq!(even(&[1, 1, 1, 1, 1, 4], &[1.0, 1.0]), [0, 4]);
+        assert_eq!(even(&[1; 9], &[2.0, 1.0]), [0, 6]);
+        assert_eq!(even(&[5, 1, 1], &[1.0, 1.0, 1.0]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn no_stage_holds_more_than_it_may() {
+        let firsts = |limits: &[u64]| balance(&[1; 10], &[1.0, 1.0], &[10; 10], limits);
+        assert_eq!(firsts(&[30, 1000]), Some(vec![0, 3]));
+        assert_eq!(firsts(&[1000, 20]), Some(vec![0, 8]));
+        assert_eq!(firsts(&[30, 60]), None);
     }
 }

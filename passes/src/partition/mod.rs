@@ -7,7 +7,7 @@ mod collectives;
 mod cut;
 mod rewrite;
 
-pub use cut::{Cut, CutError, Stage};
+pub use cut::{Cut, CutError, Room, Stage};
 
 use crate::{Change, Cx, PassError};
 use ir::Graph;

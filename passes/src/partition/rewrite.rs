@@ -7,6 +7,7 @@ use super::collectives::{Spread, spread_as};
 use super::cut::{Cut, Stage, layer_of};
 use crate::PassError;
 use ir::ops::{Input, Weight};
+use ir::plan::AllReduce;
 use ir::shard::{Asked, ROWS_GRAIN, Sharding};
 use ir::{Graph, NodeId, Op, OpError, Part};
 use std::collections::HashMap;
@@ -23,8 +24,9 @@ pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
         let at = stage_of_nodes(old, stages);
         let wanted = wanted(old, stages, &at)?;
         let (values, sources) = (HashMap::new(), HashMap::new());
+        let how = cut.all_reduce;
         let mut replica =
-            Replica { old, stages, at, wanted, new: &mut new, inputs: &inputs, values, sources };
+            Replica { old, stages, how, at, wanted, new: &mut new, inputs: &inputs, values, sources };
         for n in old.order() {
             if old[n].op.given_name().is_none() {
                 replica.compute(n)?;
@@ -108,6 +110,7 @@ fn refused(g: &Graph, n: NodeId, cause: OpError) -> PassError {
 struct Replica<'a> {
     old: &'a Graph,
     stages: &'a [Stage],
+    how: AllReduce,
     at: HashMap<NodeId, usize>,
     wanted: HashMap<NodeId, Sharding>,
     new: &'a mut Graph,
@@ -184,7 +187,7 @@ impl Replica<'_> {
         if let Some(found) = values.iter().find(|value| value.sharding == *need) {
             return Ok(found.nodes.clone());
         }
-        let nodes = spread_as(self.new, &values[0], need)?;
+        let nodes = spread_as(self.new, &values[0], need, self.how)?;
         // A collective's result is what the node's partial sums stand for together.
         for &node in nodes.iter().filter(|_| *need == Sharding::Whole) {
             self.new.set_stands_for(node, self.old[n].stands_for.clone());

@@ -37,11 +37,12 @@ impl Load {
     /// Simulates it. The plan must have passed [`Plan::verify`] and have room for it.
     pub fn predict(&self, plan: &Plan, topology: &Topology) -> Result<Predicted, CostError> {
         let own = self.sequences.div_ceil(plan.options.partition.data.max(1)).max(1);
-        let prefill = simulate(plan, topology, &prompt_rounds(plan, own, self.prompt.max(1)))?;
+        let micro_batches = plan.options.micro_batches;
+        let prefill = simulate(plan, topology, &prompt_rounds(plan, own, self.prompt.max(1)), micro_batches)?;
         // As many groups as can be under way, each of which goes on when its tokens are chosen.
-        let groups = plan.options.micro_batches.min(own).max(1);
+        let groups = micro_batches.min(own).max(1);
         let size = token_round(own.div_ceil(groups), self.prompt);
-        let decode = simulate(plan, topology, &vec![size; (groups * (1 + TOKENS)) as usize])?;
+        let decode = simulate(plan, topology, &vec![size; (groups * (1 + TOKENS)) as usize], groups)?;
         Ok(Predicted {
             prefill_ns: prefill.end_ns(),
             token_ns: decode.round_ns(groups as usize) * f64::from(groups),

@@ -81,9 +81,14 @@ impl Simulated {
     }
 }
 
-/// Runs so many rounds, each of which every replica takes with a step of that size. The plan must have passed
-/// [`Plan::verify`].
-pub fn simulate(plan: &Plan, topology: &Topology, rounds: &[StepSize]) -> Result<Simulated, CostError> {
+/// Runs so many rounds, each of which every replica takes with a step of that size, at most `under_way` of them at
+/// once and no more than the plan allows. The plan must have passed [`Plan::verify`].
+pub fn simulate(
+    plan: &Plan,
+    topology: &Topology,
+    rounds: &[StepSize],
+    under_way: u32,
+) -> Result<Simulated, CostError> {
     let model = CostModel::new(plan, topology)?;
     let mut costs: Vec<Costs> = vec![];
     let mut of_round = vec![];
@@ -94,7 +99,8 @@ pub fn simulate(plan: &Plan, topology: &Topology, rounds: &[StepSize]) -> Result
             costs.push(Costs::new(&model, plan, size)?);
         }
     }
-    let mut run = Run::new(plan, &model, topology, costs, of_round);
+    let under_way = under_way.clamp(1, plan.options.micro_batches.max(1)) as usize;
+    let mut run = Run::new(plan, &model, topology, costs, (of_round, under_way));
     while run.advance() {}
     Ok(run.done())
 }
@@ -123,6 +129,8 @@ struct Run<'a> {
     costs: Vec<Costs>,
     /// Which costs each round has.
     of_round: Vec<usize>,
+    /// How many rounds a replica has at once.
+    under_way: usize,
     threads: Vec<Thread>,
     edges: Vec<Queue>,
     /// The links that each edge's messages go over, and until when each link is taken.
@@ -155,13 +163,14 @@ impl<'a> Run<'a> {
         model: &CostModel<'_>,
         topology: &Topology,
         costs: Vec<Costs>,
-        of_round: Vec<usize>,
+        (of_round, under_way): (Vec<usize>, usize),
     ) -> Run<'a> {
         let links = |edge: &Edge| model.route(edge).map_or_else(Vec::new, |route| route.links.clone());
         let mut run = Run {
             plan,
             costs,
             of_round,
+            under_way,
             threads: plan.threads.iter().map(|_| Thread::default()).collect(),
             edges: plan.edges.iter().map(|_| Queue::default()).collect(),
             links: plan.edges.iter().map(links).collect(),
@@ -173,7 +182,7 @@ impl<'a> Run<'a> {
                 ..Simulated::default()
             },
         };
-        let at_once = run.of_round.len().min(plan.options.micro_batches as usize);
+        let at_once = run.of_round.len().min(under_way);
         for replica in 0..run.results.len() {
             (0..at_once).for_each(|round| run.feed(replica, round, 0.0));
         }
@@ -274,7 +283,7 @@ impl<'a> Run<'a> {
         let replica = self.plan.replica_of(device) as usize;
         let Some(results) = self.results.get_mut(replica) else { return };
         results.push(arrived_ns);
-        let next = round + self.plan.options.micro_batches as usize;
+        let next = round + self.under_way;
         if next < self.of_round.len() {
             self.feed(replica, next, arrived_ns);
         }

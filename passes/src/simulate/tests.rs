@@ -9,6 +9,11 @@ use ir::{DType, Symbols, text};
 
 /// Four products of 1 KiB of weights each, over devices that read a byte in a nanosecond; a message takes 50 ns.
 fn simulated(cut: &str, micro_batches: u32, rounds: usize) -> Simulated {
+    run(cut, (micro_batches, micro_batches), rounds)
+}
+
+/// The same with fewer under way than the plan allows.
+fn run(cut: &str, (micro_batches, under_way): (u32, u32), rounds: usize) -> Simulated {
     let text = "graph g {
        x = input(): f32[n, 16]
        w0 = weight(): f32[16, 16]
@@ -37,6 +42,7 @@ fn simulated(cut: &str, micro_batches: u32, rounds: usize) -> Simulated {
         kv: DType::F16,
         activations: Activations::F32,
         partition,
+        all_reduce: Default::default(),
         micro_batches,
         memory: None,
     };
@@ -52,7 +58,7 @@ fn simulated(cut: &str, micro_batches: u32, rounds: usize) -> Simulated {
     let mut plan = schedule::run(&cx, &graph, request).unwrap();
     memory::run(&cx, &mut plan, 0).unwrap();
     let size = StepSize { symbols: Symbols::new().with("n", 1), sequences: vec![] };
-    simulate(&plan, &topology(&devices), &vec![size; rounds]).unwrap()
+    simulate(&plan, &topology(&devices), &vec![size; rounds], under_way).unwrap()
 }
 
 /// Devices that read a byte in a nanosecond and compute for nothing, each joined to each.
@@ -94,6 +100,7 @@ fn stages_overlap_where_several_steps_are_under_way_and_wait_where_only_one_is()
     let alone = simulated("pipeline:2", 1, 8).round_ns(1);
     let both = simulated("pipeline:2", 2, 8);
     assert!((alone - whole - 50.0).abs() < 1.0, "{alone} instead of {whole} and a message");
+    assert_eq!(run("pipeline:2", (2, 1), 8).round_ns(1), alone);
     let round = both.round_ns(2);
     assert!((0.45..0.6).contains(&(round / whole)), "{round} of {whole}");
     let busy = both.threads.iter().map(|t| t.busy_ns).sum::<f64>();

@@ -120,7 +120,7 @@ struct Builder {
 
 impl Builder {
     fn new(design: &Design) -> Builder {
-        let device = |id| Device { id: DeviceId(id), name: format!("cpu:{id}"), threads: design.threads };
+        let device = |id| Device::cpu(id, design.threads);
         let thread = |id| Thread {
             device: DeviceId(id),
             arena_bytes: 0,
@@ -156,6 +156,7 @@ impl Builder {
                 kv: DType::F32,
                 activations: Activations::F32,
                 partition: ir::plan::Partition::WHOLE,
+                all_reduce: Default::default(),
                 micro_batches: 1,
                 memory: None,
             },

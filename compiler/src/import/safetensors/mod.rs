@@ -270,7 +270,7 @@ fn token_name(value: Option<&Value>) -> Option<String> {
 }
 
 /// The object in a JSON file; none where there is no such file.
-fn json(path: &Path) -> Result<Option<Map<String, Value>>, ImportError> {
+pub(super) fn json(path: &Path) -> Result<Option<Map<String, Value>>, ImportError> {
     let Some(bytes) = bytes(path)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|cause| ImportError::Json { path: path.into(), cause })
@@ -467,7 +467,7 @@ mod tests {
         };
         let gate = "blk.0.ffn_gate_exps.weight";
         let stacked = open((1, &[8, 4]), (0, &[8, 4])).unwrap();
-        assert_eq!(stacked.weight(gate, &[2, 8, 4]).unwrap().byte_len(), 256);
+        assert_eq!(stacked.tensor(gate).unwrap().byte_len(), 256);
         let pieces = stacked.pieces(gate).unwrap();
         assert_eq!(pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>(), [128, 128]);
         assert!(pieces[1].as_ptr() < pieces[0].as_ptr() && stacked.bytes(gate).unwrap().len() == 256);

@@ -24,7 +24,7 @@ impl Plan {
                 let message = format!("takes {} bytes, expected at most {BYTES_MAX}", expected.total);
                 faults.add(Section::Memory, index, message);
             }
-            if let Some(budget) = self.options.memory.filter(|b| expected.total > *b) {
+            if let Some(budget) = self.budget(expected.device).filter(|b| expected.total > *b) {
                 let over = expected.total - budget;
                 let message = format!("takes {} bytes, {over} over the budget of {budget}", expected.total);
                 faults.add(Section::Memory, index, message);

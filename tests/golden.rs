@@ -11,19 +11,20 @@
 //! | `cpu` | its CLIF |
 //! | `run` | the values of the outputs; `n = 3` gives a symbol a value, `x = 1 2 3` an input |
 //!
-//! `activations = int8` lets the passes quantise what enters quantised products; `cut = pipeline:2,tensor:2`, with `all_reduce = ring`, is
-//! over devices of one thread each, of which each replica's first output must mean what the graph's does.
+//! `activations = int8` lets the passes quantise what enters quantised products; `cut = pipeline:2,tensor:2`, with
+//! `all_reduce = ring`, is over devices of one thread each, of which each replica's first output must mean what the
+//! graph's does; `hints = [Whole(nodes: "blk.0.up")]` are a person's, `devices = 3` is more than the cut alone takes.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
 use compiler::codegen::cpu::{self, Jit, loop_tree};
 use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
-use ir::plan::{Activations, AllReduce, Device, Model, Options, Partition, Symbol};
+use ir::plan::{Activations, AllReduce, Device, Hint, Model, Options, Partition, Symbol};
 use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
-use passes::partition::Cut;
+use passes::partition::{Cut, Room};
 use passes::schedule::Request;
 use passes::{Cx, PLAN_PASSES, run_all, run_one};
 use similar::TextDiff;
@@ -149,9 +150,12 @@ fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
         Some(other) => return Err(format!("activations = {other}, expected int8").into()),
     };
     let partition: Partition = settings.get("cut").unwrap_or(&"none").parse()?;
+    let count = settings.get("devices").map_or(Ok(partition.devices()), |count| count.parse())?;
+    let hints = Hint::read(&format!("(hints: {})", settings.get("hints").unwrap_or(&"[]")))?;
+    let hints: Vec<Hint> = hints.into_iter().map(|(_, hint)| hint).collect();
     let way = settings.get("all_reduce").unwrap_or(&"direct");
     let way = AllReduce::ALL.into_iter().find(|known| known.name() == *way).ok_or("no such all_reduce")?;
-    let cut = Cut::of(g, partition, &devices(partition.devices()))?.with_all_reduce(way);
+    let cut = Cut::by(g, partition, &hints, &devices(count), &Room::default())?.with_all_reduce(way);
     Ok(Cx { activations, target: cpu::target(), cut })
 }
 
@@ -207,6 +211,7 @@ fn plan(mut g: Graph, pass: &str, cx: &Cx) -> Result<String, Failed> {
             all_reduce: Default::default(),
             micro_batches: 1,
             memory: None,
+            hints: vec![],
         },
         symbols: names.iter().map(|&name| Symbol { name: name.into(), max: 8, decode: 1 }).collect(),
         devices: devices(cx.cut.devices() as u32),

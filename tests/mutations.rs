@@ -149,6 +149,7 @@ fn mutants_run(model: &str, seed: u64) {
         all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
+        hints: vec![],
     };
     let compiled = compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| fail(&e));
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));

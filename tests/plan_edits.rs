@@ -26,6 +26,7 @@ fn text_of(context: u32, page: u32) -> String {
         all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
+        hints: vec![],
     };
     compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| panic!("{e}")).plan.to_text()
 }

@@ -118,6 +118,7 @@ impl Compilation {
             all_reduce: self.placement.all_reduce(),
             micro_batches: partition.pipeline,
             memory: self.memory,
+            hints: self.placement.hints(),
         };
         (options, devices, cut)
     }
@@ -126,11 +127,11 @@ impl Compilation {
     pub(crate) fn compile(&self, checkpoint: &Checkpoint, steps: Steps) -> anyhow::Result<Compiled> {
         let (options, devices, cut) = self.options(checkpoint.config.context_length, steps);
         if let Cut::Named(_) = cut {
-            return Ok(compiler::compile(checkpoint, options, &devices)?);
+            return compiler::compile(checkpoint, options, &devices).map_err(|e| self.placement.explain(e));
         }
         let topology = self.topology(&devices)?;
         let aim = Aim { topology: &topology, objective: self.placement.objective(options.max_batch) };
-        Ok(compiler::compile_auto(checkpoint, &options, &devices, aim)?)
+        compiler::compile_auto(checkpoint, &options, &devices, aim).map_err(|e| self.placement.explain(e))
     }
 
     /// What the devices were measured to do, or what the file says that lists them.

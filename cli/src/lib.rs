@@ -13,6 +13,7 @@ pub mod diff;
 pub mod eval;
 pub mod explain;
 mod fit;
+mod hints;
 pub mod inspect;
 pub mod interrupt;
 mod load;

@@ -1,9 +1,12 @@
 //! Where a plan is to run: `--devices` and `--partition`.
 use crate::choices::bytes;
+use crate::hints::Hints;
 use crate::{calibrate, output};
 use clap::Args;
-use ir::plan::{AllReduce, Device, DeviceId, Partition};
+use compiler::CompileError;
+use ir::plan::{AllReduce, Device, DeviceId, Hint, Partition};
 use ir::topology::Topology;
+use passes::partition::devices_for;
 use std::path::{Path, PathBuf};
 
 /// The devices of a plan, and how the model is cut over them.
@@ -25,6 +28,10 @@ pub(crate) struct Placement {
     /// What auto chooses for [default: latency of one conversation, throughput of several]
     #[arg(long, value_name = "AIM", value_enum)]
     objective: Option<Objective>,
+    /// What you say of the cut by hand: a file that puts nodes on devices, keeps them undivided, or says with which
+    /// layers stages begin (see examples/hints)
+    #[arg(long, value_name = "FILE", value_parser = Hints::read)]
+    hints: Option<Hints>,
 }
 
 /// How a model is to be cut.
@@ -71,7 +78,7 @@ impl Placement {
         let listed = listed.map(|mut list| {
             // A file lists what there is, not what is to be used.
             if let (Cut::Named(partition), true) = (cut, self.topology().is_some()) {
-                list.truncate(partition.devices() as usize);
+                list = devices_for(partition, &self.hints(), &list);
             }
             list
         });
@@ -104,6 +111,19 @@ impl Placement {
         Some(&self.devices.as_ref()?.file.as_ref()?.1)
     }
 
+    /// What a person says by hand.
+    pub(crate) fn hints(&self) -> Vec<Hint> {
+        self.hints.as_ref().map_or(vec![], Hints::list)
+    }
+
+    /// Why a model was not compiled.
+    pub(crate) fn explain(&self, error: CompileError) -> anyhow::Error {
+        match &self.hints {
+            Some(hints) => hints.explain(error),
+            None => error.into(),
+        }
+    }
+
     /// The command line that says the same.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let list = |devices: &Devices| {
@@ -127,6 +147,7 @@ impl Placement {
             ),
             ("--all-reduce", self.all_reduce.map(|way| way.name().to_owned())),
             ("--objective", self.objective.map(|aim| format!("{aim:?}").to_ascii_lowercase())),
+            ("--hints", self.hints.as_ref().map(Hints::argument)),
         ];
         said.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
     }

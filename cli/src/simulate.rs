@@ -99,6 +99,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         (None, Some(topology), _) => topology.clone(),
         (asked, _, path) => calibrate::asked_or_own(asked.as_deref(), path, &plan.devices)?,
     };
+    let topology = calibrate::for_plan(topology, options.topology.as_deref(), &plan)?;
     let o = &plan.options;
     if options.batch > o.max_batch {
         bail!("the plan has room for {} sequences, not for {}: see --max-batch", o.max_batch, options.batch);

@@ -1,19 +1,26 @@
 //! `heddle verify`: whether a bundle is sound, as it stands.
+use crate::diff::{Change, Times};
 use crate::numerics::Numerics;
 use crate::{load, output};
 use clap::Args;
 use compiler::{Bundle, CompileError};
 use std::path::PathBuf;
 
-/// Check a bundle: its plan line by line, its weights, its model, the code of its kernels
+/// Check a bundle: its plan line by line, its weights, its model, the code of its kernels; of a plan that was edited,
+/// say what the edit costs
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   heddle verify smollm2.heddle
+  heddle verify edited.heddle --topology machine.ron
   heddle verify smollm2.heddle --numerics --prompt 'The sky is blue.'")]
 pub struct Options {
     /// The bundle
     dir: PathBuf,
+    /// The machine's topology, for the predicted times of a plan that was edited [default: as this machine was
+    /// measured, if it was]
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
     #[command(flatten)]
     numerics: Numerics,
 }
@@ -31,6 +38,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     bundle.verify_weights()?;
     if !options.numerics.json() {
         output::write(&summary(&bundle, &found))?;
+        if let Some(original) = bundle.original()? {
+            let change =
+                Change::between(&original, plan, &Times::of(options.topology.as_deref(), &[&options.dir])?);
+            let nothing = "the edit changes nothing that is predicted\n".to_owned();
+            output::write(&format!("\n{}", change.table().unwrap_or(nothing)))?;
+            change.explain();
+        }
     }
     if options.numerics.are_asked() { options.numerics.run(&bundle) } else { Ok(()) }
 }

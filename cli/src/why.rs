@@ -56,6 +56,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         bail!("{} is refused: {}", options.plan.display(), faults[0].explain(&plan.to_text()));
     }
     let topology = calibrate::asked_or_own(options.topology.as_deref(), Some(&options.plan), &plan.devices)?;
+    let topology = calibrate::for_plan(topology, options.topology.as_deref(), &plan)?;
     let model = CostModel::new(&plan, &topology)?;
     let asked = Asked { plan: &plan, model: &model, size: decode_size(&plan) };
     let answers = match &options.what {
@@ -250,33 +251,14 @@ impl Asked<'_> {
     }
 
     /// The paths that have most in common with what was asked for.
-    fn nearest(&self, what: &str) -> Vec<String> {
+    fn nearest(&self, what: &str) -> Vec<&str> {
         let steps = self.plan.threads.iter().flat_map(|thread| &thread.steps);
-        let mut paths: Vec<&str> = steps
-            .filter_map(|step| match step {
-                Step::Run { node, .. } => Some(node.as_str()),
-                _ => None,
-            })
-            .collect();
-        paths.sort_by_key(|path| std::cmp::Reverse((similar(path, what) * 1e6) as u64));
-        paths.dedup();
-        paths.into_iter().take(3).map(str::to_owned).collect()
+        let paths = steps.filter_map(|step| match step {
+            Step::Run { node, .. } => Some(node.as_str()),
+            _ => None,
+        });
+        ir::near::nearest(what, paths)
     }
-}
-
-/// What part of the pairs of neighbouring letters two words share.
-fn similar(a: &str, b: &str) -> f64 {
-    let pairs = |text: &str| text.as_bytes().windows(2).map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let (a, mut b) = (pairs(a), pairs(b));
-    let all = (a.len() + b.len()).max(1) as f64;
-    let shared = a.iter().filter(|pair| match b.iter().position(|other| other == *pair) {
-        Some(at) => {
-            b.swap_remove(at);
-            true
-        }
-        None => false,
-    });
-    2.0 * shared.count() as f64 / all
 }
 
 /// Whether a step's path is the one asked for, a part of one that was joined of several, or beneath it.
@@ -343,11 +325,5 @@ mod tests {
         {
             assert!(!is_meant(path, what), "{path} {what}");
         }
-    }
-
-    #[test]
-    fn words_are_near_that_share_letters() {
-        assert!(similar("blk.0.ffn_down", "blk.0.fnn_down") > similar("blk.0.attn_output", "blk.0.fnn_down"));
-        assert_eq!((similar("", ""), similar("ab", "ab")), (0.0, 1.0));
     }
 }

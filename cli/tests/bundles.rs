@@ -301,7 +301,11 @@ fn diff_names_what_differs() {
     compiled(&home);
     home.run(&["compile", "tiny.gguf", "-o", "short.heddle", "--context", "32"]).ok();
     let plans = home.run(&["diff", "tiny.heddle", "short.heddle"]).ok();
-    assert!(plans.contains("- options: ") && plans.contains("+ state kv.0.k: "), "{plans}");
+    assert!(
+        plans.contains("- option context: 256\n+ option context: 32")
+            && plans.contains("+ state kv.{0..1}.k: "),
+        "{plans}"
+    );
     let graphs = ["tiny.heddle/graphs/00-import.ir", "short.heddle/graphs/00-import.ir"];
     let graphs = home.run(&["diff", graphs[0], graphs[1]]).ok();
     assert!(graphs.contains("- kv.0.k: ") && !graphs.contains("ffn"), "{graphs}");

@@ -4,6 +4,7 @@ use crate::error::CompileError;
 use crate::import::Checkpoint;
 use ir::plan::{Device, Instead, Options, Partition, Why};
 use ir::topology::Topology;
+use passes::partition::{CutError, check_devices, devices_for};
 use passes::simulate::{Load, Predicted};
 
 /// What a cut is chosen for.
@@ -60,9 +61,10 @@ pub fn compile_auto(
     let source = Source::of(checkpoint)?;
     let mut best: Option<(f64, Compiled)> = None;
     let mut looked_at: Vec<(Partition, Result<f64, CompileError>)> = vec![];
+    check_devices(&options.hints, devices).map_err(CutError::from)?;
     for partition in cuts(devices.len() as u32, aim.sequences(options)) {
         let own = Options { partition, micro_batches: partition.pipeline, ..options.clone() };
-        let of = compile_from(&source, own, &devices[..partition.devices() as usize]);
+        let of = compile_from(&source, own, &devices_for(partition, &options.hints, devices));
         let predicted = of.and_then(|compiled| {
             let ns = aim.predict(&compiled)?;
             if best.as_ref().is_none_or(|(least, _)| ns < *least) {
@@ -73,8 +75,12 @@ pub fn compile_auto(
         looked_at.push((partition, predicted));
     }
     let Some((ns, mut compiled)) = best else {
-        // Nothing fits: what the whole says is what the user asked for without knowing.
-        let reason = looked_at.into_iter().find_map(|(_, predicted)| predicted.err());
+        // Nothing fits: what the whole says is what the user asked for without knowing; of hints that no cut can
+        // honour, what the cut of most devices says.
+        let mut reasons: Vec<CompileError> =
+            looked_at.into_iter().filter_map(|(_, predicted)| predicted.err()).collect();
+        let whole = reasons.iter().position(|reason| reason.hint().is_none());
+        let reason = if let Some(at) = whole { Some(reasons.swap_remove(at)) } else { reasons.pop() };
         return Err(reason.unwrap_or(CompileError::NoDevice));
     };
     compiled.plan.why.push(why(aim, compiled.plan.options.partition, ns, looked_at));

@@ -88,7 +88,7 @@ fn fitted(source: &Source<'_>, options: &Options, devices: &[Device]) -> Result<
             return check_budget(source, compiled, devices);
         }
         // Where no other cut leaves everybody room, what the first lacks is what to say.
-        if Cut::within(&compiled.reference, options.partition, devices, &room).is_err() {
+        if Cut::by(&compiled.reference, options.partition, &options.hints, devices, &room).is_err() {
             break;
         }
     }
@@ -116,7 +116,8 @@ fn planned(
 ) -> Result<Compiled, CompileError> {
     let checkpoint = source.checkpoint;
     let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
-    let cut = Cut::within(&reference, options.partition, devices, room)?.with_all_reduce(options.all_reduce);
+    let cut = Cut::by(&reference, options.partition, &options.hints, devices, room)?;
+    let cut = cut.with_all_reduce(options.all_reduce);
     let target = codegen::target(devices);
     let cx = Cx { activations: options.activations, target, cut };
     let mut graph = reference.clone();

@@ -63,6 +63,17 @@ pub enum LowerError {
     Cranelift(String),
 }
 
+impl CompileError {
+    /// The hint that could not be honoured, if that is why.
+    pub fn hint(&self) -> Option<&passes::partition::HintError> {
+        match self {
+            CompileError::Pass(passes::PassError::Hint(fault)) => Some(fault),
+            CompileError::Cut(passes::partition::CutError::Hint(fault)) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
 /// Why a model was not compiled, or its bundle not written or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {

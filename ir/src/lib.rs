@@ -13,6 +13,7 @@
 pub mod expr;
 pub mod graph;
 pub mod interpret;
+pub mod near;
 pub mod ops;
 mod part;
 pub mod plan;

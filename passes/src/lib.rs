@@ -123,6 +123,9 @@ pub enum PassError {
         /// Why, and what can be.
         reason: String,
     },
+    /// A hint that cannot be honoured.
+    #[error(transparent)]
+    Hint(#[from] partition::HintError),
     /// The backend has no code for the plan.
     #[error("the backend refuses the plan: {0}")]
     Backend(String),

@@ -169,7 +169,11 @@ impl Scheduler<'_> {
             let ends = (self.device(n, own)?, self.device(n, place)?);
             let edge = self.shared_edge(n, ends)?;
             self.plan.threads[own as usize].steps.push(Step::Send { edge, from });
-            self.waiting.entry(edge).or_default().push_back(n);
+            let waiting = self.waiting.entry(edge).or_default();
+            waiting.push_back(n);
+            // So that nobody waits to send what the other end takes only behind something else.
+            let edge_of = &mut self.plan.edges[edge.0 as usize];
+            edge_of.capacity = edge_of.capacity.max(waiting.len() as u32);
             self.sent.insert((n, place), edge);
         }
         Ok(())

@@ -232,6 +232,7 @@ mod models {
                 all_reduce: Default::default(),
                 micro_batches: 1,
                 memory: None,
+                hints: vec![],
             },
             symbols: vec![],
             devices: vec![Device { name: name(), ..Device::cpu(device.0, 1) }],

@@ -20,6 +20,7 @@ pub fn exact(context: u32) -> Options {
         all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
+        hints: vec![],
     }
 }
 

@@ -1,9 +1,11 @@
 //! What this machine was measured to do, and where that is kept: the topology that the cost model counts with.
 mod best;
 mod kernels;
+mod lacks;
 mod measure;
 mod show;
 
+pub(crate) use lacks::for_plan;
 pub(crate) use measure::measure;
 pub(crate) use show::Calibration;
 

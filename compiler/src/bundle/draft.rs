@@ -3,7 +3,7 @@
 //! `DIR` is filled as `.DIR.partial-PID`, and a bundle that it replaces waits as `.DIR.old-PID`. Whoever works
 //! in such a folder holds a lock on the folder itself, which ends with the process however that ends: what
 //! nobody holds was left by a killed process, and the next draft of the same bundle tidies it up.
-use super::{Bundle, GRAPHS, MANIFEST, Manifest, PLAN, TOPOLOGY, WEIGHTS};
+use super::{Bundle, GRAPHS, MANIFEST, Manifest, ORIGINAL, PLAN, TOPOLOGY, WEIGHTS};
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
@@ -102,6 +102,7 @@ impl Draft {
         if let Some(topology) = topology {
             self.put(TOPOLOGY, &topology.to_text())?;
         }
+        self.put(ORIGINAL, &compiled.plan.to_text())?;
         self.put(PLAN, &compiled.plan.to_text())?;
         self.publish()
     }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 const PLAN: &str = "plan.ron";
+/// The plan as it was compiled, for who edits it.
+const ORIGINAL: &str = "plan.original.ron";
 const WEIGHTS: &str = "weights.bin";
 const MANIFEST: &str = "manifest.ron";
 const GRAPHS: &str = "graphs";
@@ -56,6 +58,8 @@ pub struct Bundle {
     pub weights: Arc<Mmap>,
     /// SHA-256 of the packed weights as they were written.
     weights_hash: String,
+    /// The hash of the plan as it was compiled.
+    plan_hash: String,
 }
 
 impl Bundle {
@@ -117,8 +121,9 @@ impl Bundle {
         let weights = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
         let checkpoint = find_model(dir, &manifest, &plan)?;
         let is_edited = plan.hash() != manifest.plan;
-        let weights_hash = manifest.weights;
-        Ok(Bundle { dir: dir.to_owned(), plan, text, is_edited, checkpoint, weights, weights_hash })
+        let (weights_hash, plan_hash) = (manifest.weights, manifest.plan);
+        let dir = dir.to_owned();
+        Ok(Bundle { dir, plan, text, is_edited, checkpoint, weights, weights_hash, plan_hash })
     }
 
     /// Asks the system to map the packed weights by huge pages, and to have all of them in memory now: a step
@@ -165,6 +170,25 @@ impl Bundle {
             true => Err(CompileError::NotABundle { path: dir, reason: "it holds no graph".into() }),
             false => Ok(stages),
         }
+    }
+
+    /// The plan as it was compiled, where it was edited since.
+    pub fn original(&self) -> Result<Option<Plan>, CompileError> {
+        if !self.is_edited {
+            return Ok(None);
+        }
+        let path = self.dir.join(ORIGINAL);
+        let text =
+            fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
+        let plan =
+            Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
+        let (found, expected) = (plan.hash(), &self.plan_hash);
+        if found != *expected {
+            let reason =
+                format!("it is not the plan that was compiled: its hash is {found}, expected {expected}");
+            return Err(CompileError::NotABundle { path, reason });
+        }
+        Ok(Some(plan))
     }
 
     /// Where the plan's text lies.

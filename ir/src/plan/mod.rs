@@ -2,11 +2,15 @@
 //!
 //! A plan is data: it holds no weights and no code. Its text form ([`Plan::to_text`]) is canonical,
 //! one item a line, and its hash is the hash of that text. The runtime adds no decision of its own.
+mod hints;
 mod memory;
+mod pattern;
 mod text;
 mod verify;
 
+pub use hints::{Hint, HintsError};
 pub use memory::{MemoryProof, Phase};
+pub use pattern::Pattern;
 pub use text::{PlanError, Section, line_of};
 pub use verify::{Fault, Where};
 
@@ -125,6 +129,9 @@ pub struct Options {
     pub micro_batches: u32,
     /// Bytes that the plan may take on each device; none: as many as it takes.
     pub memory: Option<u64>,
+    /// What a person said of the cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<Hint>,
 }
 
 impl Default for Partition {

@@ -1,7 +1,9 @@
-//! On which lines of a topology's text its items begin, however a person laid them out.
+//! On which lines of a text written by a person, as a topology is, the items of its lists begin, however they are
+//! laid out.
 
-/// The lines, from 1, on which the items of the list `key` begin, in a text that is a topology.
-pub(super) fn of(text: &str, key: &str) -> Vec<usize> {
+/// The lines, from 1, on which the items of the list `key` begin, in a text whose outermost parentheses
+/// hold that list.
+pub(crate) fn of(text: &str, key: &str) -> Vec<usize> {
     let mut lines = vec![];
     let (mut line, mut depth) = (1, 0u32);
     // The last word at the depth of the topology's own fields, and whether its list is the one asked for.

@@ -2,7 +2,7 @@
 //!
 //! It is what a cost model knows of machines, of this one or of one that somebody else measured. Its text form
 //! ([`Topology::to_text`]) is RON, canonical, one item a line. All numbers are whole.
-mod lines;
+pub(crate) mod lines;
 mod rate;
 mod route;
 mod split;

@@ -324,6 +324,7 @@ mod tests {
             all_reduce: Default::default(),
             micro_batches: 1,
             memory: None,
+            hints: vec![],
         };
         let model = Model {
             name: "m".into(),

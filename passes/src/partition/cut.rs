@@ -1,4 +1,5 @@
 //! Which devices compute which layers, and in what shares.
+use super::hints::{ByHand, HintError};
 use ir::plan::{AllReduce, Device, DeviceId, Partition};
 use ir::shard::Shares;
 use ir::{Class, Graph, NodeId, Op};
@@ -13,6 +14,8 @@ pub struct Cut {
     pub replicas: Vec<Vec<Stage>>,
     /// How each stage's group adds up sums.
     pub all_reduce: AllReduce,
+    /// What a person said of some nodes.
+    pub by_hand: Vec<ByHand>,
 }
 
 /// Some layers, and who computes them.
@@ -30,14 +33,14 @@ impl Default for Cut {
     /// All on device 0.
     fn default() -> Cut {
         let stage = Stage { first_layer: 0, places: vec![0], shares: Shares::new([1]) };
-        Cut { replicas: vec![vec![stage]], all_reduce: AllReduce::Direct }
+        Cut { replicas: vec![vec![stage]], all_reduce: AllReduce::Direct, by_hand: vec![] }
     }
 }
 
 impl Cut {
     /// Whether nothing is cut.
     pub fn is_whole(&self) -> bool {
-        self.devices() == 1
+        self.devices() == 1 && self.by_hand.is_empty()
     }
 
     /// The same, with sums added up so.
@@ -47,7 +50,9 @@ impl Cut {
 
     /// How many devices take part.
     pub fn devices(&self) -> usize {
-        self.replicas.iter().flatten().map(|stage| stage.places.len()).sum()
+        let cut = self.replicas.iter().flatten().map(|stage| stage.places.len()).sum();
+        let by_hand = self.by_hand.iter().filter_map(|said| Some(said.place.as_ref()?.1 as usize + 1));
+        by_hand.max().unwrap_or(0).max(cut)
     }
 }
 
@@ -96,7 +101,8 @@ impl Cut {
             shares: Shares::new(group.iter().map(|device| device.threads)).by_experts(partition.experts),
         };
         let replica = |own: &[Device]| firsts.iter().zip(own.chunks(group)).map(stage).collect();
-        Ok(Cut { replicas: each.map(replica).collect(), all_reduce: AllReduce::Direct })
+        let replicas = each.map(replica).collect();
+        Ok(Cut { replicas, all_reduce: AllReduce::Direct, by_hand: vec![] })
     }
 }
 
@@ -129,10 +135,13 @@ pub enum CutError {
         /// How many stages were asked for.
         stages: usize,
     },
+    /// A hint that cannot be honoured.
+    #[error(transparent)]
+    Hint(#[from] HintError),
 }
 
 /// Bytes of the matrices that each layer multiplies with; what is behind the last layer counts there.
-fn layer_loads(g: &Graph) -> Vec<u64> {
+pub(super) fn layer_loads(g: &Graph) -> Vec<u64> {
     let mut loads: Vec<u64> = vec![];
     let mut behind = 0;
     for n in g.order().into_iter().filter(|n| g[*n].op.class() == Class::Contraction) {

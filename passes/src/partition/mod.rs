@@ -5,9 +5,11 @@
 //! steps are made.
 mod collectives;
 mod cut;
+mod hints;
 mod rewrite;
 
 pub use cut::{Cut, CutError, Room, Stage};
+pub use hints::{ByHand, HintError, check_devices, devices_for};
 
 use crate::{Change, Cx, PassError};
 use ir::Graph;

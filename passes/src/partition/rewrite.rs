@@ -5,12 +5,13 @@
 //! by what the users want, which is asked for from the outputs up.
 use super::collectives::{Spread, spread_as};
 use super::cut::{Cut, Stage, layer_of};
+use super::hints::{Placed, place};
 use crate::PassError;
 use ir::ops::{Input, Weight};
 use ir::plan::AllReduce;
 use ir::shard::{Asked, ROWS_GRAIN, Sharding};
 use ir::{Graph, NodeId, Op, OpError, Part};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
     let mut new = Graph::new(&old.name);
@@ -20,13 +21,23 @@ pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
             inputs.insert(n, copy(old, n, &mut new, old[n].op.clone(), &[], 0)?);
         }
     }
-    for stages in &cut.replicas {
-        let at = stage_of_nodes(old, stages);
-        let wanted = wanted(old, stages, &at)?;
+    for (replica, stages) in cut.replicas.iter().enumerate() {
+        let placed = place(old, cut, replica, stage_of_nodes(old, stages))?;
+        let wanted = wanted(old, &placed)?;
         let (values, sources) = (HashMap::new(), HashMap::new());
-        let how = cut.all_reduce;
-        let mut replica =
-            Replica { old, stages, how, at, wanted, new: &mut new, inputs: &inputs, values, sources };
+        let Placed { stages, at, whole } = placed;
+        let mut replica = Replica {
+            old,
+            stages: &stages,
+            how: cut.all_reduce,
+            at,
+            whole,
+            wanted,
+            new: &mut new,
+            inputs: &inputs,
+            values,
+            sources,
+        };
         for n in old.order() {
             if old[n].op.given_name().is_none() {
                 replica.compute(n)?;
@@ -70,11 +81,8 @@ fn stage_of_nodes(g: &Graph, stages: &[Stage]) -> HashMap<NodeId, usize> {
 }
 
 /// How each node's users want it spread, the first of them that wants anything.
-fn wanted(
-    g: &Graph,
-    stages: &[Stage],
-    at: &HashMap<NodeId, usize>,
-) -> Result<HashMap<NodeId, Sharding>, PassError> {
+fn wanted(g: &Graph, placed: &Placed) -> Result<HashMap<NodeId, Sharding>, PassError> {
+    let Placed { stages, at, whole } = placed;
     let mut wanted: HashMap<NodeId, Sharding> = HashMap::new();
     if let Some(&logits) = g.outputs.first() {
         let width = g[logits].ty.shape.last().and_then(|d| u64::try_from(d.known()?).ok());
@@ -85,7 +93,7 @@ fn wanted(
     }
     for n in g.order().into_iter().rev() {
         let Stage { shares, .. } = &stages[at[&n]];
-        if shares.ranks() == 1 {
+        if shares.ranks() == 1 || whole.contains(&n) {
             continue;
         }
         let own = wanted.get(&n).cloned().unwrap_or(Sharding::Whole);
@@ -112,6 +120,8 @@ struct Replica<'a> {
     stages: &'a [Stage],
     how: AllReduce,
     at: HashMap<NodeId, usize>,
+    /// Nodes that a person wants undivided.
+    whole: HashSet<NodeId>,
     wanted: HashMap<NodeId, Sharding>,
     new: &'a mut Graph,
     /// What every step is given, which is on no device until somebody uses it.
@@ -133,6 +143,7 @@ impl Replica<'_> {
         let asked = Asked { inputs: &types, given: &given, wanted: &wanted, shares };
         let rule = match shares.ranks() {
             1 => ir::shard::Rule::whole(types.len()),
+            _ if self.whole.contains(&n) => ir::shard::Rule::whole(types.len()),
             _ => old[n].op.shard(asked).map_err(|cause| refused(old, n, cause))?,
         };
         let mut inputs = vec![vec![]; places.len()];
@@ -178,9 +189,13 @@ impl Replica<'_> {
             _ => {}
         }
         if !self.values.contains_key(&(n, stage)) {
-            // From another stage: each rank is sent the whole by one of those that have it.
+            // From another stage: each rank is sent the whole by one of those that have it, unless it is one of them.
             let there = self.operand(n, self.at[&n], &Sharding::Whole)?;
-            let nodes = (0..stages[stage].places.len()).map(|rank| there[rank % there.len()]).collect();
+            let nearest = |(rank, place): (usize, &u32)| {
+                let own = there.iter().find(|node| self.new[**node].place == *place);
+                own.copied().unwrap_or(there[rank % there.len()])
+            };
+            let nodes = stages[stage].places.iter().enumerate().map(nearest).collect();
             self.values.insert((n, stage), vec![Spread { sharding: Sharding::Whole, nodes }]);
         }
         let values = self.values.get_mut(&(n, stage)).expect("the value is there by now");

@@ -45,6 +45,7 @@ fn run(cut: &str, (micro_batches, under_way): (u32, u32), rounds: usize) -> Simu
         all_reduce: Default::default(),
         micro_batches,
         memory: None,
+        hints: vec![],
     };
     let model = Model {
         name: "m".into(),

@@ -159,6 +159,7 @@ impl Builder {
                 all_reduce: Default::default(),
                 micro_batches: 1,
                 memory: None,
+                hints: vec![],
             },
             symbols: ["n", "m"].map(|s| Symbol { name: s.into(), max: 8, decode: 1 }).into(),
             devices: (0..design.devices).map(device).collect(),

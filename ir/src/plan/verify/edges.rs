@@ -70,7 +70,11 @@ impl Plan {
         faults: &mut Faults,
     ) {
         let found = found.map(Vec::as_slice).unwrap_or_default();
-        if let (End::Device(device), []) = (stated, found) {
+        if let End::Device(device) = stated
+            && !self.has_device(device)
+        {
+            faults.add(Section::Edges, edge, format!("there is no {device}"));
+        } else if let (End::Device(device), []) = (stated, found) {
             faults.add(Section::Edges, edge, format!("no step of {device} does {deed} over it"));
         }
         for (end, at, index) in found.iter().filter(|(end, ..)| *end != stated) {

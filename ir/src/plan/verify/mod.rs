@@ -99,9 +99,13 @@ impl Plan {
         if faults.0.is_empty() {
             self.verify_steps(&mut faults);
         }
+        // Ids are known to exist from here on. What is wrong with an edge can be why a value is not there.
+        if faults.0.is_empty() {
+            self.verify_edges(&mut faults);
+            self.verify_values(&mut faults);
+        }
         if faults.0.is_empty() {
             self.verify_indices(&mut faults);
-            self.verify_edges(&mut faults);
             self.verify_memory(&mut faults);
         }
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }

@@ -75,10 +75,9 @@ impl Plan {
                 self.verify_step(Section::Thread(at), index, thread, step, faults);
             }
         }
-        // Lives are followed by id: only once every id is known to exist.
-        if !faults.is_empty() {
-            return;
-        }
+    }
+
+    pub(super) fn verify_values(&self, faults: &mut Faults) {
         for (at, thread) in self.threads.iter().enumerate() {
             self.verify_lives(at, thread, faults);
             self.verify_learned(at, thread, faults);

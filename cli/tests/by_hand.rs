@@ -244,7 +244,13 @@ fn edits_of_what_crosses_devices_are_refused_by_line() {
             find(lines, &["(device: 1,"])
         }),
     ];
-    expect![[r#""#]].assert_eq(&said.join("\n"));
+    expect![[r#"
+        no step of device 1 does receive over it
+        buffer 22 is written a second time
+        buffer 21 is f32[n, 64], edge 8 carries f16[n, 64]
+        there is no device 9
+        there is no device 1"#]]
+    .assert_eq(&said.join("\n"));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use compiler::compile;
 use compiler::import::Checkpoint;
 use ir::plan::{Device, End, Hint, Options, Partition, Plan, Step};
+use std::fs;
+use std::path::Path;
 use tests::fixtures::{self, Reference};
 use tests::running::{Running, exact};
 
@@ -38,10 +40,15 @@ fn places(plan: &Plan, path: &str) -> Vec<u32> {
 }
 
 #[test]
-fn plans_by_hand_answer_to_the_bit_as_without_hints() {
+fn plans_by_hand_answer_as_without_hints_to_the_bit_where_no_sum_is_reordered() {
     let reference = Reference::read("tiny/llama/reference.safetensors");
     let prompt: Vec<i32> = reference.ids.iter().map(|id| *id as i32).collect();
     let checkpoint = open();
+    let answer = |cut, hints, count| {
+        let mut running = Running::on(&checkpoint, options(cut, hints), &devices(count));
+        let (head, tail) = prompt.split_at(prompt.len() / 2);
+        [running.step(1, 0, head).to_vec(), running.step(1, head.len(), tail).to_vec()].concat()
+    };
     for (cut, count, hints) in [
         ("none", 2, r#"[Place(nodes: "blk.1", device: "cpu:1")]"#),
         ("none", 3, r#"[Place(nodes: "*ffn_*", device: "cpu:2"), Place(nodes: "output*", device: "cpu:1")]"#),
@@ -61,12 +68,13 @@ fn plans_by_hand_answer_to_the_bit_as_without_hints() {
             r#"[Place(nodes: "blk.*", device: "cpu:1"), Place(nodes: "output", device: "cpu:2")]"#,
         ),
     ] {
-        let answer = |cut, hints, count| {
-            let mut running = Running::on(&checkpoint, options(cut, hints), &devices(count));
-            let (head, tail) = prompt.split_at(prompt.len() / 2);
-            [running.step(1, 0, head).to_vec(), running.step(1, head.len(), tail).to_vec()].concat()
-        };
         assert!(answer(cut, hints, count) == answer("none", "[]", 1), "{cut} {hints}");
+    }
+    // What is computed whole beside what stays divided is cut into other kernels.
+    for hints in [r#"[Whole(nodes: "*.{attn_k,attn_v}")]"#, r#"[Whole(nodes: "*.{attn_q,attn_norm}")]"#] {
+        let (found, expected) = (answer("tensor:2", hints, 2), answer("none", "[]", 1));
+        let far = |(a, b): &(&f32, &f32)| (*a - *b).abs() > 1e-4 * a.abs().max(b.abs()).max(1.0);
+        assert_eq!(found.iter().zip(&expected).find(far), None, "{hints}");
     }
 }
 
@@ -80,6 +88,24 @@ fn nodes_go_where_hints_say_and_the_plan_keeps_them() {
     assert_eq!(plan.options.hints.len(), 1);
     assert_eq!(Plan::from_text(&plan.to_text()).as_ref(), Ok(&plan));
     assert!(!self::plan("none", "[]", 1).to_text().contains("hints"));
+}
+
+#[test]
+fn every_example_can_be_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hints");
+    let readme = fs::read_to_string(folder.join("README.md")).expect("the folder says what is in it");
+    let mut count = 0;
+    for file in fs::read_dir(&folder).expect("the folder is there") {
+        let path = file.expect("a readable folder").path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".ron") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!Hint::read(&text).unwrap_or_else(|e| panic!("{name}: {e}")).is_empty());
+            assert!(readme.contains(&name), "{name} is in no table");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
 }
 
 #[test]

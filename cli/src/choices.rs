@@ -127,7 +127,13 @@ impl Compilation {
     pub(crate) fn compile(&self, checkpoint: &Checkpoint, steps: Steps) -> anyhow::Result<Compiled> {
         let (options, devices, cut) = self.options(checkpoint.config.context_length, steps);
         if let Cut::Named(_) = cut {
-            return compiler::compile(checkpoint, options, &devices).map_err(|e| self.placement.explain(e));
+            let compiled =
+                compiler::compile(checkpoint, options, &devices).map_err(|e| self.placement.explain(e))?;
+            // Devices that nothing joins would never hear of one another.
+            if let Some((path, topology)) = self.placement.file() {
+                calibrate::for_plan(topology.clone(), Some(path), &compiled.plan)?;
+            }
+            return Ok(compiled);
         }
         let topology = self.topology(&devices)?;
         let aim = Aim { topology: &topology, objective: self.placement.objective(options.max_batch) };

@@ -10,6 +10,7 @@ mod choices;
 pub mod compile;
 pub mod devices;
 pub mod diff;
+pub mod edit;
 pub mod eval;
 pub mod explain;
 mod fit;

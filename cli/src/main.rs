@@ -1,8 +1,8 @@
 //! The binary `heddle`: parses the command line, runs one subcommand, turns its result into an exit code.
 use clap::{Parser, Subcommand};
 use cli::{
-    bench, chat, compile, devices, diff, eval, explain, inspect, interrupt, models, output, pull, rm, run,
-    simulate, tokenize, verify, why,
+    bench, chat, compile, devices, diff, edit, eval, explain, inspect, interrupt, models, output, pull, rm,
+    run, simulate, tokenize, verify, why,
 };
 use std::process::ExitCode;
 
@@ -22,6 +22,7 @@ enum Command {
     Explain(explain::Options),
     Verify(verify::Options),
     Diff(diff::Options),
+    Edit(edit::Options),
     Why(why::Options),
     Eval(eval::Options),
     Bench(bench::Options),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Diff(options) => diff::run(options),
+        Command::Edit(options) => edit::run(options),
         Command::Why(options) => why::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Bench(options) => bench::run(options),

@@ -106,9 +106,14 @@ impl Placement {
         self.all_reduce.unwrap_or_default()
     }
 
-    /// What the file says that lists the devices, if one does.
+    /// The file that lists the devices, if one does, and what it says of them.
+    pub(crate) fn file(&self) -> Option<(&Path, &Topology)> {
+        let (path, topology) = self.devices.as_ref()?.file.as_ref()?;
+        Some((path, topology))
+    }
+
     pub(crate) fn topology(&self) -> Option<&Topology> {
-        Some(&self.devices.as_ref()?.file.as_ref()?.1)
+        Some(self.file()?.1)
     }
 
     /// What a person says by hand.

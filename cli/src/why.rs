@@ -4,7 +4,7 @@ use crate::diff::{Read, read};
 use crate::output;
 use anyhow::bail;
 use clap::Args;
-use ir::plan::{Device, Edge, End, Instead, Phase, Plan, Step, Why};
+use ir::plan::{Device, Edge, End, Hint, Instead, Pattern, Phase, Plan, Step, Why};
 use ir::work::StepSize;
 use passes::cost::CostModel;
 use serde::Serialize;
@@ -227,8 +227,10 @@ impl Asked<'_> {
                 found.push(Answer {
                     about: node.clone(),
                     decision: format!(
-                        "{node} runs on {device} as {}{of}, giving {}",
-                        kernel.name, kernel.output
+                        "{node} runs on {device} as {}{of}, giving {}{}",
+                        kernel.name,
+                        kernel.output,
+                        self.by_hand(node)
                     ),
                     cost_ns: Some(cost.predicted_ns() as u64),
                     limit: Some(cost.limit().name().to_owned()),
@@ -237,6 +239,22 @@ impl Asked<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// The hints that are about a node, or about one that was joined into it.
+    fn by_hand(&self, node: &str) -> String {
+        let (stem, leaves) = node.rsplit_once('.').unwrap_or(("", node));
+        let is_about = |nodes: &Pattern| {
+            leaves.split('+').any(|leaf| match stem {
+                "" => nodes.matches(leaf),
+                _ => nodes.matches(&format!("{stem}.{leaf}")),
+            })
+        };
+        let hints = self.plan.options.hints.iter().filter(|hint| match hint {
+            Hint::Place { nodes, .. } | Hint::Whole { nodes } => is_about(nodes),
+            Hint::Stage { .. } => false,
+        });
+        hints.map(|hint| format!(", as a person said: {hint}")).collect()
     }
 
     fn weight(&self, arg: &ir::plan::Arg) -> Option<String> {

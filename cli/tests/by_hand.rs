@@ -197,6 +197,36 @@ fn an_edit_is_verified_beside_what_was_compiled() {
     assert!(verify().err.contains("plan.original.ron"));
 }
 
+#[test]
+fn a_bundle_is_edited_in_place_and_says_what_that_costs() {
+    let home = compiled();
+    let edit = |rest: &[&str]| home.run(&[&["edit", "b.heddle", "--topology", "machine.ron"], rest].concat());
+    let before = home.run(&[&["run", "b.heddle"], RUN].concat()).ok();
+    let text = edit(&["--place", "blk.1=cpu:0", "--place", "blk.0.ffn_{gate,up}=cpu:1"]).ok();
+    assert!(text.contains("moved from cpu:0 to cpu:1, 2 nodes: blk.0.{ffn_gate,ffn_up}\n"), "{text}");
+    assert!(text.contains("moved from cpu:1 to cpu:0, 16 nodes: blk.1\n"), "{text}");
+    assert!(text.contains("between devices, a token") && text.contains("decode of a token"), "{text}");
+    let after = home.run(&[&["run", "b.heddle"], RUN].concat()).ok();
+    let ids = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["ids"].clone();
+    assert_eq!(ids(&before), ids(&after));
+    let why = home.run(&["why", "b.heddle", "blk.0.ffn_up", "--topology", "machine.ron"]).ok();
+    let hint = "as a person said: Place(nodes: \"blk.0.ffn_{gate,up}\", device: \"cpu:1\")";
+    assert!(why.contains(hint), "{why}");
+    let refused = edit(&["--place", "blk.0.ffn_up=cpu:0"]).refused();
+    let both = "Place(nodes: \"blk.0.ffn_{gate,up}\", device: \"cpu:1\") and Place(nodes: \"blk.0.ffn_up\", device: \"cpu:0\")";
+    assert!(
+        refused.contains(&format!("{both}: blk.0.ffn_up cannot be both on cpu:1 and on cpu:0")),
+        "{refused}"
+    );
+    let forgotten = edit(&["--forget", "--place", "embed=cpu:1"]).ok();
+    assert!(forgotten.contains("moved from cpu:0 to cpu:1, 1 node: embed\n"), "{forgotten}");
+    self::edit(&home, |lines| {
+        let at = find(lines, &["deadline_ms:30000"]);
+        lines[at] = lines[at].replace("deadline_ms:30000", "deadline_ms:500");
+    });
+    assert!(edit(&["--forget"]).refused().contains("its plan.ron was edited, which would be lost"));
+}
+
 /// What is found wrong with the plan of two devices after a change of its lines, which says of which line.
 fn refused_edit(change: impl FnOnce(&mut Vec<String>) -> usize) -> String {
     let home = compiled();
@@ -304,6 +334,21 @@ fn topologies_that_cannot_be_are_refused_by_file_and_line() {
         error: cannot read machine.ron: line 8: link from "cpu:0" to "cpu:7": found the end "cpu:7", expected the name of a device or a switch
         error: cannot read machine.ron: line 8: link from "cpu:0" to "cpu:1": found the end "cpu:1", expected the name of a device or a switch
     "#]].assert_eq(&said.concat());
+}
+
+#[test]
+fn a_file_of_devices_that_nothing_joins_is_refused_by_line() {
+    let home = home();
+    let (before, after) = TOPOLOGY.split_once("        (from:").unwrap();
+    let apart = format!("{before}{}", after.split_once('\n').unwrap().1);
+    fs::write(home.path().join("machine.ron"), apart).unwrap();
+    let compile = |cut| {
+        home.run(&["compile", "tiny.gguf", "-o", "x.heddle", "--devices", "machine.ron", "--partition", cut])
+    };
+    let error = compile("tensor:2").refused();
+    assert!(error.contains("machine.ron: line 7: no way leads from cpu:0 to cpu:1"), "{error}");
+    assert!(!home.path().join("x.heddle").exists());
+    compile("data:2").ok();
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct Options {
 
 /// How two plans or two graphs differ.
 #[derive(Serialize)]
-struct Difference {
+pub(crate) struct Difference {
     is_equal: bool,
     /// Of plans, what differs in what runs where.
     #[serde(flatten)]
@@ -65,12 +65,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let difference = match (read(&options.a)?, read(&options.b)?) {
         (Read::Plan(a), Read::Plan(b)) => {
             let times = Times::of(options.topology.as_deref(), &[&options.b, &options.a])?;
-            let costs = Change::between(sound(&a, &options.a)?, sound(&b, &options.b)?, &times);
-            Difference {
-                is_equal: a.hash() == b.hash(),
-                plans: Some(OfPlans { moved: moves::between(&a, &b), edges: edges::between(&a, &b), costs }),
-                items: items::difference_by_layers(&items::of(&a), &items::of(&b)),
-            }
+            Difference::of_plans(sound(&a, &options.a)?, sound(&b, &options.b)?, &times)
         }
         (Read::Graph(a), Read::Graph(b)) => Difference {
             is_equal: a.to_string() == b.to_string(),
@@ -79,7 +74,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         },
         _ => bail!("one is a plan and the other a graph, expected two of a kind"),
     };
-    if options.json { output::write_json(&difference) } else { difference.write() }
+    difference.write_as(options.json)
 }
 
 /// A plan of which it can be said what it takes.
@@ -91,7 +86,24 @@ fn sound<'a>(plan: &'a Plan, path: &Path) -> anyhow::Result<&'a Plan> {
 }
 
 impl Difference {
-    fn write(&self) -> anyhow::Result<()> {
+    /// Of two plans, which must have passed [`Plan::verify`].
+    pub(crate) fn of_plans(a: &Plan, b: &Plan, times: &Times) -> Difference {
+        Difference {
+            is_equal: a.hash() == b.hash(),
+            plans: Some(OfPlans {
+                moved: moves::between(a, b),
+                edges: edges::between(a, b),
+                costs: Change::between(a, b, times),
+            }),
+            items: items::difference_by_layers(&items::of(a), &items::of(b)),
+        }
+    }
+
+    /// Writes it as one line of JSON, or as text.
+    pub(crate) fn write_as(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            return output::write_json(self);
+        }
         let mut parts = vec![];
         if let Some(OfPlans { moved, edges, costs }) = self.plans.as_ref().filter(|_| !self.is_equal) {
             parts.push(moved.iter().map(|moved| format!("{moved}\n")).collect());

@@ -60,7 +60,9 @@ impl OpDef for KvAppend {
     /// The cache has the heads that come.
     fn shard(&self, asked: Asked<'_>) -> Result<Rule, OpError> {
         let mut rule = Rule::whole(asked.inputs.len());
-        if let Some(heads) = asked.given[1].filter(|x| x.along(1).is_some()) {
+        // A cache is as its attention wants it, however what is appended comes.
+        let mut spreads = [Some(asked.wanted), asked.given[1]].into_iter().flatten();
+        if let Some(heads) = spreads.find(|spread| spread.along(1).is_some()) {
             (rule.needs[0], rule.needs[1], rule.gives) = (heads.clone(), heads.clone(), heads.clone());
         }
         Ok(rule)

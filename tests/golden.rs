@@ -24,7 +24,7 @@ use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
-use passes::partition::{Cut, Room};
+use passes::partition::{Cut, Means};
 use passes::schedule::Request;
 use passes::{Cx, PLAN_PASSES, run_all, run_one};
 use similar::TextDiff;
@@ -155,7 +155,7 @@ fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
     let hints: Vec<Hint> = hints.into_iter().map(|(_, hint)| hint).collect();
     let way = settings.get("all_reduce").unwrap_or(&"direct");
     let way = AllReduce::ALL.into_iter().find(|known| known.name() == *way).ok_or("no such all_reduce")?;
-    let cut = Cut::by(g, partition, &hints, &devices(count), &Room::default())?.with_all_reduce(way);
+    let cut = Cut::by(g, partition, &hints, &devices(count), &Means::default())?.with_all_reduce(way);
     Ok(Cx { activations, target: cpu::target(), cut })
 }
 

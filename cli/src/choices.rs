@@ -127,10 +127,14 @@ impl Compilation {
     pub(crate) fn compile(&self, checkpoint: &Checkpoint, steps: Steps) -> anyhow::Result<Compiled> {
         let (options, devices, cut) = self.options(checkpoint.config.context_length, steps);
         if let Cut::Named(_) = cut {
-            let compiled =
-                compiler::compile(checkpoint, options, &devices).map_err(|e| self.placement.explain(e))?;
+            let file = self.placement.file();
+            let compiled = match file {
+                Some((_, topology)) => compiler::compile_over(checkpoint, options, &devices, topology),
+                None => compiler::compile(checkpoint, options, &devices),
+            };
+            let compiled = compiled.map_err(|e| self.placement.explain(e))?;
             // Devices that nothing joins would never hear of one another.
-            if let Some((path, topology)) = self.placement.file() {
+            if let Some((path, topology)) = file {
                 calibrate::for_plan(topology.clone(), Some(path), &compiled.plan)?;
             }
             return Ok(compiled);

@@ -1,13 +1,15 @@
 //! `compile`: from a checkpoint to a plan.
 use crate::codegen;
 use crate::error::CompileError;
-use crate::import::Checkpoint;
+use crate::import::{Checkpoint, Config};
 use crate::models::{self, Derived, StepGraph};
 use crate::verify::{self, explain};
 use ir::Graph;
 use ir::plan::{Device, DeviceId, MemoryProof, Model, Options, Plan};
-use passes::partition::{Cut, Room};
+use ir::topology::Topology;
+use passes::partition::{Cut, Means};
 use passes::{Cx, PlanStage, Stage, schedule};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What a compile made.
@@ -36,6 +38,7 @@ impl Compiled {
 /// A checkpoint and what every plan says of it, which takes a while to find out.
 pub(crate) struct Source<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) config: Cow<'a, Config>,
     model: Model,
 }
 
@@ -48,7 +51,13 @@ impl<'a> Source<'a> {
             sha256: crate::bundle::hash(&checkpoint.files())?,
             packed_bytes: 0,
         };
-        Ok(Source { checkpoint, model })
+        Ok(Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model })
+    }
+
+    /// The first layers of the model alone.
+    pub(crate) fn of_layers(&self, layers: u64) -> Source<'a> {
+        let config = Config { layers, ..self.checkpoint.config.clone() };
+        Source { checkpoint: self.checkpoint, config: Cow::Owned(config), model: self.model.clone() }
     }
 }
 
@@ -60,39 +69,67 @@ pub fn compile(
     options: Options,
     devices: &[Device],
 ) -> Result<Compiled, CompileError> {
-    compile_from(&Source::of(checkpoint)?, options, devices)
+    compile_from(&Source::of(checkpoint)?, options, devices, None)
+}
+
+/// The same with shares by what a topology says of the devices.
+pub fn compile_over(
+    checkpoint: &Checkpoint,
+    options: Options,
+    devices: &[Device],
+    topology: &Topology,
+) -> Result<Compiled, CompileError> {
+    compile_from(&Source::of(checkpoint)?, options, devices, Some(topology))
 }
 
 pub(crate) fn compile_from(
     source: &Source<'_>,
     options: Options,
     devices: &[Device],
+    topology: Option<&Topology>,
 ) -> Result<Compiled, CompileError> {
     check_context(source.checkpoint, &options)?;
-    let compiled = fitted(source, &options, devices)?;
+    let compiled = fitted(source, &options, devices, Means::new(speeds(devices, topology)))?;
     let plan = &compiled.plan;
     verify::plan(plan).map_err(|faults| CompileError::Broke { plan: explain(&plan.to_text(), &faults) })?;
     Ok(compiled)
+}
+
+/// How fast devices read, in megabytes a second, for decode is bound by that; where no topology says it, how many
+/// threads they have.
+fn speeds(devices: &[Device], topology: Option<&Topology>) -> Vec<u32> {
+    let read = |device: &Device| {
+        let team = topology?.device(&device.name)?.team(device.threads)?;
+        u32::try_from(team.reads.last()?.bytes_per_second / 1_000_000).ok()
+    };
+    let known: Option<Vec<u32>> = devices.iter().map(read).collect();
+    known.unwrap_or_else(|| devices.iter().map(|device| device.threads).collect())
 }
 
 /// How often a cut is moved for the sake of memory.
 const MOVES: usize = 6;
 
 /// The plan, with layers moved away from stages that have no memory for them.
-fn fitted(source: &Source<'_>, options: &Options, devices: &[Device]) -> Result<Compiled, CompileError> {
-    let mut room = Room::default();
+fn fitted(
+    source: &Source<'_>,
+    options: &Options,
+    devices: &[Device],
+    means: Means,
+) -> Result<Compiled, CompileError> {
+    let ample = means.clone();
+    let mut means = means;
     for _ in 0..MOVES {
-        let compiled = planned(source, options.clone(), devices, &room)?;
-        let over = excess(&compiled.plan);
-        if over.is_empty() || !room.shrink(&compiled.reference, &compiled.cut, &over) {
-            return check_budget(source, compiled, devices);
+        let compiled = planned(source, options.clone(), devices, &means)?;
+        let lacks = excess(&compiled.plan);
+        if lacks.is_empty() || !means.shrink(&compiled.reference, &compiled.cut, &lacks) {
+            return check_budget(source, compiled, devices, &ample);
         }
         // Where no other cut leaves everybody room, what the first lacks is what to say.
-        if Cut::by(&compiled.reference, options.partition, &options.hints, devices, &room).is_err() {
+        if Cut::by(&compiled.reference, options.partition, &options.hints, devices, &means).is_err() {
             break;
         }
     }
-    check_budget(source, planned(source, options.clone(), devices, &Room::default())?, devices)
+    check_budget(source, planned(source, options.clone(), devices, &ample)?, devices, &ample)
 }
 
 /// The devices that have too little memory, with the bytes that they lack.
@@ -112,11 +149,12 @@ fn planned(
     source: &Source<'_>,
     options: Options,
     devices: &[Device],
-    room: &Room,
+    means: &Means,
 ) -> Result<Compiled, CompileError> {
     let checkpoint = source.checkpoint;
-    let StepGraph { graph: reference, derived, symbols } = models::step_graph(checkpoint, &options)?;
-    let cut = Cut::by(&reference, options.partition, &options.hints, devices, room)?;
+    let StepGraph { graph: reference, derived, symbols } =
+        models::step_graph_of(checkpoint, &source.config, &options)?;
+    let cut = Cut::by(&reference, options.partition, &options.hints, devices, means)?;
     let cut = cut.with_all_reduce(options.all_reduce);
     let target = codegen::target(devices);
     let cx = Cx { activations: options.activations, target, cut };
@@ -141,22 +179,23 @@ fn check_budget(
     source: &Source<'_>,
     compiled: Compiled,
     devices: &[Device],
+    means: &Means,
 ) -> Result<Compiled, CompileError> {
     let plan = &compiled.plan;
     let lacks = excess(plan);
     let Some(&(device, lacks)) = lacks.iter().max_by_key(|(_, lacks)| lacks) else { return Ok(compiled) };
     let budget = plan.budget(device).unwrap_or_default();
     let proofs = plan.memory.iter().filter(|proof| proof.device == device);
-    let Some(over) = proofs.max_by_key(|proof| proof.total) else { return Ok(compiled) };
+    let Some(proof) = proofs.max_by_key(|proof| proof.total) else { return Ok(compiled) };
     Err(CompileError::Budget {
         device: plan.devices[device.0 as usize].name.clone(),
-        phase: over.phase,
+        phase: proof.phase,
         needed: budget + lacks,
         budget,
-        weights: over.weights,
-        states: over.states,
+        weights: proof.weights,
+        states: proof.states,
         context: plan.options.context,
-        advice: advice(source, plan, over, budget, devices)?,
+        advice: advice(source, plan, proof, (devices, means))?,
     })
 }
 
@@ -164,15 +203,14 @@ fn check_budget(
 fn advice(
     source: &Source<'_>,
     plan: &Plan,
-    over: &MemoryProof,
-    budget: u64,
-    devices: &[Device],
+    proof: &MemoryProof,
+    (devices, means): (&[Device], &Means),
 ) -> Result<String, CompileError> {
     let (mut fitting, mut too_large) = (0, plan.options.context);
     // A plan of no context to speak of tells at once whether any fits.
     let fits = |context| -> Result<bool, CompileError> {
         let smaller = Options { context, ..plan.options.clone() };
-        Ok(excess(&planned(source, smaller, devices, &Room::default())?.plan).is_empty())
+        Ok(excess(&planned(source, smaller, devices, means)?.plan).is_empty())
     };
     if fits(1)? {
         fitting = 1;
@@ -187,7 +225,8 @@ fn advice(
     if fitting > 0 {
         return Ok(format!("the largest context that fits is {fitting} tokens: --context {fitting}"));
     }
-    let times = over.weights.saturating_add(over.states).div_ceil(budget.max(1)).max(2);
+    let budget = plan.budget(proof.device).unwrap_or_default();
+    let times = proof.weights.saturating_add(proof.states).div_ceil(budget.max(1)).max(2);
     let group = plan.options.partition.tensor.max(1).saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
     Ok(format!(
         "no context fits: the weights and the largest step alone take more; \

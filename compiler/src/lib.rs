@@ -18,5 +18,5 @@ mod verify;
 
 pub use auto::{Aim, Objective, compile_auto};
 pub use bundle::{Bundle, Draft, hash, stamp};
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, compile_over};
 pub use error::{CompileError, ImportError, LowerError};

@@ -192,8 +192,16 @@ pub fn for_each_index(shape: &[u64], mut visit: impl FnMut(&[u64])) {
     let mut index = vec![0; shape.len()];
     loop {
         visit(&index);
-        let Some(axis) = (0..shape.len()).rev().find(|&a| index[a] + 1 < shape[a]) else { return };
-        index[axis] += 1;
-        index[axis + 1..].fill(0);
+        // As a person counts: an axis that is through begins again, and the one before it goes on.
+        let mut axis = shape.len();
+        loop {
+            let Some(before) = axis.checked_sub(1) else { return };
+            axis = before;
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
     }
 }

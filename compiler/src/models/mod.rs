@@ -23,7 +23,15 @@ pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA, gemma3::GEMMA3];
 
 /// The step graph of a checkpoint: `n` tokens of any number of sequences in, logits for `m` of them out.
 pub fn step_graph(checkpoint: &Checkpoint, options: &Options) -> Result<StepGraph, BuildError> {
-    let config = &checkpoint.config;
+    step_graph_of(checkpoint, &checkpoint.config, options)
+}
+
+/// The same of as many layers as a config says, which can be fewer than the checkpoint's.
+pub(crate) fn step_graph_of(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    options: &Options,
+) -> Result<StepGraph, BuildError> {
     let architecture = ARCHITECTURES.iter().find(|a| a.names.contains(&config.architecture.as_str()));
     let architecture = architecture.ok_or_else(|| BuildError::UnknownArchitecture {
         found: config.architecture.clone(),

@@ -57,7 +57,7 @@ impl Cut {
 }
 
 /// The layer that a path lies in: 3 of `blk.3.attn_q`.
-pub(super) fn layer_of(path: &str) -> Option<u64> {
+pub fn layer_of(path: &str) -> Option<u64> {
     path.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
@@ -65,11 +65,16 @@ impl Cut {
     /// The cut that a [`Partition`] names: devices in order of replica, stage and rank; layers so divided that the
     /// stage that has most to read for its threads has least.
     pub fn of(g: &Graph, partition: Partition, devices: &[Device]) -> Result<Cut, CutError> {
-        Cut::within(g, partition, devices, &Room::default())
+        Cut::within(g, partition, devices, &Means::default())
     }
 
-    /// The same where stages have only so much room.
-    pub fn within(g: &Graph, partition: Partition, devices: &[Device], room: &Room) -> Result<Cut, CutError> {
+    /// The same by what is known of the devices.
+    pub fn within(
+        g: &Graph,
+        partition: Partition,
+        devices: &[Device],
+        means: &Means,
+    ) -> Result<Cut, CutError> {
         let (found, expected) = (devices.len(), partition.devices() as usize);
         if found != expected || expected == 0 {
             return Err(CutError::Devices { partition, expected, found });
@@ -83,22 +88,25 @@ impl Cut {
         }
         let group = partition.tensor as usize;
         let each = devices.chunks(group * stages);
-        // Replicas have the same layers at the same stage: the slowest device of a stage in any of them counts.
-        let threads = (0..stages).map(|stage| {
-            let of =
-                |replica: &[Device]| replica[stage * group..][..group].iter().map(|d| d.threads).sum::<u32>();
-            f64::from(each.clone().map(of).min().unwrap_or(1).max(1))
+        let speed =
+            |device: &Device| means.speeds.get(device.id.0 as usize).copied().unwrap_or(device.threads);
+        // Replicas have the same layers at the same stage: the slowest group of a stage in any of them counts.
+        let of_stages = (0..stages).map(|stage| {
+            let of = |replica: &[Device]| {
+                replica[stage * group..][..group].iter().map(|d| u64::from(speed(d))).sum::<u64>()
+            };
+            each.clone().map(of).min().unwrap_or(1) as f64
         });
         let mut held = layer_bytes(g);
         held.resize(loads.len(), 0);
-        let limits = (0..stages).map(|stage| room.0.get(stage).copied().flatten().unwrap_or(u64::MAX));
+        let limits = (0..stages).map(|stage| means.room.get(stage).copied().flatten().unwrap_or(u64::MAX));
         let limits: Vec<u64> = limits.collect();
-        let firsts = balance(&loads, &threads.collect::<Vec<_>>(), &held, &limits)
+        let firsts = balance(&loads, &of_stages.collect::<Vec<_>>(), &held, &limits)
             .ok_or(CutError::Room { layers: loads.len(), stages })?;
         let stage = |(first, group): (&usize, &[Device])| Stage {
             first_layer: *first as u64,
             places: group.iter().map(|device| device.id.0).collect(),
-            shares: Shares::new(group.iter().map(|device| device.threads)).by_experts(partition.experts),
+            shares: Shares::new(group.iter().map(speed)).by_experts(partition.experts),
         };
         let replica = |own: &[Device]| firsts.iter().zip(own.chunks(group)).map(stage).collect();
         let replicas = each.map(replica).collect();
@@ -159,17 +167,27 @@ pub(super) fn layer_loads(g: &Graph) -> Vec<u64> {
     loads
 }
 
-/// Bytes of weights and states that the layers of each stage may have, where somebody found a limit.
+/// What is known of devices when a model is cut over them.
 #[derive(Clone, Debug, Default)]
-pub struct Room(Vec<Option<u64>>);
+pub struct Means {
+    /// How fast each device is beside the others, by number; where nothing is known, as its threads are many.
+    speeds: Vec<u32>,
+    /// Bytes of weights and states that the layers of each stage may have, where somebody found a limit.
+    room: Vec<Option<u64>>,
+}
 
-impl Room {
+impl Means {
+    /// Devices that are so fast beside one another, with room for anything.
+    pub fn new(speeds: Vec<u32>) -> Means {
+        Means { speeds, room: vec![] }
+    }
+
     /// Takes from each stage of a cut what its devices have too much. False where that leaves nothing to try: there
     /// is but one stage, or one was left without room for any layer.
     pub fn shrink(&mut self, g: &Graph, cut: &Cut, over: &[(DeviceId, u64)]) -> bool {
         let held = layer_bytes(g);
         for stages in &cut.replicas {
-            self.0.resize(self.0.len().max(stages.len()), None);
+            self.room.resize(self.room.len().max(stages.len()), None);
             for (at, stage) in stages.iter().enumerate() {
                 let excess = |place: &u32| over.iter().find(|(device, _)| device.0 == *place).map(|o| o.1);
                 let Some(excess) = stage.places.iter().filter_map(excess).max() else { continue };
@@ -178,7 +196,7 @@ impl Room {
                 // A rank that has too much has it of its share.
                 let room = own.checked_sub(excess.saturating_mul(stage.places.len() as u64));
                 let Some(room) = room.filter(|_| stages.len() > 1) else { return false };
-                self.0[at] = Some(self.0[at].map_or(room, |before| before.min(room)));
+                self.room[at] = Some(self.room[at].map_or(room, |before| before.min(room)));
             }
         }
         true

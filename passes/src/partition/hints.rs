@@ -3,7 +3,7 @@
 //! Stages move before anything is cut. Of nodes, the first replica's devices are named, and every replica does the
 //! same on its own: a node on a device of its own is in a stage of one rank beside the others, so that what it needs
 //! and gives crosses as between any stages.
-use super::cut::{Cut, CutError, Room, Stage, layer_loads};
+use super::cut::{Cut, CutError, Means, Stage, layer_loads};
 use ir::plan::{Device, DeviceId, Hint, Partition, Pattern};
 use ir::shard::Shares;
 use ir::{Graph, NodeId, Op};
@@ -49,14 +49,14 @@ fn numbered(what: &str, numbers: impl Iterator<Item = usize>) -> String {
 }
 
 impl Cut {
-    /// The cut that a partition names over the first devices, where stages have only so much room, and what hints make of it. Only hints can take
-    /// devices behind these, and only of one replica.
+    /// The cut that a partition names over the first devices, by what is known of them, and what hints make of it.
+    /// Only hints can take devices behind these, and only of one replica.
     pub fn by(
         g: &Graph,
         partition: Partition,
         hints: &[Hint],
         devices: &[Device],
-        room: &Room,
+        means: &Means,
     ) -> Result<Cut, CutError> {
         check_devices(hints, devices)?;
         let (own, behind) = devices.split_at(devices.len().min(partition.devices() as usize));
@@ -64,7 +64,7 @@ impl Cut {
             let (expected, found) = (own.len(), devices.len());
             return Err(CutError::Devices { partition, expected, found });
         }
-        let mut cut = Cut::within(g, partition, own, room)?;
+        let mut cut = Cut::within(g, partition, own, means)?;
         begin(&mut cut, layer_loads(g).len().max(1) as u64, hints)?;
         for (index, hint) in hints.iter().enumerate() {
             let (nodes, place) = match hint {

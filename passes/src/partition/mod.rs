@@ -8,7 +8,7 @@ mod cut;
 mod hints;
 mod rewrite;
 
-pub use cut::{Cut, CutError, Room, Stage};
+pub use cut::{Cut, CutError, Means, Stage, layer_of};
 pub use hints::{ByHand, HintError, check_devices, devices_for};
 
 use crate::{Change, Cx, PassError};

@@ -270,7 +270,8 @@ impl Scheduler<'_> {
         let bytes = self.bytes(n)?;
         let id = BufferId(self.plan.buffers.len() as u32);
         let device = self.device(n, place)?;
-        self.plan.buffers.push(Buffer { id, device, ty: self.g[n].ty.clone(), offset: 0, bytes });
+        let ty = self.g[n].ty.clone();
+        self.plan.buffers.push(Buffer { id, device, ty, slot: None, offset: 0, bytes });
         self.at.insert((n, place), Arg::B(id));
         Ok(id)
     }

@@ -35,9 +35,9 @@ mod sync;
 pub mod team;
 #[cfg(not(loom))]
 mod vigil;
-// Sessions and workers, which use the rest of it, are in no model.
 #[cfg(not(loom))]
 mod walk;
+// Sessions and workers, which use the rest of it, are in no model.
 #[cfg_attr(loom, allow(dead_code))]
 mod watch;
 #[cfg(not(loom))]

@@ -87,8 +87,7 @@ impl Session {
                 (watch.clone(), seat),
                 code,
                 &weights,
-                readers.unwrap_or_default(),
-                writers.unwrap_or_default(),
+                (readers.unwrap_or_default(), writers.unwrap_or_default()),
                 clock,
             )?);
         }

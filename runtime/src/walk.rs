@@ -9,7 +9,7 @@ use crate::worker::{Measure, Weights, argument};
 use crate::{Arena, Executable, Team, TeamError};
 use ir::TensorType;
 use ir::plan::{Arg, BufferId, End, Plan, Step, Thread};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// What the host sends over an edge of this name, as bytes; none for a name that it does not know.
 pub type Feed<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
@@ -87,6 +87,8 @@ struct Seat<'a> {
     states: Arena,
     scratch: Arena,
     shared: Arena,
+    /// What lies in slots of edges elsewhere; here messages are copied, so each has a place of its own.
+    in_slots: HashMap<BufferId, Arena>,
 }
 
 impl<'a> Seat<'a> {
@@ -94,6 +96,8 @@ impl<'a> Seat<'a> {
         let device = &walk.plan.devices[thread.device.0 as usize];
         let memory = |cause| RunError::Memory { device: device.name.clone(), cause };
         let ended = |cause| ended(Cause::Team { device: device.name.clone(), cause });
+        let own = walk.plan.buffers.iter().filter(|b| b.slot.is_some() && b.device == thread.device);
+        let in_slots = own.map(|b| Ok((b.id, Arena::new(b.bytes as usize).map_err(memory)?)));
         Ok(Seat {
             index,
             thread,
@@ -104,6 +108,7 @@ impl<'a> Seat<'a> {
             scratch: Arena::new((thread.scratch_bytes * u64::from(device.threads)) as usize)
                 .map_err(memory)?,
             shared: Arena::new(thread.shared_bytes as usize).map_err(memory)?,
+            in_slots: in_slots.collect::<Result<_, RunError>>()?,
         })
     }
 
@@ -159,7 +164,7 @@ impl<'a> Seat<'a> {
         let device = || walk.plan.devices[self.thread.device.0 as usize].name.clone();
         let mut pointers = vec![];
         for arg in args {
-            pointers.push(argument(walk.plan, *arg, &self.arena, &self.states, walk.weights)?);
+            pointers.push(self.find(walk, *arg)?);
         }
         if code.shared_bytes() > 0 {
             let shared = self.shared.at(0, code.shared_bytes());
@@ -182,9 +187,16 @@ impl<'a> Seat<'a> {
         self.team.run(code.units(syms), body).map_err(failed)
     }
 
+    fn find(&self, walk: &Walk<'_>, arg: Arg) -> Result<*mut u8, RunError> {
+        match arg {
+            Arg::B(id) if self.in_slots.contains_key(&id) => Ok(self.in_slots[&id].start()),
+            arg => argument(walk.plan, arg, &self.arena, &self.states, walk.weights),
+        }
+    }
+
     /// Where a value lies, and how many bytes it has.
     fn value(&self, walk: &Walk<'_>, arg: Arg) -> Result<(*mut u8, usize), RunError> {
-        let at = argument(walk.plan, arg, &self.arena, &self.states, walk.weights)?;
+        let at = self.find(walk, arg)?;
         Ok((at, Measure::new(type_of(walk.plan, arg), walk.plan)?.bytes(walk.syms)))
     }
 }

@@ -186,74 +186,57 @@ fn end(edge: &Monitor, role: Role) -> End {
     }
 }
 
+/// A device that sends to the host, both without steps: nothing is asked of names in tests.
+#[cfg(test)]
+fn small_run() -> (crate::sync::Arc<Watch>, crate::Writer, crate::Reader) {
+    use ir::plan::{
+        Activations, DEADLINE_MS, Device, DeviceId, Edge, EdgeId, Model, Options, Partition, Thread,
+    };
+    let device = DeviceId(0);
+    let name = String::new;
+    let (from, to, ty) = (End::Device(device), End::Host, ir::TensorType::known(ir::DType::U8, &[4]));
+    let id = EdgeId(0);
+    let edge = Edge { id, name: name(), from, to, ty, bytes: 4, capacity: 1, deadline_ms: DEADLINE_MS };
+    let (writer, reader) = crate::edge(&edge);
+    let options = Options {
+        context: 1,
+        max_batch: 1,
+        chunk: 1,
+        rows: 1,
+        page: 1,
+        kv: ir::DType::F32,
+        activations: Activations::F32,
+        partition: Partition::WHOLE,
+        all_reduce: Default::default(),
+        micro_batches: 1,
+        memory: None,
+        hints: vec![],
+    };
+    let thread =
+        Thread { device, arena_bytes: 0, state_bytes: 0, scratch_bytes: 0, shared_bytes: 0, steps: vec![] };
+    let plan = Plan {
+        version: ir::plan::VERSION,
+        model: Model { name: name(), architecture: name(), file: name(), sha256: name(), packed_bytes: 0 },
+        options,
+        symbols: vec![],
+        devices: vec![Device::cpu(0, 1)],
+        memory: vec![],
+        edges: vec![edge],
+        weights: vec![],
+        states: vec![],
+        buffers: vec![],
+        kernels: vec![],
+        threads: vec![thread],
+        why: vec![],
+    };
+    let watch = Watch::new(Shared::new(plan), vec![writer.monitor()]);
+    (crate::sync::Arc::new(watch), writer, reader)
+}
+
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::sync::{Arc, model, thread};
-    use crate::{Reader, Writer, edge};
-    use ir::plan::{
-        Activations, DEADLINE_MS, Device, DeviceId, Edge, EdgeId, Model, Options, Thread, VERSION,
-    };
-
-    /// A device that sends to the host, both without steps: nothing is asked of names here.
-    fn run() -> (Arc<Watch>, Writer, Reader) {
-        let device = DeviceId(0);
-        let name = String::new;
-        let (from, to, ty) = (End::Device(device), End::Host, ir::TensorType::known(ir::DType::U8, &[4]));
-        let edges = vec![Edge {
-            id: EdgeId(0),
-            name: name(),
-            from,
-            to,
-            ty,
-            bytes: 4,
-            capacity: 1,
-            deadline_ms: DEADLINE_MS,
-        }];
-        let (writer, reader) = edge(&edges[0]);
-        let plan = Plan {
-            version: VERSION,
-            model: Model {
-                name: name(),
-                architecture: name(),
-                file: name(),
-                sha256: name(),
-                packed_bytes: 0,
-            },
-            options: Options {
-                context: 1,
-                max_batch: 1,
-                chunk: 1,
-                rows: 1,
-                page: 1,
-                kv: ir::DType::F32,
-                activations: Activations::F32,
-                partition: ir::plan::Partition::WHOLE,
-                all_reduce: Default::default(),
-                micro_batches: 1,
-                memory: None,
-                hints: vec![],
-            },
-            symbols: vec![],
-            devices: vec![Device { name: name(), ..Device::cpu(device.0, 1) }],
-            memory: vec![],
-            edges,
-            weights: vec![],
-            states: vec![],
-            buffers: vec![],
-            kernels: vec![],
-            why: vec![],
-            threads: vec![Thread {
-                device,
-                arena_bytes: 0,
-                state_bytes: 0,
-                scratch_bytes: 0,
-                shared_bytes: 0,
-                steps: vec![],
-            }],
-        };
-        (Arc::new(Watch::new(Shared::new(plan), vec![writer.monitor()])), writer, reader)
-    }
+    use crate::sync::{model, thread};
 
     fn cause() -> Cause {
         Cause::Circle { still: Duration::ZERO }
@@ -262,7 +245,7 @@ mod models {
     #[test]
     fn who_finds_an_edge_closed_finds_the_verdict() {
         model(|| {
-            let (watch, writer, mut reader) = run();
+            let (watch, writer, mut reader) = small_run();
             let theirs = watch.clone();
             let device = thread::spawn(move || {
                 theirs.end(cause());
@@ -277,7 +260,7 @@ mod models {
     #[test]
     fn a_run_ends_once() {
         model(|| {
-            let (watch, _writer, _reader) = run();
+            let (watch, _writer, _reader) = small_run();
             let theirs = watch.clone();
             let device = thread::spawn(move || theirs.end(cause()));
             let mine = watch.end(cause());
@@ -291,11 +274,27 @@ mod models {
     #[test]
     fn who_waits_for_a_thread_to_leave_hears_it() {
         model(|| {
-            let (watch, _writer, _reader) = run();
+            let (watch, _writer, _reader) = small_run();
             let theirs = watch.clone();
             let device = thread::spawn(move || theirs.leave(0));
             assert!(watch.empties(Duration::MAX, |_| true));
             device.join().unwrap();
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cause_is_the_verdict() {
+        let (watch, mut writer, _reader) = small_run();
+        assert!(watch.ended().is_none() && watch.takes_step(0, 1, 0));
+        watch.end(Cause::Circle { still: Duration::from_secs(1) });
+        let late = watch.end(Cause::Circle { still: Duration::from_secs(2) });
+        assert_eq!(late.to_string(), "nobody took a step for 1.0s: the threads wait in a circle");
+        assert!(!watch.takes_step(0, 1, 1) && writer.send(|_| 0).is_err());
+        assert_eq!(watch.devices().next().unwrap().rounds, 1);
     }
 }

@@ -77,7 +77,7 @@ impl Plan {
         let device = thread.device;
         let threads = self.devices.iter().find(|d| d.id == device).map_or(1, |d| u64::from(d.threads));
         let symbols = if phase == Phase::Decode { self.decode_symbols() } else { self.max_symbols() };
-        let used = |b: &&super::Buffer| b.device == device;
+        let used = |b: &&super::Buffer| b.device == device && b.slot.is_none();
         let end =
             |b: &super::Buffer| b.offset.saturating_add(b.ty.bytes(|s| symbols.get(s)).unwrap_or(b.bytes));
         let arena = match phase {

@@ -5,12 +5,14 @@
 mod hints;
 mod memory;
 mod pattern;
+mod slots;
 mod text;
 mod verify;
 
 pub use hints::{Hint, HintsError};
 pub use memory::{MemoryProof, Phase};
 pub use pattern::Pattern;
+pub use slots::SlotUse;
 pub use text::{PlanError, Section, line_of};
 pub use verify::{Fault, Where};
 
@@ -363,7 +365,10 @@ pub struct Buffer {
     pub device: DeviceId,
     /// Its type.
     pub ty: TensorType,
-    /// Where in the device's arena, in bytes.
+    /// The edge in whose slots it lies, if not in the arena; see [`Plan::slot_uses`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<EdgeId>,
+    /// Where in the device's arena, in bytes; 0 in a slot.
     pub offset: u64,
     /// Bytes with every symbol at its greatest.
     pub bytes: u64,

@@ -6,7 +6,8 @@ use std::cmp::Reverse;
 
 pub(super) fn run(plan: &mut Plan) {
     for at in 0..plan.threads.len() {
-        let lives = liveness::run(plan, at);
+        let mut lives = liveness::run(plan, at);
+        lives.retain(|(b, _)| plan.buffers[*b].slot.is_none());
         let thread = &mut plan.threads[at];
         thread.arena_bytes = assign(&mut plan.buffers, &lives);
     }

@@ -1,12 +1,14 @@
 //! Memory: how long values live, where in the arena they lie, and the proof of what the plan takes.
 mod assign;
 mod liveness;
+mod slots;
 
 use crate::{Cx, PassError};
 use ir::plan::{Plan, Step, aligned};
 
 /// `process_bytes` is what the process takes beside the plan.
 pub(crate) fn run(cx: &Cx, plan: &mut Plan, process_bytes: u64) -> Result<(), PassError> {
+    slots::run(plan);
     assign::run(plan);
     let scratch = (cx.target.scratch)(plan).map_err(PassError::Backend)?;
     for (kernel, bytes) in plan.kernels.iter_mut().zip(scratch) {

@@ -36,14 +36,18 @@ pub fn edge(plan: &Edge) -> (Writer, Reader) {
         reader: Side::new(),
         bell: Bell::new(),
     });
-    (Writer(queue.clone()), Reader(queue))
+    (Writer(queue.clone()), Reader { queue, taken: 0 })
 }
 
 /// The end that sends.
 pub struct Writer(Arc<Queue>);
 
 /// The end that receives.
-pub struct Reader(Arc<Queue>);
+pub struct Reader {
+    queue: Arc<Queue>,
+    /// Messages taken; those that `moved` does not count yet are in their slots still.
+    taken: u64,
+}
 
 /// Which end of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,22 +108,39 @@ impl Writer {
     /// Gives the message's sequence number, counted from 0. The slot is 64-byte aligned and holds what an
     /// earlier message left there.
     pub fn send(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<u64, EdgeError> {
+        self.claim()?;
+        let sequence = self.0.writer.moved.load(Ordering::Relaxed);
+        let found = self.0.slot(sequence).with_mut(|slot| {
+            // SAFETY: the slot is this end's until it is published.
+            fill(unsafe { (*slot).room() })
+        });
+        self.publish(found)
+    }
+
+    /// Waits for room, and gives the slot of the next message: as many bytes as the edge states, 64-byte aligned,
+    /// this end's to write until [`Writer::publish`], and to read until the next claim.
+    pub(crate) fn claim(&mut self) -> Result<*mut u8, EdgeError> {
         let q = &*self.0;
         let sequence = q.writer.moved.load(Ordering::Relaxed);
         q.wait(&q.writer, || q.has_room(sequence), None, || true);
         if q.reader.gone.load(Ordering::Acquire) {
             return Err(q.error(EdgeFault::Gone(Role::Reader)));
         }
-        let found = q.slot(sequence).with_mut(|slot| {
-            // SAFETY: the reader has taken what this slot held, for fewer than `capacity` messages are out,
-            // and it will not look at it before `moved` says so.
-            unsafe { (*slot).fill(fill) }
-        });
-        let expected = q.room;
-        if found > expected {
-            return Err(q.error(EdgeFault::TooLong { found, expected }));
+        // SAFETY: the reader has given back what this slot held, for fewer than `capacity` messages are out, and it
+        // will not look at it before `moved` says so.
+        Ok(q.slot(sequence).with_mut(|slot| unsafe { (*slot).room().as_mut_ptr() }))
+    }
+
+    /// Sends the first `bytes` of the slot that was claimed, and gives the message's sequence number.
+    pub(crate) fn publish(&mut self, bytes: usize) -> Result<u64, EdgeError> {
+        let q = &*self.0;
+        if bytes > q.room {
+            return Err(q.error(EdgeFault::TooLong { found: bytes, expected: q.room }));
         }
-        q.writer.bytes.store(q.writer.bytes.load(Relaxed) + found as u64, Relaxed);
+        let sequence = q.writer.moved.load(Ordering::Relaxed);
+        // SAFETY: the slot is this end's until `moved` says otherwise.
+        q.slot(sequence).with_mut(|slot| unsafe { (*slot).len = bytes });
+        q.writer.bytes.store(q.writer.bytes.load(Relaxed) + bytes as u64, Relaxed);
         q.writer.moved.store(sequence + 1, Ordering::Release);
         q.bell.ring();
         Ok(sequence)
@@ -147,38 +168,58 @@ impl Drop for Writer {
 impl Reader {
     /// Waits for a message and lends its bytes, 64-byte aligned, to `take`; the slot is free again after.
     pub fn recv<R>(&mut self, take: impl FnOnce(&[u8]) -> R) -> Result<R, EdgeError> {
-        let q = &*self.0;
-        let sequence = q.reader.moved.load(Ordering::Relaxed);
+        let sequence = self.taken;
+        self.take()?;
+        let taken = self.queue.slot(sequence).with(|slot| {
+            // SAFETY: the slot is this end's until it is given back.
+            take(unsafe { (*slot).message() })
+        });
+        self.free();
+        Ok(taken)
+    }
+
+    /// Waits for the next message that was not taken, and gives its bytes, 64-byte aligned: this end's to read until
+    /// its slot is given back.
+    pub(crate) fn take(&mut self) -> Result<*const [u8], EdgeError> {
+        let (q, sequence) = (&*self.queue, self.taken);
         q.wait(&q.reader, || q.has_message(sequence), None, || true);
         // The writer counts its last message before it leaves, so one that is gone has nothing more to show.
         if q.writer.moved.load(Ordering::Acquire) == sequence {
             return Err(q.error(EdgeFault::Gone(Role::Writer)));
         }
-        let taken = q.slot(sequence).with(|slot| {
-            // SAFETY: the writer has published this slot and leaves it alone until `moved` frees it.
-            take(unsafe { (*slot).message() })
-        });
+        self.taken += 1;
+        // SAFETY: the writer has published this slot and leaves it alone until `moved` frees it.
+        Ok(q.slot(sequence).with(|slot| unsafe { std::ptr::from_ref((*slot).message()) }))
+    }
+
+    /// Gives back the oldest slot of those that were taken.
+    ///
+    /// # Panics
+    /// If none is.
+    pub(crate) fn free(&mut self) {
+        let q = &*self.queue;
+        let sequence = q.reader.moved.load(Ordering::Relaxed);
+        assert!(sequence < self.taken, "no slot of {} is taken", q.plan.id);
         q.reader.moved.store(sequence + 1, Ordering::Release);
         q.bell.ring();
-        Ok(taken)
     }
 
     /// Waits until there is a message or the writer is gone, and asks `goes_on` after every `tick` without. Gives
     /// up with false when that says so.
     pub fn wait(&mut self, tick: Duration, goes_on: impl FnMut() -> bool) -> bool {
-        let sequence = self.0.reader.moved.load(Ordering::Relaxed);
-        self.0.wait(&self.0.reader, || self.0.has_message(sequence), Some(tick), goes_on)
+        let (q, sequence) = (&self.queue, self.taken);
+        q.wait(&q.reader, || q.has_message(sequence), Some(tick), goes_on)
     }
 
     /// A view of this edge from outside.
     pub fn monitor(&self) -> Monitor {
-        Monitor(self.0.clone())
+        Monitor(self.queue.clone())
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.leave(&self.0.reader);
+        self.queue.leave(&self.queue.reader);
     }
 }
 
@@ -193,8 +234,8 @@ struct Queue {
     bell: Bell,
 }
 
-// SAFETY: a slot belongs to the writer or to the reader, as `moved` of both says; `send` and `recv` take
-// their end by `&mut`, so each side is one thread at a time.
+// SAFETY: a slot belongs to the writer or to the reader, as `moved` of both says; both take their end by `&mut`, so
+// each side is one thread at a time.
 unsafe impl Sync for Queue {}
 unsafe impl Send for Queue {}
 
@@ -202,7 +243,7 @@ unsafe impl Send for Queue {}
 /// by two cores. Only its own end writes it, but for `gone`.
 #[repr(align(128))]
 struct Side {
-    /// Messages this end has finished with.
+    /// Messages this end has finished with: sent, or given back.
     moved: AtomicU64,
     /// Set when this end left, or somebody closed the edge.
     gone: AtomicBool,

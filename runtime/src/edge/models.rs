@@ -70,3 +70,21 @@ fn who_closes_an_edge_wakes_both_ends() {
         drop(tx);
     });
 }
+
+#[test]
+fn slots_that_the_reader_holds_stay_as_they_are() {
+    model(|| {
+        let (mut tx, mut rx) = bytes_edge(2, 4);
+        let writer = thread::spawn(move || (0..3).map(|m| tx.send(byte(m)).unwrap()).sum::<u64>());
+        rx.take().unwrap();
+        rx.take().unwrap();
+        for held in 0..2 {
+            // SAFETY: the slot is the reader's until it gives it back; loom checks that nobody writes it.
+            let found = rx.queue.slot(held).with(|slot| unsafe { (*slot).message()[0] });
+            assert_eq!(u64::from(found), held);
+            rx.free();
+        }
+        assert_eq!(rx.recv(|m| m[0]).unwrap(), 2);
+        writer.join().unwrap();
+    });
+}

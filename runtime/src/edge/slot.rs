@@ -4,7 +4,8 @@
 pub(super) struct Slot {
     lines: Box<[Line]>,
     room: usize,
-    len: usize,
+    /// Bytes of the message, at most `room`.
+    pub(super) len: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -16,15 +17,10 @@ impl Slot {
         Slot { lines: vec![Line([0; 64]); room.div_ceil(64)].into(), room, len: 0 }
     }
 
-    /// Gives the length that `fill` says, and keeps it only if the message fits.
-    pub(super) fn fill(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    /// All its bytes.
+    pub(super) fn room(&mut self) -> &mut [u8] {
         // SAFETY: the lines are at least `room` initialised bytes, borrowed mutably through `self`.
-        let found =
-            fill(unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.room) });
-        if found <= self.room {
-            self.len = found;
-        }
-        found
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.room) }
     }
 
     pub(super) fn message(&self) -> &[u8] {

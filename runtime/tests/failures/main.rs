@@ -1,6 +1,7 @@
 //! Runs in which something fails: they end, soon, with an error that says what failed and who waited for it.
 mod code;
 mod plans;
+mod slots;
 
 use code::{Fault, Gate, Injection, code, place};
 use plans::{Built, Design, Shape, WIDTH};
@@ -58,6 +59,7 @@ fn failure(seed: u64) -> Vec<Wait> {
         threads: 1 + random.below(2) as u32,
         depth: 1 + random.below(3),
         deadline_ms: if ends_itself { 30_000 } else { 200 },
+        in_slots: random.below(2) == 0,
     };
     let built = design.build();
     let (kernel, round) = (random.below(built.deeds.len()), random.below(3) as u32);
@@ -90,7 +92,8 @@ fn failure(seed: u64) -> Vec<Wait> {
 #[test]
 fn an_idle_session_and_a_slow_step_are_no_failures() {
     for shape in [Shape::Pipeline, Shape::Ring { laps: 2 }, Shape::Exchange { times: 2 }] {
-        let built = Design { shape, devices: 3, threads: 1, depth: 2, deadline_ms: 100 }.build();
+        let built =
+            Design { shape, devices: 3, threads: 1, depth: 2, deadline_ms: 100, in_slots: true }.build();
         // A round takes several deadlines, each of its steps a part of one.
         let mut session = start(&built, code(&built, None, || Duration::from_millis(30)));
         for _ in 0..2 {
@@ -104,7 +107,7 @@ fn an_idle_session_and_a_slow_step_are_no_failures() {
 #[test]
 fn a_full_edge_is_named_with_both_ends() {
     let shape = Shape::Exchange { times: 1 };
-    let built = Design { shape, devices: 3, threads: 1, depth: 1, deadline_ms: 100 }.build();
+    let built = Design { shape, devices: 3, threads: 1, depth: 1, deadline_ms: 100, in_slots: false }.build();
     // What the device in the middle computes, the first one does not need: it is stuck, and the step is done. In the
     // next step it has not taken the first message.
     let kernel = (0..built.deeds.len()).find(|k| place(&built, *k).0 == "cpu:1").unwrap();
@@ -128,8 +131,15 @@ fn a_full_edge_is_named_with_both_ends() {
 
 #[test]
 fn a_run_is_seen_from_outside() {
-    let built =
-        Design { shape: Shape::Pipeline, devices: 2, threads: 1, depth: 1, deadline_ms: 30_000 }.build();
+    let built = Design {
+        shape: Shape::Pipeline,
+        devices: 2,
+        threads: 1,
+        depth: 1,
+        deadline_ms: 30_000,
+        in_slots: true,
+    }
+    .build();
     let mut session = start(&built, code(&built, None, || Duration::ZERO));
     let watch = session.watch();
     for _ in 0..3 {

@@ -32,6 +32,8 @@ pub(crate) struct Design {
     /// Doublings between messages.
     pub(crate) depth: usize,
     pub(crate) deadline_ms: u32,
+    /// Whether messages lie in the slots of edges, rather than being copied there and back.
+    pub(crate) in_slots: bool,
 }
 
 /// What a kernel does; each step has a kernel of its own, so that a test can single it out.
@@ -116,6 +118,7 @@ struct Builder {
     plan: Plan,
     deeds: Vec<Deed>,
     deadline_ms: u32,
+    in_slots: bool,
 }
 
 impl Builder {
@@ -172,7 +175,7 @@ impl Builder {
             why: vec![],
             threads: (0..design.devices).map(thread).collect(),
         };
-        Builder { plan, deeds: vec![], deadline_ms: design.deadline_ms }
+        Builder { plan, deeds: vec![], deadline_ms: design.deadline_ms, in_slots: design.in_slots }
     }
 
     fn step(&mut self, device: u32, step: Step) {
@@ -186,11 +189,14 @@ impl Builder {
 
     fn buffer(&mut self, device: u32, ty: TensorType) -> BufferId {
         let (id, bytes) = (BufferId(self.plan.buffers.len() as u32), self.bytes(&ty));
-        let thread = &mut self.plan.threads[device as usize];
-        let offset = thread.arena_bytes;
-        thread.arena_bytes = aligned(offset + bytes);
-        self.plan.buffers.push(Buffer { id, device: DeviceId(device), ty, offset, bytes });
+        self.plan.buffers.push(Buffer { id, device: DeviceId(device), ty, slot: None, offset: 0, bytes });
         id
+    }
+
+    /// Lets a buffer lie in a slot, if that is asked for.
+    fn put(&mut self, buffer: BufferId, edge: EdgeId) {
+        let slot = &mut self.plan.buffers[buffer.0 as usize].slot;
+        *slot = slot.or(Some(edge).filter(|_| self.in_slots));
     }
 
     fn edge(&mut self, name: &str, from: End, to: End, ty: &TensorType) -> EdgeId {
@@ -210,6 +216,10 @@ impl Builder {
     fn send(&mut self, name: &str, device: u32, to: End, from: BufferId) -> EdgeId {
         let ty = self.plan.buffers[from.0 as usize].ty.clone();
         let edge = self.edge(name, End::Device(DeviceId(device)), to, &ty);
+        let made = self.plan.threads[device as usize].steps.last();
+        if made.is_some_and(|step| matches!(step, Step::Run { .. }) && step.writes() == Some(from)) {
+            self.put(from, edge);
+        }
         self.step(device, Step::Send { edge, from });
         edge
     }
@@ -222,6 +232,7 @@ impl Builder {
 
     fn receive(&mut self, edge: EdgeId, device: u32) -> BufferId {
         let to = self.buffer(device, self.plan.edges[edge.0 as usize].ty.clone());
+        self.put(to, edge);
         self.step(device, Step::Recv { edge, to });
         to
     }
@@ -266,6 +277,11 @@ impl Builder {
     }
 
     fn finish(&mut self) -> Plan {
+        for buffer in self.plan.buffers.iter_mut().filter(|b| b.slot.is_none()) {
+            let end = &mut self.plan.threads[buffer.device.0 as usize].arena_bytes;
+            buffer.offset = *end;
+            *end = aligned(*end + buffer.bytes);
+        }
         self.plan.memory = self.plan.prove_memory(0);
         self.plan.clone()
     }

@@ -1,6 +1,6 @@
 //! The part of the verifier that follows messages: both ends exist, and no circle of waiting.
 use super::Faults;
-use crate::plan::{EdgeId, End, Plan, Section, Step};
+use crate::plan::{BufferId, Edge, EdgeId, End, Plan, Section, Step, Thread};
 use std::collections::BTreeMap;
 
 /// Messages that an edge holds at most: more never help, and every one has its memory.
@@ -55,9 +55,6 @@ impl Plan {
                 faults.add(Section::Edges, index, message);
             }
         }
-        if faults.is_empty() {
-            self.verify_progress(faults);
-        }
     }
 
     /// The steps at a device's end of an edge are that device's; where the host is there are none.
@@ -89,41 +86,126 @@ impl Plan {
         }
     }
 
-    /// Runs the threads' sends and receives against queues of the stated capacities: the host feeds
-    /// every edge it writes, then takes from every edge it reads.
-    fn verify_progress(&self, faults: &mut Faults) {
-        let mut queued: Vec<u32> = self.edges.iter().map(|e| u32::from(e.from == End::Host)).collect();
-        let mut next = vec![0; self.threads.len()];
-        loop {
-            let mut moved = false;
-            for (thread, next) in self.threads.iter().zip(&mut next) {
-                while let Some(step) = thread.steps.get(*next) {
-                    match step {
-                        Step::Run { .. } => {}
-                        Step::Recv { edge, .. } if queued[edge.0 as usize] > 0 => {
-                            queued[edge.0 as usize] -= 1
-                        }
-                        Step::Send { edge, .. }
-                            if queued[edge.0 as usize] < self.edges[edge.0 as usize].capacity =>
-                        {
-                            queued[edge.0 as usize] += 1;
-                        }
-                        Step::Recv { .. } | Step::Send { .. } => break,
-                    }
-                    *next += 1;
-                    moved = true;
+    /// Runs the threads against queues of the stated capacities, and the host, which feeds as many rounds as can
+    /// be under way and then takes what comes of them. Who waits for ever in some order of threads does so in
+    /// every one, for no thread looks whether it would have to wait. Edges and slots have been found sound.
+    pub(super) fn verify_progress(&self, faults: &mut Faults) {
+        let rounds = self.options.micro_batches as usize;
+        let mut threads: Vec<Actor> = self.threads.iter().map(|t| Actor::device(self, t, rounds)).collect();
+        threads.push(Actor::host(self, rounds));
+        let mut queues: Vec<Queue> = self.edges.iter().map(|e| Queue::new(e.capacity)).collect();
+        while threads.iter_mut().any(|thread| thread.goes_on(&mut queues)) {}
+        for (at, (step, act)) in threads.iter().enumerate().filter_map(|(at, t)| Some((at, t.next()?))) {
+            let (who, section, index) = match self.threads.get(at) {
+                Some(thread) => (thread.device.to_string(), Section::Thread(at), step),
+                None => ("the host".into(), Section::Edges, act.edge().0 as usize),
+            };
+            let message =
+                format!("{who} waits here for ever at {}: the threads wait in a circle", act.edge());
+            faults.add(section, index, message);
+        }
+    }
+}
+
+/// What a thread does with an edge.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Waits for room.
+    Claim(EdgeId),
+    /// Puts a message into a slot that was claimed.
+    Put(EdgeId),
+    /// Waits for a message, and leaves it in its slot.
+    Take(EdgeId),
+    /// Gives the oldest slot back.
+    Free(EdgeId),
+}
+
+impl Act {
+    fn edge(self) -> EdgeId {
+        match self {
+            Act::Claim(edge) | Act::Put(edge) | Act::Take(edge) | Act::Free(edge) => edge,
+        }
+    }
+}
+
+/// An edge's slots.
+struct Queue {
+    free: u32,
+    full: u32,
+}
+
+impl Queue {
+    fn new(capacity: u32) -> Queue {
+        Queue { free: capacity, full: 0 }
+    }
+}
+
+/// A thread of the run, with the steps at which it acts.
+struct Actor {
+    acts: Vec<(usize, Act)>,
+    at: usize,
+    rounds: usize,
+}
+
+impl Actor {
+    fn device(plan: &Plan, thread: &Thread, rounds: usize) -> Actor {
+        let mut acts = vec![];
+        let slot = |id: &BufferId| plan.buffers[id.0 as usize].slot;
+        for (index, (step, uses)) in thread.steps.iter().zip(plan.slot_uses(thread)).enumerate() {
+            match step {
+                Step::Run { .. } => acts.extend(uses.claims.map(|edge| (index, Act::Claim(edge)))),
+                Step::Send { edge, from } if slot(from) == Some(*edge) => acts.push((index, Act::Put(*edge))),
+                Step::Send { edge, .. } => {
+                    acts.extend([Act::Claim(*edge), Act::Put(*edge)].map(|a| (index, a)))
+                }
+                Step::Recv { edge, to } => {
+                    acts.push((index, Act::Take(*edge)));
+                    acts.extend(slot(to).is_none().then_some((index, Act::Free(*edge))));
                 }
             }
-            if !moved {
-                break;
+            acts.extend(uses.frees.iter().map(|(edge, _)| (index, Act::Free(*edge))));
+        }
+        Actor { acts, at: 0, rounds }
+    }
+
+    fn host(plan: &Plan, rounds: usize) -> Actor {
+        let at = |of: fn(&Edge) -> End| plan.edges.iter().filter(move |e| of(e) == End::Host).map(|e| e.id);
+        let fed = at(|e| e.from).flat_map(|edge| [Act::Claim(edge), Act::Put(edge)]);
+        let taken = at(|e| e.to).flat_map(|edge| [Act::Take(edge), Act::Free(edge)]);
+        let (fed, taken): (Vec<_>, Vec<_>) = (fed.collect(), taken.collect());
+        let acts = (0..rounds).flat_map(|_| fed.iter()).chain((0..rounds).flat_map(|_| taken.iter()));
+        Actor { acts: acts.map(|act| (0, *act)).collect(), at: 0, rounds: 1 }
+    }
+
+    /// What it has not done.
+    fn next(&self) -> Option<(usize, Act)> {
+        self.acts.get(self.at).copied()
+    }
+
+    /// Acts until it has to wait, and says whether it did anything.
+    fn goes_on(&mut self, queues: &mut [Queue]) -> bool {
+        let mut moved = false;
+        while let Some((_, act)) = self.next() {
+            let Queue { free, full } = &mut queues[act.edge().0 as usize];
+            let (from, to) = match act {
+                Act::Claim(_) => (Some(free), None),
+                Act::Put(_) => (None, Some(full)),
+                Act::Take(_) => (Some(full), None),
+                Act::Free(_) => (None, Some(free)),
+            };
+            match from {
+                Some(0) => break,
+                Some(count) => *count -= 1,
+                None => {}
+            }
+            to.into_iter().for_each(|count| *count += 1);
+            moved = true;
+            self.at += 1;
+            if self.at == self.acts.len() && self.rounds > 1 {
+                self.rounds -= 1;
+                self.at = 0;
             }
         }
-        for (at, (thread, next)) in self.threads.iter().zip(next).enumerate() {
-            if let Some(Step::Recv { edge, .. } | Step::Send { edge, .. }) = thread.steps.get(next) {
-                let message =
-                    format!("{} waits here for ever at {edge}: the threads wait in a circle", thread.device);
-                faults.add(Section::Thread(at), next, message);
-            }
-        }
+        moved
     }
 }

@@ -36,7 +36,8 @@ impl Plan {
 impl Plan {
     /// A thread takes what its buffers, states and kernels take, and no more.
     fn verify_sums(&self, at: usize, thread: &Thread, faults: &mut Faults) {
-        let buffers = self.buffers.iter().filter(|b| b.device == thread.device).map(|b| b.offset + b.bytes);
+        let in_arena = self.buffers.iter().filter(|b| b.device == thread.device && b.slot.is_none());
+        let buffers = in_arena.map(|b| b.offset + b.bytes);
         let states = self.states.iter().filter(|s| s.device == thread.device).map(|s| s.offset + s.bytes);
         let kernels = || {
             thread.steps.iter().filter_map(|step| match step {

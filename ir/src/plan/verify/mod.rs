@@ -8,12 +8,14 @@
 //! - Steps: arguments exist, lie on the step's device and have the kernel's types.
 //! - Buffers, states, weights: their bytes follow from their types, they are aligned, lie inside, and
 //!   overlap nothing that is alive at the same time; nothing is read before it is written.
+//! - Slots: what lies in one is sent once, and read only while it must be there.
 //! - Edges: one send and one receive at the stated ends, of one type; the threads never wait in a circle.
 //! - Memory: what is stated is what follows, and fits the budget.
 mod edges;
 mod host;
 mod indices;
 mod memory;
+mod slots;
 mod values;
 
 use super::{Device, DeviceId, Kernel, OpText, Plan, Section, line_of};
@@ -105,6 +107,9 @@ impl Plan {
             self.verify_values(&mut faults);
         }
         if faults.0.is_empty() {
+            if self.verify_slots(&mut faults) {
+                self.verify_progress(&mut faults);
+            }
             self.verify_indices(&mut faults);
             self.verify_memory(&mut faults);
         }

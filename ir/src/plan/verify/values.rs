@@ -1,7 +1,7 @@
 //! The part of the verifier that follows values: where they lie, when they live, who reads them.
 use super::Faults;
 use super::memory::BYTES_MAX;
-use crate::plan::{ALIGNMENT, Arg, Buffer, BufferId, Kernel, Plan, Section, Step, Thread, Weight};
+use crate::plan::{ALIGNMENT, Arg, Buffer, Kernel, Plan, Section, Step, Thread, Weight};
 use crate::{Symbols, TensorType};
 use std::collections::HashSet;
 
@@ -57,7 +57,9 @@ impl Plan {
             disjoint(Section::States, states, faults);
             for (index, b) in self.buffers.iter().enumerate().filter(|(_, b)| b.device == thread.device) {
                 sized(Section::Buffers, index, &b.ty, b.bytes, &symbols, faults);
-                stretch(Section::Buffers, index, b.offset, b.bytes, thread.arena_bytes, faults);
+                if b.slot.is_none() {
+                    stretch(Section::Buffers, index, b.offset, b.bytes, thread.arena_bytes, faults);
+                }
             }
         }
         let homeless = |device| !self.threads.iter().any(|t| t.device == device);
@@ -216,10 +218,10 @@ impl Plan {
         let lives = self.lives(thread);
         let mut written = HashSet::new();
         for (index, step) in thread.steps.iter().enumerate() {
-            if let Some(again) = writes(step).filter(|w| !written.insert(*w)) {
+            if let Some(again) = step.writes().filter(|w| !written.insert(*w)) {
                 faults.add(section, index, format!("{again} is written a second time"));
             }
-            for read in reads(step) {
+            for read in step.reads() {
                 if lives.get(read.0 as usize).is_none_or(|l| l.is_none_or(|l| l.0 >= index)) {
                     faults.add(section, index, format!("{read} is read before it is written"));
                 }
@@ -227,7 +229,8 @@ impl Plan {
         }
         let mut live: Vec<(usize, usize, &Buffer)> = vec![];
         for (id, (from, to)) in lives.iter().enumerate().filter_map(|(id, l)| l.map(|l| (id, l))) {
-            live.push((from, to, &self.buffers[id]));
+            // What lies in slots is followed with them.
+            live.extend(Some(&self.buffers[id]).filter(|b| b.slot.is_none()).map(|b| (from, to, b)));
         }
         live.sort_by_key(|l| (l.0, l.2.id));
         for (i, a) in live.iter().enumerate() {
@@ -245,39 +248,17 @@ impl Plan {
     fn lives(&self, thread: &Thread) -> Vec<Option<(usize, usize)>> {
         let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
         for (index, step) in thread.steps.iter().enumerate() {
-            if let Some(written) = writes(step) {
+            if let Some(written) = step.writes() {
                 let life = lives[written.0 as usize].get_or_insert((index, index));
                 life.1 = index;
             }
-            for read in reads(step) {
+            for read in step.reads() {
                 if let Some(life) = &mut lives[read.0 as usize] {
                     life.1 = index;
                 }
             }
         }
         lives
-    }
-}
-
-fn writes(step: &Step) -> Option<BufferId> {
-    match step {
-        Step::Recv { to, .. } => Some(*to),
-        Step::Send { .. } => None,
-        Step::Run { args, .. } => match args.last() {
-            Some(Arg::B(id)) => Some(*id),
-            _ => None,
-        },
-    }
-}
-
-fn reads(step: &Step) -> Vec<BufferId> {
-    match step {
-        Step::Recv { .. } => vec![],
-        Step::Send { from, .. } => vec![*from],
-        Step::Run { args, .. } => args[..args.len().saturating_sub(1)]
-            .iter()
-            .filter_map(|a| if let Arg::B(id) = a { Some(*id) } else { None })
-            .collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use compiler::codegen::{self, reference};
 use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
-use ir::plan::{Activations, Device, Model, Options, Plan, Step};
+use ir::plan::{Activations, Device, Model, Options, Partition, Plan, Step};
 use runtime::{Batch, Executable, Session};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,12 +131,24 @@ fn answer(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), St
     if n < context {
         step(&[0], &[n], &[batch - 1], &[0])?;
     }
-    step(&[0], &[0], &[0], &[0])
+    step(&[0], &[0], &[0], &[0])?;
+    // As many as can be under way, each of another sequence.
+    let slots = 0..session.steps_at_once().min(batch as usize) as i32;
+    for slot in slots.clone() {
+        let batch = Batch { tokens: &[0], positions: &[0], slots: &[slot], rows: &[0] };
+        session.submit(&batch).map_err(|e| e.to_string())?;
+    }
+    slots.map(|_| session.collect().map(|_| ()).map_err(|e| e.to_string())).collect()
 }
 
-fn mutants_run(model: &str, seed: u64) {
+fn mutants_run(model: &str, cut: &str, seed: u64) {
     let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{model}: {e}") };
     let checkpoint = Checkpoint::open(&fixtures::path(model)).unwrap_or_else(|e| fail(&e));
+    let partition: Partition = cut.parse().unwrap_or_else(|e: String| fail(&e));
+    let devices: Vec<Device> = match partition.devices() {
+        1 => vec![Device::cpu(0, 2)],
+        several => (0..several).map(|number| Device::cpu(number, 1)).collect(),
+    };
     let options = Options {
         context: 40,
         max_batch: 2,
@@ -145,13 +157,13 @@ fn mutants_run(model: &str, seed: u64) {
         page: 16,
         kv: DType::F16,
         activations: Activations::Int8,
-        partition: ir::plan::Partition::WHOLE,
+        partition,
         all_reduce: Default::default(),
-        micro_batches: 1,
+        micro_batches: partition.pipeline,
         memory: None,
         hints: vec![],
     };
-    let compiled = compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| fail(&e));
+    let compiled = compile(&checkpoint, options, &devices).unwrap_or_else(|e| fail(&e));
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));
     let path = dir.path().join("bundle.heddle");
     let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
@@ -235,15 +247,25 @@ fn outcome(text: &str, plain: &Plan, weights: &runtime::Weights) -> Result<Outco
 
 #[test]
 fn a_sound_mutant_of_a_llama_runs() {
-    mutants_run("tiny/gguf/llama.gguf", 0x5eed);
+    mutants_run("tiny/gguf/llama.gguf", "none", 0x5eed);
 }
 
 #[test]
 fn a_sound_mutant_of_a_mixture_of_experts_runs() {
-    mutants_run("tiny/gguf/mixtral.gguf", 0xbeef);
+    mutants_run("tiny/gguf/mixtral.gguf", "none", 0xbeef);
 }
 
 #[test]
 fn a_sound_mutant_of_a_gemma_runs() {
-    mutants_run("tiny/gguf/gemma3.gguf", 0xfeed);
+    mutants_run("tiny/gguf/gemma3.gguf", "none", 0xfeed);
+}
+
+#[test]
+fn a_sound_mutant_of_a_model_over_four_devices_runs() {
+    mutants_run("tiny/gguf/llama.gguf", "pipeline:2,tensor:2", 0xc0de);
+}
+
+#[test]
+fn a_sound_mutant_of_two_replicas_runs() {
+    mutants_run("tiny/gguf/llama.gguf", "data:2", 0xd00d);
 }

@@ -2,16 +2,16 @@
 use compiler::import::Checkpoint;
 use compiler::{codegen, compile};
 use ir::DType;
-use ir::plan::{Activations, Device, Options, Plan};
+use ir::plan::{Activations, Device, Options, Partition, Plan};
 use tests::fixtures;
 
 /// The plan of a tiny model for two sequences.
 fn text() -> String {
-    text_of(64, 16)
+    text_of(64, 16, Partition::WHOLE)
 }
 
 /// The same for sequences of other length in other pages.
-fn text_of(context: u32, page: u32) -> String {
+fn text_of(context: u32, page: u32, partition: Partition) -> String {
     let checkpoint =
         Checkpoint::open(&fixtures::path("tiny/gguf/llama.gguf")).unwrap_or_else(|e| panic!("{e}"));
     let options = Options {
@@ -22,13 +22,14 @@ fn text_of(context: u32, page: u32) -> String {
         page,
         kv: DType::F16,
         activations: Activations::Int8,
-        partition: ir::plan::Partition::WHOLE,
+        partition,
         all_reduce: Default::default(),
         micro_batches: 1,
         memory: None,
         hints: vec![],
     };
-    compile(&checkpoint, options, &[Device::cpu(0, 2)]).unwrap_or_else(|e| panic!("{e}")).plan.to_text()
+    let devices: Vec<Device> = (0..partition.devices()).map(|number| Device::cpu(number, 2)).collect();
+    compile(&checkpoint, options, &devices).unwrap_or_else(|e| panic!("{e}")).plan.to_text()
 }
 
 /// What is found wrong with a plan's text.
@@ -158,6 +159,25 @@ fn the_host_feeds_and_takes_what_it_knows() {
 }
 
 #[test]
+fn replicas_answer_alike_and_each_for_itself() {
+    let cut = Partition { data: 2, pipeline: 2, ..Partition::WHOLE };
+    refused_in(
+        &text_of(64, 16, cut),
+        &[
+            ["\"logits\",from:Device(3)", "f32[m, 112]", "f32[m, 56]", "", "expected f32[m, 112]"],
+            ["\"logits\",from:Device(3)", "f32[m, 112]", "i32[m, 112]", "", "expected f32[m, 112]"],
+            [
+                "from:Device(0),to:Device(1)",
+                "to:Device(1)",
+                "to:Device(2)",
+                "",
+                "goes from device 0 to device 2, which belong to replicas with steps of their own",
+            ],
+        ],
+    );
+}
+
+#[test]
 fn a_body_loads_nothing_from_outside_its_inputs() {
     refused(&[
         [
@@ -266,7 +286,7 @@ fn only_an_append_writes_a_cache_and_in_place() {
 fn a_cache_is_taken_in_one_way() {
     // The width of a head is that of a page, so that the types fit either way.
     let edit = ["\"kv_append\"", "transposed:true", "", "\"kv.0.k\"", "is taken transposed by one kernel"];
-    refused_in(&text_of(64, 32), &[edit]);
+    refused_in(&text_of(64, 32, Partition::WHOLE), &[edit]);
 }
 
 #[test]

@@ -426,6 +426,17 @@ pub struct Edge {
     pub deadline_ms: u32,
 }
 
+impl Edge {
+    /// The symbol whose value the length of a message tells: the only one of its type, alone in a dimension.
+    pub fn tells(&self) -> Option<&str> {
+        let mut symbolic = self.ty.shape.iter().filter(|d| d.known().is_none());
+        let (dim, None) = (symbolic.next()?, symbolic.next()) else { return None };
+        let mut terms = dim.terms();
+        let (Some((symbol, 1)), None, 0) = (terms.next(), terms.next(), dim.constant()) else { return None };
+        self.ty.bytes(|_| Some(1)).is_some_and(|each| each > 0).then_some(symbol)
+    }
+}
+
 /// One end of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum End {
@@ -556,4 +567,25 @@ impl Plan {
 /// `bytes` rounded up to where the next thing may begin.
 pub fn aligned(bytes: u64) -> u64 {
     bytes.next_multiple_of(ALIGNMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_tells_the_only_symbol_of_its_type() {
+        let tells = |ty: &str| {
+            let ty = TensorType::parse(ty).expect("a type");
+            let (id, name, from, to) = (EdgeId(0), String::new(), End::Host, End::Host);
+            let edge = Edge { id, name, from, to, ty, bytes: 0, capacity: 1, deadline_ms: 1 };
+            edge.tells().map(str::to_owned)
+        };
+        for ty in ["i32[n]", "f32[n, 8]", "q8_a[n, 64]", "f32[2, n]"] {
+            assert_eq!(tells(ty).as_deref(), Some("n"), "{ty}");
+        }
+        for ty in ["i32[4]", "f32[n, m]", "f32[n, n]", "f32[2*n]", "f32[n + 1]", "f32[n + m]", "f32[n, 0]"] {
+            assert_eq!(tells(ty), None, "{ty}");
+        }
+    }
 }

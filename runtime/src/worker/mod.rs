@@ -113,7 +113,7 @@ impl Worker {
                 return Ok(false);
             }
             match deed {
-                Deed::Recv { reader, to, measure } => {
+                Deed::Recv { reader, to, tells, measure } => {
                     let found = match *to {
                         Place::Slot(number) => {
                             let message = readers[*reader].take().map_err(passed)?;
@@ -129,7 +129,7 @@ impl Worker {
                             copied.map_err(passed)?
                         }
                     };
-                    measure.learn(found, syms);
+                    tells.iter().for_each(|tells| tells.learn(found, syms));
                     let expected = measure.bytes(syms);
                     if found != expected {
                         return Err(Cause::Message { at: place(), found, expected });

@@ -4,7 +4,7 @@ use crate::error::RunError;
 use crate::sync::Shared;
 use crate::{Arena, ArenaError, Executable, Extent, Reader, Writer};
 use ir::TensorType;
-use ir::plan::{Arg, BufferId, EdgeId, Plan, Step, Thread};
+use ir::plan::{Arg, BufferId, Edge, EdgeId, Plan, Step, Thread};
 use std::collections::HashMap;
 
 /// A step, and what is done behind it.
@@ -18,6 +18,7 @@ pub(super) enum Deed {
     Recv {
         reader: usize,
         to: Place,
+        tells: Option<Tells>,
         measure: Measure,
     },
     Run {
@@ -56,12 +57,15 @@ pub(crate) struct Measure {
     block: (usize, usize),
 }
 
+/// What the length of an edge's messages tells: a symbol's value, and for each of it so many bytes.
+pub(super) struct Tells {
+    symbol: usize,
+    each: usize,
+}
+
 impl Measure {
     pub(crate) fn new(ty: &TensorType, plan: &Plan) -> Result<Measure, RunError> {
-        let unsound = |s: &str| {
-            RunError::Unsound(format!("{ty} mentions the symbol {s}, which the plan does not list"))
-        };
-        let index = |s: &str| plan.symbols.iter().position(|p| p.name == s).ok_or_else(|| unsound(s));
+        let index = |s: &str| symbol(plan, s, ty);
         let extent = |d: &ir::Dim| -> Result<Extent, RunError> {
             let terms =
                 d.terms().map(|(s, by)| Ok((by, index(s)? as u32))).collect::<Result<_, RunError>>()?;
@@ -76,19 +80,26 @@ impl Measure {
         let elements = self.dims.iter().map(|d| d.eval(syms).max(0) as usize).product::<usize>();
         elements / self.block.0 * self.block.1
     }
+}
 
-    /// Takes a symbol's value from a message's length, where the type has exactly one dimension that is a bare symbol.
-    pub(super) fn learn(&self, bytes: usize, syms: &mut [i64]) {
-        let bare = |d: &Extent| d.constant == 0 && matches!(d.terms[..], [(1, _)]);
-        let Some(free) = self.dims.iter().find(|d| bare(d)) else { return };
-        let rest: usize =
-            self.dims.iter().filter(|d| d.terms.is_empty()).map(|d| d.constant.max(0) as usize).product();
-        let each = rest / self.block.0 * self.block.1;
-        if let (Some(count), Some(symbol)) = (bytes.checked_div(each), syms.get_mut(free.terms[0].1 as usize))
-        {
-            *symbol = count as i64;
-        }
+impl Tells {
+    fn new(edge: &Edge, plan: &Plan) -> Result<Option<Tells>, RunError> {
+        let Some(name) = edge.tells() else { return Ok(None) };
+        let each = edge.ty.bytes(|_| Some(1)).unwrap_or(0) as usize;
+        Ok(Some(Tells { symbol: symbol(plan, name, &edge.ty)?, each }))
     }
+
+    /// Takes the symbol's value from a message's length.
+    pub(super) fn learn(&self, bytes: usize, syms: &mut [i64]) {
+        syms[self.symbol] = bytes.checked_div(self.each).unwrap_or(0) as i64;
+    }
+}
+
+/// Where a symbol of `ty` stands among the plan's.
+fn symbol(plan: &Plan, name: &str, ty: &TensorType) -> Result<usize, RunError> {
+    let unsound =
+        || RunError::Unsound(format!("{ty} mentions the symbol {name}, which the plan does not list"));
+    plan.symbols.iter().position(|p| p.name == name).ok_or_else(unsound)
 }
 
 impl Place {
@@ -142,7 +153,8 @@ pub(super) fn resolve(
     for (step, uses) in thread.steps.iter().zip(plan.slot_uses(thread)) {
         let deed = match step {
             Step::Recv { edge, to } => {
-                Deed::Recv { reader: find(&at_reader, *edge)?, to: place(*to)?, measure: measure(*edge)? }
+                let (reader, to, measure) = (find(&at_reader, *edge)?, place(*to)?, measure(*edge)?);
+                Deed::Recv { reader, to, tells: Tells::new(&plan.edges[edge.0 as usize], plan)?, measure }
             }
             Step::Send { edge, from } if plan.buffers[from.0 as usize].slot == Some(*edge) => {
                 Deed::Publish { writer: find(&at_writer, *edge)?, measure: measure(*edge)? }

@@ -36,6 +36,13 @@ impl Plan {
             if edge.from == edge.to {
                 faults.add(Section::Edges, index, format!("goes from {} to itself", edge.from));
             }
+            if let (End::Device(from), End::Device(to)) = (edge.from, edge.to)
+                && self.replica_of(from) != self.replica_of(to)
+            {
+                let message =
+                    format!("goes from {from} to {to}, which belong to replicas with steps of their own");
+                faults.add(Section::Edges, index, message);
+            }
             match edge.ty.bytes(|s| symbols.get(s)) {
                 Some(bytes) if bytes == edge.bytes => {}
                 Some(other) => {

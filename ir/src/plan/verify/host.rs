@@ -133,9 +133,12 @@ impl Plan {
                 ]
             }
             (LOGITS, End::Device(_)) => {
-                let fits = self.vocabulary().is_some();
-                return (!fits)
-                    .then(|| format!("brings {} to the host, expected f32[m, vocabulary]", edge.ty));
+                // Every replica's as those of the first.
+                let width = self.vocabulary();
+                let fits = width.is_some_and(|w| edge.ty.shape == [Dim::symbol("m"), w.into()]);
+                let told = width.map_or("vocabulary".into(), |w| w.to_string());
+                return (!fits || edge.ty.dtype != DType::F32)
+                    .then(|| format!("brings {} to the host, expected f32[m, {told}]", edge.ty));
             }
             (name, End::Host) => {
                 return Some(format!("is fed {name:?}, the host feeds {}", FED.join(", ")));

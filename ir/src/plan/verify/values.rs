@@ -90,21 +90,22 @@ impl Plan {
     fn verify_learned(&self, at: usize, thread: &Thread, faults: &mut Faults) {
         let mut learned: HashSet<&str> = HashSet::new();
         for (index, step) in thread.steps.iter().enumerate() {
-            let (teaches, used): (bool, Vec<&TensorType>) = match step {
-                Step::Recv { edge, .. } => (true, vec![&self.edges[edge.0 as usize].ty]),
-                Step::Send { edge, .. } => (false, vec![&self.edges[edge.0 as usize].ty]),
+            let used: Vec<&TensorType> = match step {
+                Step::Recv { edge, .. } => {
+                    let edge = &self.edges[edge.0 as usize];
+                    learned.extend(edge.tells());
+                    vec![&edge.ty]
+                }
+                Step::Send { edge, .. } => vec![&self.edges[edge.0 as usize].ty],
                 Step::Run { kernel, .. } => {
                     let kernel = &self.kernels[kernel.0 as usize];
-                    (false, kernel.inputs.iter().chain([&kernel.output]).collect())
+                    kernel.inputs.iter().chain([&kernel.output]).collect()
                 }
             };
-            for (symbol, _) in used.into_iter().flat_map(|ty| &ty.shape).flat_map(|d| d.terms()) {
-                if teaches {
-                    learned.insert(symbol);
-                } else if !learned.contains(symbol) {
-                    let message = format!("uses {symbol} before a message has told its value");
-                    return faults.add(Section::Thread(at), index, message);
-                }
+            let mut symbols = used.into_iter().flat_map(|ty| &ty.shape).flat_map(|d| d.terms());
+            if let Some((symbol, _)) = symbols.find(|(symbol, _)| !learned.contains(symbol)) {
+                let message = format!("uses {symbol} before a message has told its value");
+                return faults.add(Section::Thread(at), index, message);
             }
         }
     }

@@ -6,7 +6,7 @@ use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
 use ir::plan::{Activations, Device, Model, Options, Partition, Plan, Step};
-use runtime::{Batch, Executable, Session};
+use runtime::{Batch, Executable, Pages, Seen, Session, walk};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -141,6 +141,31 @@ fn answer(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), St
     slots.map(|_| session.collect().map(|_| ()).map_err(|e| e.to_string())).collect()
 }
 
+/// A prompt's step, every value of which is looked at.
+fn look(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), String> {
+    let (slots, row) = (plan.options.replica_batch(), plan.pages_per_sequence());
+    let mut pages = Pages::new(slots * row, plan.options.page as usize, slots as usize, row as usize);
+    let most = plan.symbols.iter().find(|s| s.name == "n").map_or(1, |s| s.max);
+    let n = most.min(20).min(plan.options.context.into()) as i32;
+    pages.reserve(0, n as usize).map_err(|e| e.to_string())?;
+    let syms: Vec<i64> = plan.symbols.iter().map(|s| if s.name == "n" { n.into() } else { 1 }).collect();
+    let feed = |name: &str| -> Option<Vec<u8>> {
+        let values = match name {
+            "tokens" | "slots" => vec![0; n as usize],
+            "positions" => (0..n).collect(),
+            "rows" => vec![n - 1],
+            "pages" => pages.table().to_vec(),
+            _ => return None,
+        };
+        Some(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    };
+    let mut sum = 0u64;
+    let mut add = |seen: Seen<'_>| sum += seen.value.iter().map(|b| u64::from(*b)).sum::<u64>();
+    let walked = walk(plan, code, weights, &syms, &feed, &mut add).map_err(|e| e.to_string());
+    std::hint::black_box(sum);
+    walked
+}
+
 fn mutants_run(model: &str, cut: &str, seed: u64) {
     let fail = |e: &dyn std::fmt::Display| -> ! { panic!("{model}: {e}") };
     let checkpoint = Checkpoint::open(&fixtures::path(model)).unwrap_or_else(|e| fail(&e));
@@ -239,9 +264,11 @@ fn outcome(text: &str, plain: &Plan, weights: &runtime::Weights) -> Result<Outco
     set_patient(&mut plan);
     let Ok(code) = codegen::lower(&plan) else { return Ok(Outcome::Refused) };
     answer(&plan, &code, weights)?;
+    look(&plan, &code, weights).map_err(|e| format!("step by step: {e}"))?;
     let symbols: Vec<String> = plan.symbols.iter().map(|s| s.name.clone()).collect();
     let meaning = reference::lower(&plan.kernels, &symbols).map_err(|e| e.to_string())?;
     answer(&plan, &meaning, weights).map_err(|e| format!("by its meaning: {e}"))?;
+    look(&plan, &meaning, weights).map_err(|e| format!("by its meaning, step by step: {e}"))?;
     Ok(Outcome::Ran)
 }
 

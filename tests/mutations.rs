@@ -138,7 +138,7 @@ fn answer(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), St
         let batch = Batch { tokens: &[0], positions: &[0], slots: &[slot], rows: &[0] };
         session.submit(&batch).map_err(|e| e.to_string())?;
     }
-    slots.map(|_| session.collect().map(|_| ()).map_err(|e| e.to_string())).collect()
+    slots.into_iter().try_for_each(|_| session.collect().map(|_| ()).map_err(|e| e.to_string()))
 }
 
 /// A prompt's step, every value of which is looked at.

@@ -222,6 +222,23 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
+    /// So many tokens, of which each is the likeliest.
+    pub(crate) fn greedy(tokens: u32) -> Generation {
+        Generation {
+            tokens: Some(tokens),
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            seed: Some(0),
+            greedy: true,
+            stop: vec![],
+            ignore_eos: false,
+            cut: false,
+        }
+    }
+
     /// How many tokens a cut leaves for the answer.
     pub(crate) fn room(&self, context: usize) -> usize {
         self.tokens.map_or(context / 4, |tokens| tokens as usize).min(context / 2)

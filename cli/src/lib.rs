@@ -29,6 +29,7 @@ pub mod rm;
 pub mod run;
 pub mod simulate;
 pub mod tokenize;
+pub mod trace;
 pub mod verify;
 mod watch;
 pub mod why;

@@ -8,7 +8,7 @@ use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
 use compiler::{Bundle, Compiled, Draft};
 use ir::plan::{Phase, Plan};
-use runtime::Session;
+use runtime::{Session, Times};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,18 +34,20 @@ pub(crate) fn model(
     steps: Steps,
     check: Check<'_>,
 ) -> anyhow::Result<Loaded> {
-    model_as(name, compilation, steps, check, false)
+    model_as(name, compilation, steps, check, &|_| Times::None)
 }
 
-/// Like [`model`], and says whether the device threads time their kernels.
+/// Like [`model`], and says of the plan which times are kept.
 pub(crate) fn model_as(
     name: Option<&str>,
     compilation: &Compilation,
     steps: Steps,
     check: Check<'_>,
-    is_timed: bool,
+    times: &dyn Fn(&Plan) -> Times,
 ) -> anyhow::Result<Loaded> {
-    start(bundle(name, compilation, steps, check)?, is_timed)
+    let bundle = bundle(name, compilation, steps, check)?;
+    let times = times(&bundle.plan);
+    start(bundle, times)
 }
 
 /// The bundle that a command's argument means: itself, or one that is compiled from the model into the cache.
@@ -68,7 +70,7 @@ fn bundle(
 }
 
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
-fn start(bundle: Bundle, is_timed: bool) -> anyhow::Result<Loaded> {
+fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
     check_memory(predicted_peak(&bundle.plan), devices::usable_memory())?;
     // What opening took is no part of what running takes.
     runtime::memory::give_back();
@@ -76,11 +78,10 @@ fn start(bundle: Bundle, is_timed: bool) -> anyhow::Result<Loaded> {
     bundle.make_resident();
     let (session, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| bundle.checkpoint.tokenizer());
-        let start = if is_timed { Session::start_timed } else { Session::start };
         let session = bundle
             .lower()
             .map_err(anyhow::Error::from)
-            .and_then(|code| Ok(start(&bundle.plan, &code, bundle.weights.clone())?));
+            .and_then(|code| Ok(Session::start_timed(&bundle.plan, &code, bundle.weights.clone(), times)?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let Bundle { plan, checkpoint, is_edited, .. } = bundle;

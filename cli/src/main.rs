@@ -2,7 +2,7 @@
 use clap::{Parser, Subcommand};
 use cli::{
     bench, chat, compile, devices, diff, edit, eval, explain, inspect, interrupt, models, output, pull, rm,
-    run, simulate, tokenize, verify, why,
+    run, simulate, tokenize, trace, verify, why,
 };
 use std::process::ExitCode;
 
@@ -27,6 +27,7 @@ enum Command {
     Eval(eval::Options),
     Bench(bench::Options),
     Simulate(simulate::Options),
+    Trace(trace::Options),
     Pull(pull::Options),
     Models(models::Options),
     Rm(rm::Options),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Eval(options) => eval::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Simulate(options) => simulate::run(options),
+        Command::Trace(options) => trace::run(options),
         Command::Pull(options) => pull::run(options),
         Command::Models(options) => models::run(options),
         Command::Rm(options) => rm::run(options),

@@ -1,9 +1,43 @@
 //! From what a user says to the tokens that a model is given.
 use anyhow::{Context, bail};
+use clap::Args;
 use compiler::chat::{ChatTemplate, Conversation, DateTime};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::{SpecialTokens, Tokenizer};
 use serde_json::Value;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+/// Where a prompt comes from.
+#[derive(Args, Debug)]
+pub(crate) struct Prompt {
+    /// The prompt; without it and --file, standard input is read
+    #[arg(long, short, value_name = "TEXT", conflicts_with = "file")]
+    prompt: Option<OsString>,
+    /// Read the prompt from a file
+    #[arg(long, short, value_name = "PATH")]
+    file: Option<PathBuf>,
+}
+
+impl Prompt {
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
+        text(self.bytes()?)
+    }
+
+    fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        match (&self.prompt, &self.file) {
+            (Some(prompt), _) => Ok(prompt.clone().into_encoded_bytes()),
+            (None, Some(path)) => fs::read(path).with_context(|| format!("cannot read {}", path.display())),
+            (None, None) => {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+                Ok(bytes)
+            }
+        }
+    }
+}
 
 /// How a model is spoken to.
 pub(crate) enum Prompter {

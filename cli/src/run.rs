@@ -2,19 +2,14 @@
 use crate::answer::{Answer, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
-use crate::prompt::{self, Prompter};
+use crate::prompt::{Prompt, Prompter};
 use crate::watch::Live;
 use crate::{fit, output};
-use anyhow::Context;
 use clap::Args;
 use compiler::chat::message;
 use compiler::import::Checkpoint;
 use runtime::Sequence;
 use serde::Serialize;
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Answer one prompt, with a bundle or with a model that is compiled first
@@ -30,12 +25,8 @@ Examples:
 pub struct Options {
     /// A bundle, a model file or folder, or a name as `heddle pull` takes it [default: smollm2]
     model: Option<String>,
-    /// The prompt; without it and --file, standard input is read
-    #[arg(long, short, value_name = "TEXT", conflicts_with = "file")]
-    prompt: Option<OsString>,
-    /// Read the prompt from a file
-    #[arg(long, short, value_name = "PATH")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    prompt: Prompt,
     /// What the model is told before the prompt
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     system: Option<String>,
@@ -83,7 +74,7 @@ struct Memory {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
-    let text = prompt::text(options.read_prompt()?)?;
+    let text = options.prompt.text()?;
     let is_sound = |checkpoint: &Checkpoint| Prompter::new(checkpoint, options.raw).map(drop);
     let mut loaded =
         load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION, &is_sound)?;
@@ -138,21 +129,6 @@ fn report(
     }
 }
 
-impl Options {
-    /// The prompt's bytes, from wherever it was said to come.
-    fn read_prompt(&self) -> anyhow::Result<Vec<u8>> {
-        match (&self.prompt, &self.file) {
-            (Some(prompt), _) => Ok(prompt.clone().into_encoded_bytes()),
-            (None, Some(path)) => fs::read(path).with_context(|| format!("cannot read {}", path.display())),
-            (None, None) => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-                Ok(bytes)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,10 +151,10 @@ mod tests {
             (flag.model.as_deref(), flag.system.as_deref(), flag.json),
             (Some("m.gguf"), Some("s"), true)
         );
-        assert_eq!(flag.read_prompt().unwrap(), b"a b");
+        assert_eq!(flag.prompt.text().unwrap(), "a b");
         let file = line(&["--file", "no such file"]).unwrap();
         assert!(file.model.is_none());
-        assert_eq!(file.read_prompt().unwrap_err().to_string(), "cannot read no such file");
+        assert_eq!(file.prompt.text().unwrap_err().to_string(), "cannot read no such file");
     }
 
     #[test]

@@ -2,49 +2,14 @@
 mod support;
 
 use ir::plan::{Plan, Step};
-use ir::topology::{Device, Kind, Read, Team, Topology, VERSION};
-use ir::work::Operations;
+use ir::topology::Topology;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use support::{Done, Home, fixture};
+use support::{Home, calibrated, fixture, json};
 
 fn tiny() -> String {
     fixture("tiny/gguf/llama.gguf").to_str().unwrap().to_owned()
-}
-
-fn json(done: Done) -> Value {
-    serde_json::from_str(&done.ok()).expect("JSON")
-}
-
-/// Keeps a topology as if this machine had been measured.
-fn calibrated(home: &Home) {
-    let cpu = json(home.run(&["devices", "--json"]))[0].clone();
-    assert_eq!(cpu["calibration"], Value::Null);
-    let text = |key: &str| cpu[key].as_str().unwrap_or_default().to_owned();
-    let threads = cpu["cores"].as_u64().unwrap() as u32;
-    let rate = 1_000_000_000;
-    let team = |threads| Team {
-        threads,
-        launch_ns: 100,
-        operations: Operations { int8: 100 * rate, f16: 10 * rate, f32: 10 * rate, exp: rate },
-        reads: vec![Read { bytes: 1 << 20, bytes_per_second: 10 * rate }],
-        rates: vec![],
-    };
-    let mut teams = vec![team(1), team(threads)];
-    teams.dedup();
-    let device = Device {
-        name: text("device"),
-        kind: Kind::Cpu,
-        model: text("model"),
-        kernels: text("kernels"),
-        memory_bytes: 1 << 30,
-        threads,
-        teams,
-    };
-    let topology = Topology { version: VERSION, devices: vec![device], switches: vec![], links: vec![] };
-    fs::create_dir_all(home.cache()).unwrap();
-    fs::write(home.cache().join("topology.ron"), topology.to_text()).unwrap();
 }
 
 /// The plan that the only bundle in the cache has.

@@ -8,7 +8,7 @@
 //! | [`arena`] | one allocation per device, in which buffers are offsets |
 //! | [`device`] | what a device runs: compiled kernels behind one trait |
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
-//! | `clock` | what each step took, where that is asked for |
+//! | `clock`, [`Record`] | what kernels took in all; when each step was taken; where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
 //! | [`walk()`] | a plan's steps one by one on the caller's thread, for looking at every value |
 //! | [`Watch`], `vigil` | how far each device is and how the run ended; finding the device that is stuck |
@@ -27,6 +27,8 @@ mod error;
 pub mod generate;
 pub mod memory;
 pub mod pages;
+#[cfg(not(loom))]
+mod record;
 #[cfg(not(loom))]
 mod replica;
 #[cfg(not(loom))]
@@ -53,7 +55,9 @@ pub use generate::sequence::Sequence;
 pub use generate::stops::Stops;
 pub use pages::{NO_PAGE, Pages, PagesError};
 #[cfg(not(loom))]
-pub use session::{Batch, Session};
+pub use record::{HostDeed, Record, Round};
+#[cfg(not(loom))]
+pub use session::{Batch, Session, Times};
 pub use team::{Team, TeamError};
 #[cfg(not(loom))]
 pub use walk::{Feed, Seen, walk};

@@ -1,6 +1,7 @@
 //! One replica of a model in a session: how it is fed, what pages its sequences have, where its logits come.
 use crate::error::RunError;
 use crate::pages::Pages;
+use crate::record::{self, Log};
 use crate::session::Batch;
 use crate::vigil::Vigil;
 use crate::watch::Watch;
@@ -13,6 +14,8 @@ pub(crate) const LOGITS: &str = "logits";
 
 /// The host's ends of one replica.
 pub(crate) struct Replica {
+    /// Which it is.
+    index: usize,
     pub(crate) pages: Pages,
     /// Edges to its devices, with what they are fed.
     feeds: Vec<(String, Writer)>,
@@ -24,6 +27,8 @@ pub(crate) struct Replica {
 pub(crate) struct Host<'a> {
     pub(crate) vigil: &'a mut Vigil,
     pub(crate) watch: &'a Watch,
+    /// Where it keeps what it did, if anybody asked.
+    pub(crate) log: Option<&'a mut Log>,
 }
 
 /// What of a batch is for one of several replicas.
@@ -60,6 +65,7 @@ impl Replica {
         for replica in 0..plan.options.partition.data {
             let missing = || RunError::Unsound("no edge brings logits to the host".into());
             replicas.push(Replica {
+                index: replica as usize,
                 pages: Pages::new(row * batch, plan.options.page as usize, batch as usize, row as usize),
                 feeds: vec![],
                 result: results.remove(&replica).ok_or_else(missing)?,
@@ -77,6 +83,7 @@ impl Replica {
 
     /// Sends a step to the devices.
     pub(crate) fn feed(&mut self, batch: &Batch<'_>, host: &mut Host<'_>) -> Result<(), RunError> {
+        let began_ns = host.log.as_ref().map_or(0, |log| log.now_ns());
         for (name, writer) in &mut self.feeds {
             let values = match name.as_str() {
                 "tokens" => batch.tokens,
@@ -91,22 +98,24 @@ impl Replica {
                 slot.iter_mut().zip(bytes).map(|(to, from)| *to = from).count()
             })?;
         }
+        if let Some(log) = &mut host.log {
+            log.add(self.index, Some(record::size(batch)), began_ns);
+        }
         Ok(())
     }
 
-    /// Sends what is for replica `index` of `data`, if anything is; and says which of the batch's rows each row of
+    /// Sends what is for this replica of `data`, if anything is; and says which of the batch's rows each row of
     /// logits will be.
     pub(crate) fn feed_own(
         &mut self,
         batch: &Batch<'_>,
-        index: usize,
         data: usize,
         host: &mut Host<'_>,
     ) -> Result<Option<Vec<Option<usize>>>, RunError> {
         let mut own = std::mem::take(&mut self.own);
         own.clear();
         for ((&token, &position), &slot) in batch.tokens.iter().zip(batch.positions).zip(batch.slots) {
-            let is_own = slot as usize % data == index;
+            let is_own = slot as usize % data == self.index;
             own.places.push(is_own.then_some(own.tokens.len() as i32));
             if is_own {
                 own.tokens.push(token);
@@ -141,10 +150,15 @@ impl Replica {
         host: &mut Host<'_>,
         take: impl FnOnce(&[u8]),
     ) -> Result<usize, RunError> {
-        host.vigil.recv(host.watch, &mut self.result, |message| {
+        let began_ns = host.log.as_ref().map_or(0, |log| log.now_ns());
+        let taken = host.vigil.recv(host.watch, &mut self.result, |message| {
             take(message);
             message.len()
-        })
+        })?;
+        if let Some(log) = &mut host.log {
+            log.add(self.index, None, began_ns);
+        }
+        Ok(taken)
     }
 }
 

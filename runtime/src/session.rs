@@ -1,8 +1,9 @@
 //! A session: the threads of a plan, fed and read by the host.
 use crate::clock::Clock;
 use crate::error::RunError;
+use crate::record::{Log, Record, Recorder};
 use crate::replica::{Host, LOGITS, Replica};
-use crate::sync::{Arc, Shared};
+use crate::sync::{Arc, Shared, thread};
 use crate::vigil::Vigil;
 use crate::watch::Watch;
 use crate::worker::{Weights, Worker};
@@ -10,7 +11,7 @@ use crate::{Executable, Reader, Writer, edge};
 use ir::plan::{End, Plan};
 use std::collections::{HashMap, VecDeque};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The tokens of one step, of any number of sequences.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +37,30 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     vigil: Vigil,
-    /// One for each thread of the plan, if its steps are timed.
+    /// One for each thread of the plan, if its kernels are timed.
     clocks: Vec<Shared<Clock>>,
+    /// One for each thread of the plan, and the host's, if its steps are recorded.
+    recorders: Vec<Shared<Recorder>>,
+    log: Option<Log>,
 }
+
+/// Which times a session keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Times {
+    /// None.
+    #[default]
+    None,
+    /// How long kernels took in all: [`Session::take_times`].
+    Kernels,
+    /// When each step was taken: [`Session::record`].
+    Steps {
+        /// Of so many rounds, the last.
+        rounds: usize,
+    },
+}
+
+/// How long a device thread may take from its last message to the end of its round before it is thought lost.
+const LAST_MARK: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Starts the plan's device threads. `code` has an executable for each kernel in order of id, `weights` the
@@ -48,23 +70,15 @@ impl Session {
         code: &[Shared<dyn Executable>],
         weights: Weights,
     ) -> Result<Session, RunError> {
-        Session::begin(plan, code, weights, false)
+        Session::start_timed(plan, code, weights, Times::None)
     }
 
-    /// Like [`Session::start`], and the device threads time their kernels for [`Session::take_times`].
+    /// Like [`Session::start`], and keeps times.
     pub fn start_timed(
         plan: &Plan,
         code: &[Shared<dyn Executable>],
         weights: Weights,
-    ) -> Result<Session, RunError> {
-        Session::begin(plan, code, weights, true)
-    }
-
-    fn begin(
-        plan: &Plan,
-        code: &[Shared<dyn Executable>],
-        weights: Weights,
-        is_timed: bool,
+        times: Times,
     ) -> Result<Session, RunError> {
         check(plan, code, &weights)?;
         let mut ends = Ends::default();
@@ -75,20 +89,29 @@ impl Session {
             ends.writers.entry(e.from).or_default().insert(e.id.0, writer);
             ends.readers.entry(e.to).or_default().insert(e.id.0, reader);
         }
-        let (mut workers, mut clocks) = (vec![], vec![]);
+        let (mut workers, mut clocks, mut recorders) = (vec![], vec![], vec![]);
+        let start = Instant::now();
         let watch = Arc::new(Watch::new(Shared::new(plan.clone()), monitors));
         for (seat, thread) in plan.threads.iter().enumerate() {
             let end = End::Device(thread.device);
             let (readers, writers) = (ends.readers.remove(&end), ends.writers.remove(&end));
-            let clock = is_timed.then(|| Shared::new(Clock::new(thread.steps.len())));
+            let (mut clock, mut recorder) = (None, None);
+            match times {
+                Times::None => {}
+                Times::Kernels => clock = Some(Shared::new(Clock::new(thread.steps.len()))),
+                Times::Steps { rounds } => {
+                    recorder = Some(Shared::new(Recorder::new(start, thread.steps.len(), rounds)));
+                }
+            }
             clocks.extend(clock.clone());
+            recorders.extend(recorder.clone());
             workers.push(Worker::new(
                 plan,
                 (watch.clone(), seat),
                 code,
                 &weights,
                 (readers.unwrap_or_default(), writers.unwrap_or_default()),
-                clock,
+                (clock, recorder),
             )?);
         }
         let feeds = ends.writers.remove(&End::Host).unwrap_or_default();
@@ -108,6 +131,8 @@ impl Session {
             watch,
             vigil: Vigil::new(plan),
             clocks,
+            recorders,
+            log: matches!(times, Times::Steps { .. }).then(|| Log::new(start)),
         })
     }
 
@@ -145,9 +170,24 @@ impl Session {
 
     /// How long the kernel of each step took, by thread and step of the plan, since this was last asked; to be
     /// asked between steps. A time runs on the device's own thread, from the kernel's start until the whole team
-    /// is done; messages have none. Empty where the session was not started as timed.
+    /// is done; messages have none. Empty where the session does not keep [`Times::Kernels`].
     pub fn take_times(&self) -> Vec<Vec<Duration>> {
         self.clocks.iter().map(|clock| clock.take()).collect()
+    }
+
+    /// What the threads did in the last rounds, and the host in all; to be asked between steps. Empty where the
+    /// session does not keep [`Times::Steps`].
+    pub fn record(&self) -> Record {
+        let Some(log) = &self.log else { return Record::default() };
+        let start = Instant::now();
+        for (thread, recorder) in self.plan.threads.iter().zip(&self.recorders) {
+            // Who sent the last message may not have said yet when that was done.
+            let rounds = log.rounds(self.plan.replica_of(thread.device) as usize, false);
+            while recorder.done() < rounds && start.elapsed() < LAST_MARK {
+                thread::sleep(Duration::from_micros(20));
+            }
+        }
+        Record { threads: self.recorders.iter().map(|r| r.rounds()).collect(), host: log.deeds() }
     }
 
     /// The run seen from outside, for as long as anybody likes to look: counters of its edges, steps of its devices.
@@ -182,12 +222,12 @@ impl Session {
             self.replicas[slot as usize % data].pages.reserve(slot as usize / data, position as usize + 1)?;
         }
         let mut asked = vec![];
-        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch };
+        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch, log: self.log.as_mut() };
         if let [only] = &mut self.replicas[..] {
             only.feed(batch, &mut host)?;
         } else {
             for (index, replica) in self.replicas.iter_mut().enumerate() {
-                asked.extend(replica.feed_own(batch, index, data, &mut host)?.map(|rows| (index, rows)));
+                asked.extend(replica.feed_own(batch, data, &mut host)?.map(|rows| (index, rows)));
             }
         }
         self.under_way.push_back(UnderWay { rows: batch.rows.len(), asked });
@@ -201,7 +241,7 @@ impl Session {
         let expected = rows * self.vocabulary;
         self.logits.clear();
         let mut found = 0;
-        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch };
+        let mut host = Host { vigil: &mut self.vigil, watch: &self.watch, log: self.log.as_mut() };
         if let [only] = &mut self.replicas[..] {
             let logits = &mut self.logits;
             found = only.collect(&mut host, |message| {

@@ -10,8 +10,10 @@ use clap::Args;
 use compiler::Bundle;
 use compiler::import::Checkpoint;
 use drive::{Driver, Measured};
+use ir::plan::Plan;
 use ir::topology::Topology;
 use profile::Profile;
+use runtime::Times;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,8 +92,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let (plan, ..) = compilation.options(model.config.context_length, Steps::GENERATION);
         options.check_room(&plan, is_bundle)
     };
-    let (name, is_timed) = (options.model.as_deref(), options.profile);
-    let loaded = load::model_as(name, &compilation, Steps::GENERATION, &check, is_timed)?;
+    let times = |_: &Plan| if options.profile { Times::Kernels } else { Times::None };
+    let name = options.model.as_deref();
+    let loaded = load::model_as(name, &compilation, Steps::GENERATION, &check, &times)?;
     options.check_room(&loaded.session.plan().options, is_bundle)?;
     let mut driver = Driver::new(loaded.session, options.batch, options.depth)?;
     let (prompt, answer) = (options.prompt_tokens, options.gen_tokens);

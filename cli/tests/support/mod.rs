@@ -2,6 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 pub mod hub;
 
+use ir::topology::{Device, Kind, Read, Team, Topology, VERSION};
+use ir::work::Operations;
+use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -92,6 +96,41 @@ impl Done {
         assert!(self.err.contains("error: "), "{self:?}");
         self.err
     }
+}
+
+/// What a command printed with `--json`.
+pub fn json(done: Done) -> Value {
+    serde_json::from_str(&done.ok()).expect("JSON")
+}
+
+/// Keeps a topology as if this machine had been measured.
+pub fn calibrated(home: &Home) {
+    let cpu = json(home.run(&["devices", "--json"]))[0].clone();
+    assert_eq!(cpu["calibration"], Value::Null);
+    let text = |key: &str| cpu[key].as_str().unwrap_or_default().to_owned();
+    let threads = cpu["cores"].as_u64().unwrap() as u32;
+    let rate = 1_000_000_000;
+    let team = |threads| Team {
+        threads,
+        launch_ns: 100,
+        operations: Operations { int8: 100 * rate, f16: 10 * rate, f32: 10 * rate, exp: rate },
+        reads: vec![Read { bytes: 1 << 20, bytes_per_second: 10 * rate }],
+        rates: vec![],
+    };
+    let mut teams = vec![team(1), team(threads)];
+    teams.dedup();
+    let device = Device {
+        name: text("device"),
+        kind: Kind::Cpu,
+        model: text("model"),
+        kernels: text("kernels"),
+        memory_bytes: 1 << 30,
+        threads,
+        teams,
+    };
+    let topology = Topology { version: VERSION, devices: vec![device], switches: vec![], links: vec![] };
+    fs::create_dir_all(home.cache()).unwrap();
+    fs::write(home.cache().join("topology.ron"), topology.to_text()).unwrap();
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -3,6 +3,7 @@ mod steps;
 
 use crate::clock::Clock;
 use crate::error::{Cause, RunError};
+use crate::record::Recorder;
 use crate::sync::{Arc, Shared};
 use crate::team::told;
 use crate::watch::Watch;
@@ -29,6 +30,7 @@ pub(crate) struct Worker {
     scratch: Arena,
     scratch_bytes: usize,
     clock: Option<Shared<Clock>>,
+    recorder: Option<Shared<Recorder>>,
     /// What the steps' pointers point into.
     _memory: Memory,
 }
@@ -45,7 +47,7 @@ impl Worker {
         code: &[Shared<dyn Executable>],
         weights: &Weights,
         ends: (HashMap<u32, Reader>, HashMap<u32, Writer>),
-        clock: Option<Shared<Clock>>,
+        (clock, recorder): (Option<Shared<Clock>>, Option<Shared<Recorder>>),
     ) -> Result<Worker, RunError> {
         let thread = &plan.threads[seat];
         let device = &plan.devices[thread.device.0 as usize];
@@ -71,6 +73,7 @@ impl Worker {
             scratch: allocate(thread.scratch_bytes * u64::from(device.threads))?,
             scratch_bytes: thread.scratch_bytes as usize,
             clock,
+            recorder,
             _memory: memory,
         })
     }
@@ -103,11 +106,12 @@ impl Worker {
 
     /// Takes a round's steps, and says whether another may follow.
     fn round(&mut self, team: &mut Team, round: u32) -> Result<bool, Cause> {
-        let Worker { watch, seat, own, syms, scratch, scratch_bytes, clock, .. } = self;
+        let Worker { watch, seat, own, syms, scratch, scratch_bytes, clock, recorder, .. } = self;
         let Resolved { steps, readers, writers, slots } = own;
         let base = Shares(scratch.start());
         let place = || watch.place(*seat);
         let passed = |cause| Cause::Edge { at: place(), cause };
+        let row = recorder.as_ref().map(|recorder| recorder.begin());
         for (at, Ready { deed, frees }) in steps.iter_mut().enumerate() {
             if !watch.takes_step(*seat, round, at) {
                 return Ok(false);
@@ -170,6 +174,12 @@ impl Worker {
                 }
             }
             frees.iter().for_each(|reader| readers[*reader].free());
+            if let Some(row) = &row {
+                row.mark(at + 1);
+            }
+        }
+        if let Some(recorder) = recorder {
+            recorder.end();
         }
         Ok(true)
     }

@@ -67,7 +67,9 @@ fn stages(layers: u64, count: u64) -> Vec<Vec<Hint>> {
     for stage in 1..count {
         let longer = |firsts: &Vec<u64>| {
             let from = firsts.last().copied().unwrap_or(0) + 1;
-            (from..=layers - (count - stage)).map(|first| [&firsts[..], &[first]].concat()).collect::<Vec<_>>()
+            (from..=layers - (count - stage))
+                .map(|first| [&firsts[..], &[first]].concat())
+                .collect::<Vec<_>>()
         };
         all = all.iter().flat_map(longer).collect();
     }
@@ -82,16 +84,21 @@ fn least(checkpoint: &Checkpoint, devices: &[Device], topology: &Topology, seque
         let own: Vec<Device> = devices.iter().filter(|d| mask >> d.id.0 & 1 == 1).cloned().collect();
         let own: Vec<Device> = (0..).zip(own).map(|(id, d)| Device { id: DeviceId(id), ..d }).collect();
         let count = own.len() as u32;
-        for (data, pipeline) in (1..=count).flat_map(|data| (1..=count).map(move |pipeline| (data, pipeline))) {
+        for (data, pipeline) in (1..=count).flat_map(|data| (1..=count).map(move |pipeline| (data, pipeline)))
+        {
             let tensor = count / (data * pipeline).max(1);
             let partition = Partition { data, pipeline, tensor, experts: false };
-            if partition.devices() != count || data > sequences || u64::from(pipeline) > checkpoint.config.layers {
+            if partition.devices() != count
+                || data > sequences
+                || u64::from(pipeline) > checkpoint.config.layers
+            {
                 continue;
             }
             for all_reduce in AllReduce::ALL.into_iter().filter(|way| tensor > 1 || way.is_direct()) {
                 for hints in stages(checkpoint.config.layers, pipeline.into()) {
                     let told = format!("{partition} {} {hints:?} on {mask:b}", all_reduce.name());
-                    let options = Options { partition, all_reduce, micro_batches: pipeline, hints, ..options() };
+                    let options =
+                        Options { partition, all_reduce, micro_batches: pipeline, hints, ..options() };
                     let Ok(compiled) = compile_over(checkpoint, options, &own, topology) else { continue };
                     let ns = answer_ns(&compiled.plan, topology, sequences);
                     if ns < best.0 {
@@ -108,7 +115,8 @@ fn least(checkpoint: &Checkpoint, devices: &[Device], topology: &Topology, seque
 fn auto_is_within_a_twentieth_of_the_best_there_is() {
     let path = fixtures::path("tiny/llama");
     let checkpoint = Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}"));
-    let whole = compiler::compile(&checkpoint, options(), &[Device::cpu(0, 1)]).unwrap_or_else(|e| panic!("{e}"));
+    let whole =
+        compiler::compile(&checkpoint, options(), &[Device::cpu(0, 1)]).unwrap_or_else(|e| panic!("{e}"));
     let needed = whole.plan.memory.iter().map(|proof| proof.total).max().unwrap_or(0);
     let process = whole.plan.memory[0].process;
     // No device alone has room for all.

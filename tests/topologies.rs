@@ -22,7 +22,7 @@ fn every_example_is_sound_and_joins_all_its_devices() {
         std::fs::read_dir(&folder).expect("the folder is there").map(|file| file.unwrap().file_name());
     let names: Vec<String> =
         files.map(|name| name.into_string().unwrap()).filter(|n| n.ends_with(".ron")).collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 6, "{names:?}");
     for name in names {
         assert!(readme.contains(&name), "{name} is in no table");
         let topology = example(&name);

@@ -184,11 +184,10 @@ impl Bench<'_> {
             vec![rest[0], keys, values, table[0], table[1], table[2], rest[1], shared]
         };
         let mut counted = |rows: u32, end: usize| -> anyhow::Result<u64> {
-            let new = end - rows as usize..end;
+            let new = (end - rows as usize) as u64..end as u64;
             positions.iter_mut().zip(new.clone()).for_each(|(to, at)| *to = at as i32);
             let symbols = Symbols::new().with("n", rows.into());
-            let size =
-                StepSize { symbols, sequences: std::iter::once(new.start as u64..new.end as u64).collect() };
+            let size = StepSize { symbols, sequences: vec![new] };
             Ok(op.work(&inputs, &size).context("what attention does is known")?.operations.total())
         };
         let mut at = vec![];

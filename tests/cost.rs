@@ -95,6 +95,6 @@ fn a_batch_shares_weights_and_nothing_else() {
     let plan = plan();
     let (one, two) = (step(&plan, &[40..41]), step(&plan, &[40..41, 40..41]));
     assert_eq!(two.operations, one.operations + one.operations);
-    assert_eq!(two.launch_ns, one.launch_ns);
+    assert!(two.launch_ns > one.launch_ns, "for one row of a norm no team starts");
     assert!(two.bytes < 2 * one.bytes && two.bytes > one.bytes);
 }

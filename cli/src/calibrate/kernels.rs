@@ -1,5 +1,6 @@
 //! Measures the kernels that take most of a step's time, by how many rows they work on.
 use super::best::Tries;
+use super::measure::ASK_AHEAD_BYTES;
 use anyhow::Context;
 use compiler::codegen::cpu;
 use ir::plan::{Kernel, KernelId, OpText};
@@ -8,12 +9,14 @@ use ir::work::StepSize;
 use ir::{DType, Dim, Op, Symbols, TensorType, ops};
 use kernels::attention::PagedAttention;
 use kernels::calibrate::Memory;
+use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{Activations, Linear, Weight};
 use kernels::paged::{Cache, Element};
 use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use runtime::{Arena, Team};
+use std::hint::black_box;
 
 /// A team, and what its kernels read.
 pub(super) struct Bench<'a> {
@@ -21,13 +24,16 @@ pub(super) struct Bench<'a> {
     pub(super) isa: Isa,
     /// What is read from far is read from the first [`FAR_BYTES`] of it.
     pub(super) memory: &'a Memory,
-    /// How fast the team reads so many bytes, in bytes a second.
-    pub(super) far_rate: u64,
-    pub(super) launch_ns: u64,
+    /// What starting an empty kernel takes.
+    pub(super) launch_ns: f64,
 }
 
 /// What is too much for the caches of a core.
-pub(super) const FAR_BYTES: u64 = 64 << 20;
+const FAR_BYTES: usize = 64 << 20;
+/// How often everything is measured.
+const PASSES: usize = 3;
+/// What part of a weight is measured beside the whole.
+const PART: usize = 8;
 /// Length of a row.
 const K: usize = 1024;
 /// Outputs for each thread: weights of any layout stay in its second cache.
@@ -35,7 +41,7 @@ const OUTPUTS: usize = 256;
 /// Rows of products: those for which kernels do something else than for one more or less.
 const ROWS: [u32; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 256];
 /// The same for exact activations, which are there for comparing.
-const ROWS_EXACT: [u32; 4] = [1, 4, 16, 96];
+const ROWS_EXACT: [u32; 3] = [1, 16, 96];
 /// Rows of attention: of one sequence.
 const ROWS_ATTENTION: [u32; 5] = [1, 4, 16, 64, 256];
 /// Positions that a token sees behind a short context: all the time goes into beginning and ending.
@@ -48,7 +54,29 @@ const PAGE: usize = 32;
 const NEAR_ROWS: u32 = 24;
 
 impl Bench<'_> {
+    /// What kernels reach: the middle of several passes over all of them, for what disturbs a machine lasts longer
+    /// than measuring one.
     pub(super) fn rates(&mut self) -> anyhow::Result<Vec<Rate>> {
+        let passes = (0..PASSES).map(|_| self.pass()).collect::<anyhow::Result<Vec<_>>>()?;
+        let middle = |mut all: Vec<u64>| {
+            all.sort_unstable();
+            all[all.len() / 2]
+        };
+        let mut rates = passes[0].clone();
+        for (index, rate) in rates.iter_mut().enumerate() {
+            let all =
+                |of: &dyn Fn(&Rate) -> u64| middle(passes.iter().map(|pass| of(&pass[index])).collect());
+            for (row, at) in rate.at.iter_mut().enumerate() {
+                at.operations_per_second = all(&|rate| rate.at[row].operations_per_second);
+                at.exposed_percent = all(&|rate| rate.at[row].exposed_percent);
+            }
+            rate.start_ns = all(&|rate| rate.start_ns);
+            rate.queries_per_second = all(&|rate| rate.queries_per_second);
+        }
+        Ok(rates)
+    }
+
+    fn pass(&mut self) -> anyhow::Result<Vec<Rate>> {
         let mut rates = vec![];
         for &layout in Layout::ALL {
             if layout.is_coded() {
@@ -60,6 +88,9 @@ impl Bench<'_> {
         }
         for element in [Element::F16, Element::F32] {
             rates.push(self.attention(element)?);
+            for transposed in [true, false] {
+                rates.push(self.appending(element, transposed)?);
+            }
         }
         rates.push(self.bodies()?);
         Ok(rates)
@@ -69,9 +100,15 @@ impl Bench<'_> {
         // Of very many threads not each has its own where memory is short.
         let outputs =
             (OUTPUTS * self.team.threads()).min(self.memory.bytes() / layout.packed_bytes(16, K) * 16);
-        let n = Extent { constant: 0, terms: vec![(1, 0)] };
-        let weights = vec![Weight { layout, rows: outputs }];
-        let linear = Linear { isa: self.isa, activations, n, k: K, weights, epilogue: None };
+        let of = |outputs| Linear {
+            isa: self.isa,
+            activations,
+            n: Extent { constant: 0, terms: vec![(1, 0)] },
+            k: K,
+            weights: vec![Weight { layout, rows: outputs }],
+            epilogue: None,
+        };
+        let (linear, part) = (of(outputs), of((outputs / PART).max(16)));
         let most = rows.iter().max().map_or(0, |rows| *rows as usize);
         // Zeros, as the weights: no number takes longer than another.
         let (mut x, mut y) = (Arena::new(most * K * 4)?, Arena::new(most * outputs * 4)?);
@@ -79,35 +116,43 @@ impl Bench<'_> {
         y.prefault()?;
         let (x, y) = (x.at(0, most * K * 4)?, y.at(0, most * outputs * 4)?);
         let bytes = layout.packed_bytes(outputs, K);
+        let args = |weight| vec![x, weight, y];
+        let far = |weights: Vec<*mut u8>| weights.into_iter().map(args).collect::<Vec<_>>();
+        // What a part of the weights takes more than its part of the time goes into beginning.
+        let part_bytes = layout.packed_bytes(part.weights[0].rows, K);
+        let (whole, parts) = (far(self.far(bytes)?), far(self.far(part_bytes)?));
+        let (whole_ns, part_ns) = (self.time(&linear, 1, &whole)?, self.time(&part, 1, &parts)?);
+        let start_ns =
+            part_ns - (whole_ns - part_ns) * part_bytes as f64 / (bytes - part_bytes).max(1) as f64;
+        let start_ns = start_ns.max(0.0);
+        // Near the time of what it is compared with, for what memory gives changes.
+        let reading_ns = self.reading_ns(bytes)? + start_ns;
         let mut at = vec![];
         for &rows in rows {
-            let args = |weight| vec![x, weight, y];
             let operations = 2 * u64::from(rows) * (outputs * K) as u64;
-            at.push(self.rate_at(&linear, rows, operations, bytes, &args)?);
+            at.push(self.rate_at(&linear, rows, operations, &whole, reading_ns)?);
         }
+        let start_ns = start_ns as u64;
         let x = if activations == Activations::Int8 { "q8_a" } else { "f32" };
-        Ok(Rate { kernel: format!("{} {x}", layout.name()), at, queries_per_second: 0 })
+        Ok(Rate { kernel: format!("{} {x}", layout.name()), at, start_ns, queries_per_second: 0 })
     }
 
-    /// What `code` reaches with arguments that are made for the place of what it reads, `bytes` of it.
+    /// What `code` reaches with each of these arguments in turn, from where so much time goes into reading.
     fn rate_at(
         &mut self,
         code: &dyn Executable,
         rows: u32,
         operations: u64,
-        bytes: usize,
-        args: &dyn Fn(*mut u8) -> Vec<*mut u8>,
+        far: &[Vec<*mut u8>],
+        reading_ns: f64,
     ) -> anyhow::Result<RateAt> {
-        let copies = (FAR_BYTES as usize).min(self.memory.bytes()) / bytes.max(1);
-        let start = self.memory.start(bytes * copies.max(1)).context("there is too little memory")?;
-        let near_ns = self.time(code, rows, &[args(start)])?;
-        let exposed_percent = if rows >= NEAR_ROWS {
-            100
-        } else {
-            let all: Vec<_> = (0..copies).map(|copy| args(start.wrapping_add(copy * bytes))).collect();
-            let far_ns = self.time(code, rows, &all)?;
-            let reading_ns = bytes as f64 * 1e9 / self.far_rate as f64;
-            ((far_ns - reading_ns) / near_ns * 100.0).round().clamp(0.0, 100.0) as u64
+        let near_ns = self.time(code, rows, &far[..1])?;
+        let exposed_percent = match rows >= NEAR_ROWS {
+            true => 100,
+            false => {
+                let exposed_ns = self.time(code, rows, far)? - reading_ns;
+                (exposed_ns / near_ns * 100.0).round().clamp(0.0, 100.0) as u64
+            }
         };
         let operations_per_second = (operations as f64 * 1e9 / near_ns) as u64;
         Ok(RateAt { rows, operations_per_second, exposed_percent })
@@ -123,10 +168,11 @@ impl Bench<'_> {
         let args: Vec<Vec<usize>> =
             args.iter().map(|args| args.iter().map(|p| *p as usize).collect()).collect();
         let mut turn = 0;
-        let ns = Tries::QUICK.least_ns(&mut || {
+        let units = code.units(&syms);
+        let ns = Tries::QUICK.middle_ns(&mut || {
             let args = &args[turn % args.len()];
             turn += 1;
-            self.team.run(code.units(&syms), |units, worker| {
+            self.team.run(units, |units, worker| {
                 let args: Vec<*mut u8> = args.iter().map(|p| *p as *mut u8).collect();
                 // SAFETY: the arguments are as large as the kernel's types say for so many rows, only outputs are
                 // written, and each worker has its scratch.
@@ -134,7 +180,34 @@ impl Bench<'_> {
             })?;
             Ok(())
         })?;
-        Ok((ns - self.launch_ns as f64).max(ns / 10.0))
+        // A team does not start for a single unit.
+        let launch_ns = if units < 2 { 0.0 } else { self.launch_ns };
+        Ok((ns - launch_ns).max(ns / 10.0))
+    }
+
+    /// Where in memory things of so many bytes lie that are read in turn, so that none is near when its turn comes.
+    fn far(&self, bytes: usize) -> anyhow::Result<Vec<*mut u8>> {
+        let copies = (FAR_BYTES.min(self.memory.bytes()) / bytes.max(1)).max(1);
+        let start = self.memory.start(bytes * copies).context("there is too little memory")?;
+        Ok((0..copies).map(|copy| start.wrapping_add(copy * bytes)).collect())
+    }
+
+    /// Nanoseconds that a loop which only reads takes for so many bytes from far, in large pieces.
+    fn reading_ns(&mut self, bytes: usize) -> anyhow::Result<f64> {
+        let part = FAR_BYTES.min(self.memory.bytes()) / self.team.threads();
+        let mut least_ns = f64::MAX;
+        for ahead in ASK_AHEAD_BYTES {
+            let ns = Tries::QUICK.middle_ns(&mut || {
+                self.team.run(self.team.threads(), |units, _| {
+                    for unit in units {
+                        black_box(self.memory.read(self.isa, unit * part..(unit + 1) * part, ahead));
+                    }
+                })?;
+                Ok(())
+            })?;
+            least_ns = least_ns.min(ns);
+        }
+        Ok(least_ns * bytes as f64 / (part * self.team.threads()).max(1) as f64)
     }
 
     /// Of one sequence's newest tokens, behind so many that caches of cores still hold what they see.
@@ -190,17 +263,61 @@ impl Bench<'_> {
             let size = StepSize { symbols, sequences: vec![new] };
             Ok(op.work(&inputs, &size).context("what attention does is known")?.operations.total())
         };
+        let far: Vec<_> = self.far(bytes)?.into_iter().map(args).collect();
+        let reading_ns = self.reading_ns(bytes)?;
         let mut at = vec![];
         for rows in ROWS_ATTENTION {
             let operations = counted(rows, SEEN)?;
-            at.push(self.rate_at(&code, rows, operations, bytes, &args)?);
+            at.push(self.rate_at(&code, rows, operations, &far, reading_ns)?);
         }
         let operations = counted(1, SEEN_LITTLE)?;
-        let start = self.memory.start(bytes).context("there is too little memory")?;
-        let little_ns = self.time(&code, 1, &[args(start)])?;
-        let rate = Rate { kernel: format!("paged_attention {dtype}"), at, queries_per_second: 0 };
+        let little_ns = self.time(&code, 1, &far[..1])?;
+        let rate =
+            Rate { kernel: format!("paged_attention {dtype}"), at, start_ns: 0, queries_per_second: 0 };
         let beside_ns = (little_ns - rate.computing_ns(1, operations).0).max(1.0);
         Ok(Rate { queries_per_second: (heads as f64 * 1e9 / beside_ns) as u64, ..rate })
+    }
+
+    /// Of few tokens each of a sequence of its own, as in a batch of answers; of many all of one, as in a prompt.
+    fn appending(&mut self, element: Element, transposed: bool) -> anyhow::Result<Rate> {
+        const SLOTS: usize = 8;
+        const PAGES: usize = 8;
+        let cache = Cache { element, heads: 4, page: PAGE, width: 64 };
+        let (dtype, each) = match element {
+            Element::F16 => (DType::F16, 2),
+            Element::F32 => (DType::F32, 4),
+        };
+        let code = KvAppend {
+            isa: self.isa,
+            n: Extent { constant: 0, terms: vec![(1, 0)] },
+            cache,
+            transposed,
+            pages_per_slot: Extent { constant: PAGES as i64, terms: vec![] },
+        };
+        let values = cache.heads * cache.width;
+        // Zeros are written to zeros: who reads this memory finds what was there.
+        let mut x = vec![0f32; PAGES * PAGE * values];
+        let mut table: Vec<i32> = (0..(SLOTS * PAGES) as i32).collect();
+        let far = self.far(SLOTS * PAGES * PAGE * values * each)?;
+        let mut at = vec![];
+        for rows in ROWS_BODIES {
+            let alone = rows as usize <= SLOTS;
+            let own = |row: i32| if alone { (0, row) } else { (row, 0) };
+            let (mut positions, mut slots): (Vec<i32>, Vec<i32>) = (0..rows as i32).map(own).unzip();
+            let rest: [*mut u8; 4] = [
+                x.as_mut_ptr().cast(),
+                positions.as_mut_ptr().cast(),
+                slots.as_mut_ptr().cast(),
+                table.as_mut_ptr().cast(),
+            ];
+            let args: Vec<_> =
+                far.iter().map(|to| vec![*to, rest[0], rest[1], rest[2], rest[3], *to]).collect();
+            let ns = self.time(&code, rows, &args)?;
+            let operations_per_second = (f64::from(rows) * values as f64 * 1e9 / ns) as u64;
+            at.push(RateAt { rows, operations_per_second, exposed_percent: 0 });
+        }
+        let kernel = format!("kv_append {dtype}{}", if transposed { " transposed" } else { "" });
+        Ok(Rate { kernel, at, start_ns: 0, queries_per_second: 0 })
     }
 
     /// A norm, a sum and quantising stand for all that is made from bodies.
@@ -242,6 +359,6 @@ impl Bench<'_> {
             let operations_per_second = (operations as f64 * 1e9 / ns) as u64;
             at.push(RateAt { rows, operations_per_second, exposed_percent: 0 });
         }
-        Ok(Rate { kernel: "bodies".into(), at, queries_per_second: 0 })
+        Ok(Rate { kernel: "bodies".into(), at, start_ns: 0, queries_per_second: 0 })
     }
 }

@@ -1,6 +1,6 @@
 //! Measures this machine: what its teams compute and read, what launching and messages take.
 use super::best::Tries;
-use super::kernels::{Bench, FAR_BYTES};
+use super::kernels::Bench;
 use crate::{devices, progress};
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -12,6 +12,7 @@ use kernels::calibrate::{Arithmetic, Memory, compute};
 use kernels::simd::Isa;
 use runtime::{Reader, Writer, edge};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Working sets are measured from these bytes on, each four times the last.
@@ -100,11 +101,7 @@ fn measure_team(
         reads.push(Read { bytes, bytes_per_second });
     }
     bar.inc(1);
-    let launches = Tries::CAREFUL.best(&mut |rounds| {
-        (0..rounds).try_for_each(|_| team.run(all, |_, _| {}))?;
-        Ok(rounds)
-    });
-    let launch_ns = 1_000_000_000 / launches?.max(1);
+    let launch_ns = measure_launch(&mut team)?;
     bar.inc(1);
     let mut measured = Team {
         threads,
@@ -113,8 +110,8 @@ fn measure_team(
         reads,
         rates: vec![],
     };
-    let far_rate = measured.read_rate(FAR_BYTES).context("nothing was read")?;
-    measured.rates = Bench { team: &mut team, isa, memory, far_rate, launch_ns }.rates()?;
+    let empty_ns = Tries::CAREFUL.middle_ns(&mut || Ok(team.run(all, |_, _| {})?))?;
+    measured.rates = Bench { team: &mut team, isa, memory, launch_ns: empty_ns }.rates()?;
     // What has 16 bits is widened on the way, by the kernel that takes it.
     let halves = measured.rate("t16.f16 f32").and_then(|rate| rate.at.last());
     measured.operations.f16 = halves.map_or(f32, |at| at.operations_per_second);
@@ -122,7 +119,33 @@ fn measure_team(
 }
 
 /// How far ahead bytes are asked for: not at all is best within a core, far for a shared cache, near for memory.
-const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
+pub(super) const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
+
+/// Nanoseconds that a kernel of all threads takes which only reads a short row that one thread wrote, and writes its
+/// part of another that this thread then reads.
+fn measure_launch(team: &mut runtime::Team) -> anyhow::Result<u64> {
+    /// Of a row: a cache line each.
+    const LINES: usize = 32;
+    #[repr(align(64))]
+    #[derive(Default)]
+    struct Line(AtomicU64);
+    let row = || std::iter::repeat_with(Line::default).take(LINES).collect::<Vec<_>>();
+    let sum =
+        |row: &[Line]| row.iter().fold(0u64, |sum, line| sum.wrapping_add(line.0.load(Ordering::Relaxed)));
+    let (there, back) = (row(), row());
+    let threads = team.threads();
+    let ns = Tries::CAREFUL.middle_ns(&mut || {
+        let seen = sum(&back);
+        there.iter().for_each(|line| line.0.store(seen, Ordering::Relaxed));
+        team.run(threads, |units, _| {
+            let seen = sum(&there);
+            let lines = units.start * LINES / threads..units.end * LINES / threads;
+            back[lines].iter().for_each(|line| line.0.store(seen, Ordering::Relaxed));
+        })?;
+        Ok(())
+    })?;
+    Ok(ns as u64)
+}
 
 /// What messages between two threads take, over the edges that plans use.
 fn measure_link(device: &str) -> anyhow::Result<Link> {
@@ -146,9 +169,11 @@ fn round_trips(bytes: u64) -> anyhow::Result<(f64, f64)> {
     std::thread::scope(|scope| {
         let mut taken = vec![0; bytes as usize];
         scope.spawn(move || {
+            spread();
             let mut take = || inbox.recv(|message| taken[..message.len()].copy_from_slice(message));
             while take().is_ok() && reply.send(|slot| slot.len()).is_ok() {}
         });
+        spread();
         let message = vec![1; bytes as usize];
         let mut round_trip = || -> anyhow::Result<()> {
             there.send(|slot| {
@@ -157,7 +182,11 @@ fn round_trips(bytes: u64) -> anyhow::Result<(f64, f64)> {
             })?;
             Ok(back.recv(|_| ())?)
         };
-        let awake_ns = Tries::CAREFUL.least_ns(&mut round_trip)?;
+        let round_trips = Tries::CAREFUL.best(&mut |rounds| {
+            (0..rounds).try_for_each(|_| round_trip())?;
+            Ok(rounds)
+        })?;
+        let awake_ns = 1e9 / round_trips as f64;
         let mut asleep = vec![];
         for _ in 0..SLEEPS {
             std::thread::sleep(FALLING_ASLEEP);
@@ -169,6 +198,14 @@ fn round_trips(bytes: u64) -> anyhow::Result<(f64, f64)> {
         drop((there, back));
         Ok((awake_ns, (asleep[SLEEPS / 2].as_nanos() as f64 - awake_ns).max(0.0)))
     })
+}
+
+/// Works for so long that the system gives this thread a core of its own.
+fn spread() {
+    let start = Instant::now();
+    while start.elapsed() < SPREADING {
+        black_box(compute(Isa::detect(), Arithmetic::F32, 10_000));
+    }
 }
 
 /// How often a sleeping reader is woken: the one in the middle counts, for the best is a lucky one.

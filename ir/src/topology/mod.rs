@@ -89,7 +89,8 @@ pub struct Team {
     /// How many.
     #[serde(default = "one")]
     pub threads: u32,
-    /// What it takes until all have begun and ended a kernel that does nothing, in nanoseconds.
+    /// What it takes until all have begun and ended a kernel, with what the one before has written for it and
+    /// what it leaves for the next, in nanoseconds.
     pub launch_ns: u64,
     /// Operations a second, for each kind alone.
     pub operations: Operations,
@@ -219,6 +220,7 @@ pub(crate) fn sample() -> Topology {
             rates: vec![Rate {
                 kernel: "bodies".into(),
                 at: vec![at(1, 10_000_000_000)],
+                start_ns: 9,
                 queries_per_second: 0,
             }],
         }

@@ -6,10 +6,14 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Which: `t16.q4.min q8_a` is a product, by the layout of its weights and the type of its rows;
-    /// `paged_attention f16` attention, by the type of its caches; `bodies` everything that is no product.
+    /// `paged_attention f16` attention, by the type of its caches; `kv_append f16 transposed` what writes them,
+    /// whose operations are values; `bodies` everything else.
     pub kernel: String,
     /// In order of rows; of attention those that one sequence has in a step.
     pub at: Vec<RateAt>,
+    /// What reading takes in the beginning, until as much is under way as can be, in nanoseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start_ns: u64,
     /// Of attention: how many queries, of one token and head each, it begins and ends in a second beside its
     /// operations; 0 where that takes no time.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -70,6 +74,7 @@ impl Rate {
         Rate {
             kernel: self.kernel.clone(),
             at: self.at.iter().map(at).collect(),
+            start_ns: between(slower.start_ns, self.start_ns),
             queries_per_second: between(slower.queries_per_second, self.queries_per_second),
         }
     }
@@ -87,8 +92,12 @@ mod tests {
             exposed_percent,
         };
         let giga = 1_000_000_000;
-        let rate =
-            Rate { kernel: "k".into(), at: vec![at(1, giga, 0), at(4, 2 * giga, 50)], queries_per_second: 0 };
+        let rate = Rate {
+            kernel: "k".into(),
+            at: vec![at(1, giga, 0), at(4, 2 * giga, 50)],
+            start_ns: 0,
+            queries_per_second: 0,
+        };
         // 100 operations for each row: 100 ns for one, 200 for four, of which 100 are not hidden.
         assert_eq!(rate.computing_ns(1, 100), (100.0, 0.0));
         assert_eq!(rate.computing_ns(4, 400), (200.0, 100.0));

@@ -151,6 +151,7 @@ fn verify_rate(rate: &Rate, say: Say<'_>) {
         within("operations_per_second", at.operations_per_second, 1, OPERATIONS_MAX, say);
         within("exposed_percent", at.exposed_percent, 0, 100, say);
     }
+    within("start_ns", rate.start_ns, 0, LAUNCH_NS_MAX, say);
     within("queries_per_second", rate.queries_per_second, 0, OPERATIONS_MAX, say);
 }
 

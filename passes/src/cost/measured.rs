@@ -1,5 +1,5 @@
 //! What of a kernel was measured under a name of its own, and how long it then takes.
-use ir::ops::Linear;
+use ir::ops::{KvAppend, Linear};
 use ir::plan::Kernel;
 use ir::topology::Team;
 use ir::work::{Operations, StepSize, Work};
@@ -21,6 +21,8 @@ struct Part {
     kernel: String,
     rows: u64,
     operations: Operations,
+    /// How much of it the rate counts: all operations, where it does not count something else.
+    much: u64,
     /// Queries that attention begins and ends.
     queries: u64,
 }
@@ -28,9 +30,14 @@ struct Part {
 impl Demand {
     pub(super) fn of(kernel: &Kernel, op: &Op, work: &Work, size: &StepSize) -> Demand {
         let extent = |ty: &TensorType| size.symbols.extents(ty).and_then(|extents| extents.first().copied());
-        let rows = extent(&kernel.output).unwrap_or(1).max(1);
+        let result = match op {
+            Op::KvAppend(_) => kernel.inputs.get(1),
+            _ => Some(&kernel.output),
+        };
+        let rows = result.and_then(extent).unwrap_or(1).max(1);
         let (parts, rest) = match op {
             Op::PagedAttention(_) => (attention(kernel, work, size), Operations::default()),
+            Op::KvAppend(op) => (vec![appending(kernel, op, work, rows)], Operations::default()),
             _ => {
                 let own = match op {
                     Op::Linear(_) => kernel.inputs.len(),
@@ -51,6 +58,11 @@ impl Demand {
         Demand { parts, rest, rows }
     }
 
+    /// Whether a team of cores starts for it: one row of what bodies do is the work of one thread.
+    pub(super) fn starts_team(&self) -> bool {
+        self.rows > 1 || self.parts.iter().any(|part| part.operations.total() > 0)
+    }
+
     /// Nanoseconds that are expected where `moving_ns` go into memory; none where nothing of it was measured.
     pub(super) fn expected_ns(&self, team: &Team, moving_ns: f64) -> Option<f64> {
         if team.rates.is_empty() {
@@ -62,9 +74,9 @@ impl Demand {
                 near += at_peak(team, part.operations);
                 continue;
             };
-            let (part_near, part_exposed) = rate.computing_ns(part.rows, part.operations.total());
+            let (part_near, part_exposed) = rate.computing_ns(part.rows, part.much);
             near += part_near;
-            exposed += part_exposed;
+            exposed += part_exposed + rate.start_ns as f64;
             if rate.queries_per_second > 0 {
                 beside += part.queries as f64 * 1e9 / rate.queries_per_second as f64;
             }
@@ -80,7 +92,10 @@ impl Demand {
             None => at_peak(team, self.rest),
             Some(rate) => {
                 let others = Operations { f32: 0, ..self.rest };
-                rate.computing_ns(self.rows, self.rest.f32).0 + at_peak(team, others)
+                // Rows are what threads share.
+                let threads = f64::from(team.threads);
+                let at_work = threads.min(self.rows as f64);
+                rate.computing_ns(self.rows, self.rest.f32).0 + at_peak(team, others) * threads / at_work
             }
         }
     }
@@ -97,7 +112,7 @@ fn product(kernel: &Kernel, at: usize, size: &StepSize) -> Option<Part> {
     let work = Op::from(Linear {}).work(&[x.clone(), weight.clone()], size)?;
     let rows = *size.symbols.extents(x)?.first()?;
     let kernel = format!("{layout} {}", x.dtype);
-    Some(Part { kernel, rows, operations: work.operations, queries: 0 })
+    Some(Part { kernel, rows, operations: work.operations, much: work.operations.total(), queries: 0 })
 }
 
 /// All of attention, of sequences with equally many new tokens each.
@@ -112,6 +127,15 @@ fn attention(kernel: &Kernel, work: &Work, size: &StepSize) -> Vec<Part> {
         kernel: format!("paged_attention {dtype}"),
         rows: n.div_ceil(size.sequences.len().max(1) as u64),
         operations: work.operations,
+        much: work.operations.total(),
         queries: n.saturating_mul(heads),
     }]
+}
+
+/// What is written into a cache, counted in values.
+fn appending(kernel: &Kernel, op: &KvAppend, work: &Work, rows: u64) -> Part {
+    let dtype = kernel.inputs.first().map_or(DType::F32, |cache| cache.dtype);
+    let kernel = format!("kv_append {dtype}{}", if op.transposed { " transposed" } else { "" });
+    let much = work.writes / dtype.bytes(1).unwrap_or(1).max(1);
+    Part { kernel, rows, operations: work.operations, much, queries: 0 }
 }

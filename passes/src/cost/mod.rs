@@ -14,7 +14,7 @@ pub use message::Message;
 
 use ir::Op;
 use ir::plan::{Arg, EdgeId, KernelId, Plan, Step, Thread};
-use ir::topology::{Route, Team, Topology};
+use ir::topology::{Kind, Route, Team, Topology};
 use ir::work::{Operations, StepSize, Work};
 use measured::Demand;
 use std::ops::AddAssign;
@@ -163,6 +163,8 @@ pub struct CostModel<'a> {
     ops: Vec<Op>,
     /// What each of the plan's devices reaches with its threads.
     teams: Vec<Team>,
+    /// What each of them is.
+    kinds: Vec<Kind>,
     /// The way of each of its edges.
     routes: Vec<Option<Route>>,
 }
@@ -188,12 +190,16 @@ impl<'a> CostModel<'a> {
                 found: device.name.clone(),
                 expected: topology.devices.iter().map(|device| device.name.clone()).collect(),
             };
-            topology.device(&device.name).and_then(|d| d.team(device.threads)).ok_or_else(unknown)
+            let found = topology.device(&device.name);
+            found.and_then(|found| Some((found.team(device.threads)?, found.kind))).ok_or_else(unknown)
         };
+        let teams = plan.devices.iter().map(team).collect::<Result<Vec<_>, _>>()?;
+        let (teams, kinds) = teams.into_iter().unzip();
         Ok(CostModel {
             plan,
             ops: plan.kernels.iter().map(op).collect::<Result<_, _>>()?,
-            teams: plan.devices.iter().map(team).collect::<Result<_, _>>()?,
+            teams,
+            kinds,
             routes: message::routes(plan, topology)?,
         })
     }
@@ -210,11 +216,16 @@ impl<'a> CostModel<'a> {
         };
         let moved: Vec<Option<(KernelId, Moved)>> = thread.steps.iter().map(moved).collect();
         let round = moved.iter().flatten().fold(0, |sum: u64, (_, moved)| sum.saturating_add(moved.memory));
-        let team = &self.teams[thread.device.0 as usize];
+        let device = thread.device.0 as usize;
+        let (team, kind) = (&self.teams[device], self.kinds[device]);
         let cost = |(kernel, moved): (KernelId, Moved)| {
             let mut cost = cost(team, &moved, round);
-            let expected = demands[kernel.0 as usize].expected_ns(team, cost.memory_ns + cost.cache_ns);
+            let demand = &demands[kernel.0 as usize];
+            let expected = demand.expected_ns(team, cost.memory_ns + cost.cache_ns);
             cost.expected_ns = expected.unwrap_or(cost.bound_ns);
+            if kind == Kind::Cpu && !demand.starts_team() {
+                cost.launch_ns = 0.0;
+            }
             cost
         };
         Ok(moved.into_iter().map(|moved| moved.map_or(Cost::default(), cost)).collect())
@@ -391,20 +402,24 @@ mod tests {
         let at = |rows, operations_per_second, exposed_percent| {
             vec![RateAt { rows, operations_per_second, exposed_percent }]
         };
-        let rate = |kernel: &str, at| Rate { kernel: kernel.into(), at, queries_per_second: 0 };
+        let rate = |kernel: &str, at| Rate { kernel: kernel.into(), at, start_ns: 0, queries_per_second: 0 };
         topology.devices[0].teams[0].rates =
             vec![rate("plain f32", at(1, 1_000_000_000, 25)), rate("bodies", at(1, 100_000_000, 0))];
         let size = StepSize { symbols: Symbols::new().with("n", 1), sequences: vec![] };
         let steps = CostModel::new(&plan, &topology).unwrap().steps(&plan.threads[0], &size).unwrap();
         // The product: 4096 operations at one in a nanosecond; reading takes less, even with a quarter of that.
         assert_eq!((steps[2].expected_ns, steps[2].bound_ns), (4096.0, 2048.0));
-        // The norm: 260 operations of f32, ten nanoseconds each.
+        // The norm: 260 operations of f32, ten nanoseconds each; for one row no team of cores starts.
         assert_eq!(steps[1].operations.f32, 260);
-        assert_eq!((steps[1].expected_ns, steps[1].predicted_ns()), (2600.0, 2607.0));
+        assert_eq!((steps[1].expected_ns, steps[1].predicted_ns()), (2600.0, 2600.0));
+        assert_eq!(steps[2].predicted_ns(), 4103.0);
         // Where products are fast, reading takes the time, and what it does not hide of them.
         topology.devices[0].teams[0].rates[0].at = at(1, 8_000_000_000, 25);
         let steps = CostModel::new(&plan, &topology).unwrap().steps(&plan.threads[0], &size).unwrap();
         assert_eq!(steps[2].expected_ns, 1280.0 + 38.4 + 128.0);
+        topology.devices[0].teams[0].rates[0].start_ns = 500;
+        let steps = CostModel::new(&plan, &topology).unwrap().steps(&plan.threads[0], &size).unwrap();
+        assert_eq!(steps[2].expected_ns, 1280.0 + 38.4 + 128.0 + 500.0);
         // What was not measured is expected at its bound.
         topology.devices[0].teams[0].rates = vec![rate("another", at(1, 1, 0))];
         let steps = CostModel::new(&plan, &topology).unwrap().steps(&plan.threads[0], &size).unwrap();

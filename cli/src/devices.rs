@@ -49,12 +49,18 @@ pub(crate) struct Cpu {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let place = match &options.output {
-        Some(path) => path.clone(),
-        None => calibrate::place(&Cache::from_env()?),
+        Some(path) => {
+            calibrate::measure_into(path)?;
+            path.clone()
+        }
+        None => {
+            let cache = Cache::from_env()?;
+            if options.calibrate {
+                calibrate::keep(&cache)?;
+            }
+            calibrate::place(&cache)
+        }
     };
-    if options.calibrate {
-        calibrate::write(&calibrate::measure()?, &place)?;
-    }
     let mut cpu = cpu();
     match calibrate::read(&place) {
         Ok(found) => {

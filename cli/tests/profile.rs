@@ -141,6 +141,10 @@ fn a_profile_predicts_for_the_machine_of_a_file() {
 #[test]
 fn a_calibration_is_written_shown_and_used() {
     let home = Home::new();
+    let nowhere = home.run(&["devices", "--calibrate", "-o", "m/here.ron"]).refused();
+    assert!(nowhere.contains("cannot write m/here.ron"), "{nowhere}");
+    assert!(!home.path().join("m").exists(), "no folder is made that nobody asked for");
+    fs::create_dir(home.path().join("m")).unwrap();
     let shown = home.run(&["devices", "--calibrate", "-o", "m/here.ron"]).ok();
     let text = fs::read_to_string(home.path().join("m/here.ron")).unwrap();
     let topology = Topology::from_text(&text).unwrap_or_else(|e| panic!("{e}"));

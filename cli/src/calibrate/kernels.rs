@@ -3,6 +3,7 @@ use super::best::Tries;
 use super::measure::ASK_AHEAD_BYTES;
 use anyhow::Context;
 use compiler::codegen::cpu;
+use indicatif::ProgressBar;
 use ir::plan::{Kernel, KernelId, OpText};
 use ir::topology::{Rate, RateAt};
 use ir::work::StepSize;
@@ -26,6 +27,15 @@ pub(super) struct Bench<'a> {
     pub(super) memory: &'a Memory,
     /// What starting an empty kernel takes.
     pub(super) launch_ns: f64,
+    /// Goes on by one with each kernel, of [`how_many`] all together.
+    pub(super) bar: &'a ProgressBar,
+}
+
+/// How many kernels are measured, for each team.
+pub(super) fn how_many() -> u64 {
+    let products: usize = Layout::ALL.iter().map(|layout| if layout.is_coded() { 2 } else { 1 }).sum();
+    // Attention and what writes its two caches, of two kinds of elements; bodies.
+    (PASSES * (products + 2 * 3 + 1)) as u64
 }
 
 /// What is too much for the caches of a core.
@@ -77,22 +87,27 @@ impl Bench<'_> {
     }
 
     fn pass(&mut self) -> anyhow::Result<Vec<Rate>> {
+        let bar = self.bar;
         let mut rates = vec![];
+        let mut push = |rate| {
+            bar.inc(1);
+            rates.push(rate);
+        };
         for &layout in Layout::ALL {
             if layout.is_coded() {
-                rates.push(self.product(layout, Activations::Int8, &ROWS)?);
-                rates.push(self.product(layout, Activations::F32, &ROWS_EXACT)?);
+                push(self.product(layout, Activations::Int8, &ROWS)?);
+                push(self.product(layout, Activations::F32, &ROWS_EXACT)?);
             } else {
-                rates.push(self.product(layout, Activations::F32, &ROWS)?);
+                push(self.product(layout, Activations::F32, &ROWS)?);
             }
         }
         for element in [Element::F16, Element::F32] {
-            rates.push(self.attention(element)?);
+            push(self.attention(element)?);
             for transposed in [true, false] {
-                rates.push(self.appending(element, transposed)?);
+                push(self.appending(element, transposed)?);
             }
         }
-        rates.push(self.bodies()?);
+        push(self.bodies()?);
         Ok(rates)
     }
 

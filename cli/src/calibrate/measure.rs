@@ -1,6 +1,6 @@
 //! Measures this machine: what its teams compute and read, what launching and messages take.
 use super::best::Tries;
-use super::kernels::Bench;
+use super::kernels::{Bench, how_many};
 use crate::{devices, progress};
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -37,7 +37,7 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
     let mut sizes: Vec<u32> =
         std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < threads).collect();
     sizes.push(threads);
-    let bar = progress::count("calibrating", sizes.len() as u64 * (5 + sets.len() as u64) + 1);
+    let bar = progress::count("calibrating", sizes.len() as u64 * (4 + sets.len() as u64 + how_many()));
     let memory = Memory::new(sets.last().map_or(0, |most| *most as usize).max(KERNELS_BYTES))?;
     let teams = sizes.iter().map(|n| measure_team(*n, isa, &sets, &memory, &bar));
     let device = Device {
@@ -102,7 +102,6 @@ fn measure_team(
     }
     bar.inc(1);
     let launch_ns = measure_launch(&mut team)?;
-    bar.inc(1);
     let mut measured = Team {
         threads,
         launch_ns,
@@ -111,7 +110,7 @@ fn measure_team(
         rates: vec![],
     };
     let empty_ns = Tries::CAREFUL.middle_ns(&mut || Ok(team.run(all, |_, _| {})?))?;
-    measured.rates = Bench { team: &mut team, isa, memory, launch_ns: empty_ns }.rates()?;
+    measured.rates = Bench { team: &mut team, isa, memory, launch_ns: empty_ns, bar }.rates()?;
     // What has 16 bits is widened on the way, by the kernel that takes it.
     let halves = measured.rate("t16.f16 f32").and_then(|rate| rate.at.last());
     measured.operations.f16 = halves.map_or(f32, |at| at.operations_per_second);

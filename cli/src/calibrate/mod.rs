@@ -6,7 +6,6 @@ mod measure;
 mod show;
 
 pub(crate) use lacks::for_plan;
-pub(crate) use measure::measure;
 pub(crate) use show::Calibration;
 
 use crate::cache::Cache;
@@ -15,6 +14,7 @@ use anyhow::Context;
 use compiler::Bundle;
 use ir::plan::Device;
 use ir::topology::{Topology, TopologyError, VERSION};
+use measure::measure;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,12 +52,20 @@ pub(crate) fn asked_or_own(
     for_devices(topology, devices)
 }
 
-/// Writes a topology, whole or not at all.
-pub(crate) fn write(topology: &Topology, path: &Path) -> anyhow::Result<()> {
+/// Measures this machine and keeps what that gives.
+pub(crate) fn keep(cache: &Cache) -> anyhow::Result<Topology> {
+    let root = cache.root();
+    fs::create_dir_all(root).with_context(|| format!("cannot create the folder {}", root.display()))?;
+    measure_into(&place(cache))
+}
+
+/// Measures this machine and writes that to a file, whole or not at all, in a folder that is there.
+pub(crate) fn measure_into(path: &Path) -> anyhow::Result<Topology> {
     let fault = || format!("cannot write {}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(fault)?;
-    }
+    // Said before what takes long, not after it.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::metadata(folder.unwrap_or(Path::new("."))).with_context(fault)?;
+    let topology = measure()?;
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     let written = fs::write(&partial, topology.to_text()).and_then(|()| fs::rename(&partial, path));
@@ -65,7 +73,8 @@ pub(crate) fn write(topology: &Topology, path: &Path) -> anyhow::Result<()> {
         // What is left of it, if anything, is of no use; that it cannot be removed is said by the first error.
         let _ = fs::remove_file(&partial);
     }
-    written.with_context(fault)
+    written.with_context(fault)?;
+    Ok(topology)
 }
 
 /// This machine's topology: as it is kept, else measured now and kept.
@@ -84,10 +93,8 @@ pub(crate) fn kept_or_measured(cache: &Cache) -> anyhow::Result<Topology> {
             _ => output::explain(&error),
         },
     };
-    eprintln!("{reason}: calibrating, which takes some seconds");
-    let topology = measure()?;
-    write(&topology, &path)?;
-    Ok(topology)
+    eprintln!("{reason}: calibrating, which takes up to a minute");
+    keep(cache)
 }
 
 /// Why a topology that was measured here no longer says what this machine is.

@@ -26,13 +26,19 @@ impl Tries {
         Ok((rates.last().copied().unwrap_or_default() as u64).max(1))
     }
 
+    /// The same, in the middle of the tries.
+    pub(super) fn middle(self, run: &mut dyn FnMut(u64) -> anyhow::Result<u64>) -> anyhow::Result<f64> {
+        let rates = self.rates(run)?;
+        Ok(rates[rates.len() / 2])
+    }
+
     /// The nanoseconds that one round takes, in the middle of the tries.
     pub(super) fn middle_ns(self, run: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-        let rates = self.rates(&mut |rounds| {
+        let rate = self.middle(&mut |rounds| {
             (0..rounds).try_for_each(|_| run())?;
             Ok(rounds)
         })?;
-        Ok(1e9 / rates[rates.len() / 2])
+        Ok(1e9 / rate)
     }
 
     /// How much is done in a second in each try, in order; at least one.

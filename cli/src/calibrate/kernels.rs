@@ -18,6 +18,7 @@ use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use runtime::{Arena, Team};
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 /// A team, and what its kernels read.
 pub(super) struct Bench<'a> {
@@ -31,18 +32,25 @@ pub(super) struct Bench<'a> {
     pub(super) bar: &'a ProgressBar,
 }
 
-/// How many kernels are measured, for each team.
+/// How many kernels are measured for each team, however often.
 pub(super) fn how_many() -> u64 {
+    PASSES as u64 * each_pass()
+}
+
+fn each_pass() -> u64 {
     let products: usize = Layout::ALL.iter().map(|layout| if layout.is_coded() { 2 } else { 1 }).sum();
     // Attention and what writes its two caches, of two kinds of elements; bodies.
-    (PASSES * (products + 2 * 3 + 1)) as u64
+    (products + 2 * (WIDTHS.len() + 2) + 1) as u64
 }
 
 /// What is too much for the caches of a core.
 const FAR_BYTES: usize = 64 << 20;
-/// How often everything is measured.
-const PASSES: usize = 3;
-/// What part of a weight is measured beside the whole.
+/// How often everything is measured, and after how long there are no more passes: on a busy machine each takes long.
+const PASSES: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many times as much is read from far as from near, so that beginning and ending matter as little as in plans.
+const FAR: usize = 4;
+/// What part of what is near is read from far too, to see what beginning takes.
 const PART: usize = 8;
 /// Length of a row.
 const K: usize = 1024;
@@ -54,6 +62,9 @@ const ROWS: [u32; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 256];
 const ROWS_EXACT: [u32; 3] = [1, 16, 96];
 /// Rows of attention: of one sequence.
 const ROWS_ATTENTION: [u32; 5] = [1, 4, 16, 64, 256];
+/// Of all heads of keys together, and of one: what is read in one stretch depends on it.
+const WIDTH: usize = 256;
+const WIDTHS: [usize; 2] = [64, 256];
 /// Positions that a token sees behind a short context: all the time goes into beginning and ending.
 const SEEN_LITTLE: usize = 16;
 /// Rows of everything else.
@@ -67,7 +78,12 @@ impl Bench<'_> {
     /// What kernels reach: the middle of several passes over all of them, for what disturbs a machine lasts longer
     /// than measuring one.
     pub(super) fn rates(&mut self) -> anyhow::Result<Vec<Rate>> {
-        let passes = (0..PASSES).map(|_| self.pass()).collect::<anyhow::Result<Vec<_>>>()?;
+        let begin = Instant::now();
+        let mut passes = vec![self.pass()?];
+        while passes.len() < PASSES && begin.elapsed() < PATIENCE {
+            passes.push(self.pass()?);
+        }
+        self.bar.inc((PASSES - passes.len()) as u64 * each_pass());
         let middle = |mut all: Vec<u64>| {
             all.sort_unstable();
             all[all.len() / 2]
@@ -102,7 +118,9 @@ impl Bench<'_> {
             }
         }
         for element in [Element::F16, Element::F32] {
-            push(self.attention(element)?);
+            for width in WIDTHS {
+                push(self.attention(element, width)?);
+            }
             for transposed in [true, false] {
                 push(self.appending(element, transposed)?);
             }
@@ -113,8 +131,8 @@ impl Bench<'_> {
 
     fn product(&mut self, layout: Layout, activations: Activations, rows: &[u32]) -> anyhow::Result<Rate> {
         // Of very many threads not each has its own where memory is short.
-        let outputs =
-            (OUTPUTS * self.team.threads()).min(self.memory.bytes() / layout.packed_bytes(16, K) * 16);
+        let most = self.memory.bytes() / layout.packed_bytes(16, K) * 16;
+        let outputs = (OUTPUTS * self.team.threads()).min(most);
         let of = |outputs| Linear {
             isa: self.isa,
             activations,
@@ -123,54 +141,37 @@ impl Bench<'_> {
             weights: vec![Weight { layout, rows: outputs }],
             epilogue: None,
         };
-        let (linear, part) = (of(outputs), of((outputs / PART).max(16)));
+        let [near, far, part] = [outputs, (outputs * FAR).min(most), (outputs / PART).max(16)].map(of);
+        let [near_bytes, far_bytes, part_bytes] =
+            [&near, &far, &part].map(|code| layout.packed_bytes(code.weights[0].rows, K));
         let most = rows.iter().max().map_or(0, |rows| *rows as usize);
         // Zeros, as the weights: no number takes longer than another.
-        let (mut x, mut y) = (Arena::new(most * K * 4)?, Arena::new(most * outputs * 4)?);
+        let y_bytes = most * far.weights[0].rows * 4;
+        let (mut x, mut y) = (Arena::new(most * K * 4)?, Arena::new(y_bytes)?);
         x.prefault()?;
         y.prefault()?;
-        let (x, y) = (x.at(0, most * K * 4)?, y.at(0, most * outputs * 4)?);
-        let bytes = layout.packed_bytes(outputs, K);
-        let args = |weight| vec![x, weight, y];
-        let far = |weights: Vec<*mut u8>| weights.into_iter().map(args).collect::<Vec<_>>();
+        let (x, y) = (x.at(0, most * K * 4)?, y.at(0, y_bytes)?);
+        let args = |weights: Vec<*mut u8>| weights.into_iter().map(|weight| vec![x, weight, y]).collect();
+        let at_hand: Vec<_> = args(self.far(near_bytes)?[..1].to_vec());
+        let (whole, parts): (Vec<_>, Vec<_>) = (args(self.far(far_bytes)?), args(self.far(part_bytes)?));
         // What a part of the weights takes more than its part of the time goes into beginning.
-        let part_bytes = layout.packed_bytes(part.weights[0].rows, K);
-        let (whole, parts) = (far(self.far(bytes)?), far(self.far(part_bytes)?));
-        let (whole_ns, part_ns) = (self.time(&linear, 1, &whole)?, self.time(&part, 1, &parts)?);
+        let (whole_ns, part_ns) = (self.time(&far, 1, &whole)?, self.time(&part, 1, &parts)?);
         let start_ns =
-            part_ns - (whole_ns - part_ns) * part_bytes as f64 / (bytes - part_bytes).max(1) as f64;
+            part_ns - (whole_ns - part_ns) * part_bytes as f64 / (far_bytes - part_bytes).max(1) as f64;
         let start_ns = start_ns.max(0.0);
         // Near the time of what it is compared with, for what memory gives changes.
-        let reading_ns = self.reading_ns(bytes)? + start_ns;
+        let reading_ns = self.reading_ns(far_bytes)? + start_ns;
+        let scale = far.weights[0].rows as f64 / outputs as f64;
         let mut at = vec![];
         for &rows in rows {
             let operations = 2 * u64::from(rows) * (outputs * K) as u64;
-            at.push(self.rate_at(&linear, rows, operations, &whole, reading_ns)?);
+            let near_ns = self.time(&near, rows, &at_hand)?;
+            let far_ns = if rows < NEAR_ROWS { Some(self.time(&far, rows, &whole)?) } else { None };
+            at.push(rate_at(rows, operations, near_ns, far_ns.map(|ns| (ns - reading_ns) / scale)));
         }
         let start_ns = start_ns as u64;
         let x = if activations == Activations::Int8 { "q8_a" } else { "f32" };
         Ok(Rate { kernel: format!("{} {x}", layout.name()), at, start_ns, queries_per_second: 0 })
-    }
-
-    /// What `code` reaches with each of these arguments in turn, from where so much time goes into reading.
-    fn rate_at(
-        &mut self,
-        code: &dyn Executable,
-        rows: u32,
-        operations: u64,
-        far: &[Vec<*mut u8>],
-        reading_ns: f64,
-    ) -> anyhow::Result<RateAt> {
-        let near_ns = self.time(code, rows, &far[..1])?;
-        let exposed_percent = match rows >= NEAR_ROWS {
-            true => 100,
-            false => {
-                let exposed_ns = self.time(code, rows, far)? - reading_ns;
-                (exposed_ns / near_ns * 100.0).round().clamp(0.0, 100.0) as u64
-            }
-        };
-        let operations_per_second = (operations as f64 * 1e9 / near_ns) as u64;
-        Ok(RateAt { rows, operations_per_second, exposed_percent })
     }
 
     /// Nanoseconds that a run takes beside its launch, with one list of arguments after the other.
@@ -226,11 +227,11 @@ impl Bench<'_> {
     }
 
     /// Of one sequence's newest tokens, behind so many that caches of cores still hold what they see.
-    fn attention(&mut self, element: Element) -> anyhow::Result<Rate> {
+    fn attention(&mut self, element: Element, width: usize) -> anyhow::Result<Rate> {
         const SEEN: usize = 1024;
-        let cache = Cache { element, heads: 2, page: PAGE, width: 128 };
+        let cache = Cache { element, heads: WIDTH / width, page: PAGE, width };
         let dtype = if element == Element::F16 { DType::F16 } else { DType::F32 };
-        let heads = 8;
+        let heads = 4 * cache.heads;
         let pages = SEEN / PAGE;
         let code = PagedAttention {
             isa: self.isa,
@@ -283,12 +284,14 @@ impl Bench<'_> {
         let mut at = vec![];
         for rows in ROWS_ATTENTION {
             let operations = counted(rows, SEEN)?;
-            at.push(self.rate_at(&code, rows, operations, &far, reading_ns)?);
+            let near_ns = self.time(&code, rows, &far[..1])?;
+            let far_ns = if rows < NEAR_ROWS { Some(self.time(&code, rows, &far)?) } else { None };
+            at.push(rate_at(rows, operations, near_ns, far_ns.map(|ns| ns - reading_ns)));
         }
         let operations = counted(1, SEEN_LITTLE)?;
         let little_ns = self.time(&code, 1, &far[..1])?;
-        let rate =
-            Rate { kernel: format!("paged_attention {dtype}"), at, start_ns: 0, queries_per_second: 0 };
+        let kernel = format!("paged_attention {dtype} of {width}");
+        let rate = Rate { kernel, at, start_ns: 0, queries_per_second: 0 };
         let beside_ns = (little_ns - rate.computing_ns(1, operations).0).max(1.0);
         Ok(Rate { queries_per_second: (heads as f64 * 1e9 / beside_ns) as u64, ..rate })
     }
@@ -312,8 +315,14 @@ impl Bench<'_> {
         let values = cache.heads * cache.width;
         // Zeros are written to zeros: who reads this memory finds what was there.
         let mut x = vec![0f32; PAGES * PAGE * values];
-        let mut table: Vec<i32> = (0..(SLOTS * PAGES) as i32).collect();
-        let far = self.far(SLOTS * PAGES * PAGE * values * each)?;
+        let mut alone_table: Vec<i32> = (0..(SLOTS * PAGES) as i32).map(|at| at / PAGES as i32).collect();
+        let mut table: Vec<i32> = (0..PAGES as i32).collect();
+        // One position after the other in each place, so that no line is near.
+        let places = self.far(PAGES * PAGE * values * each)?;
+        let positions = if transposed { 1 } else { PAGE / 4 };
+        let far: Vec<*mut u8> = (0..positions)
+            .flat_map(|at| places.iter().map(move |to| to.wrapping_add(at * cache.width * each)))
+            .collect();
         let mut at = vec![];
         for rows in ROWS_BODIES {
             let alone = rows as usize <= SLOTS;
@@ -323,8 +332,9 @@ impl Bench<'_> {
                 x.as_mut_ptr().cast(),
                 positions.as_mut_ptr().cast(),
                 slots.as_mut_ptr().cast(),
-                table.as_mut_ptr().cast(),
+                if alone { alone_table.as_mut_ptr() } else { table.as_mut_ptr() }.cast(),
             ];
+            let far = if alone { &far } else { &places };
             let args: Vec<_> =
                 far.iter().map(|to| vec![*to, rest[0], rest[1], rest[2], rest[3], *to]).collect();
             let ns = self.time(&code, rows, &args)?;
@@ -376,4 +386,12 @@ impl Bench<'_> {
         }
         Ok(Rate { kernel: "bodies".into(), at, start_ns: 0, queries_per_second: 0 })
     }
+}
+
+/// What a kernel reaches that takes so long where what it reads is near, and where that is far so much more than
+/// reading it does.
+fn rate_at(rows: u32, operations: u64, near_ns: f64, exposed_ns: Option<f64>) -> RateAt {
+    let operations_per_second = (operations as f64 * 1e9 / near_ns) as u64;
+    let exposed = exposed_ns.map_or(100.0, |ns| (ns / near_ns * 100.0).round().clamp(0.0, 100.0));
+    RateAt { rows, operations_per_second, exposed_percent: exposed as u64 }
 }

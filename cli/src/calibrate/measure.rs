@@ -15,10 +15,10 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Working sets are measured from these bytes on, each four times the last.
+/// Working sets that are measured: this, and these as far as memory allows, with smaller steps where the last cache of
+/// cores may end: what comes round is read much slower as soon as it is a little too much.
 const LEAST_BYTES: u64 = 1 << 18;
-/// No cache holds more than the most, which is less where memory is short.
-const MOST_BYTES: u64 = 1 << 30;
+const SETS_MIB: [u64; 12] = [1, 4, 16, 32, 48, 64, 96, 128, 192, 256, 512, 1024];
 /// However short memory is: what a kernel reads while it is measured.
 const KERNELS_BYTES: usize = 4 << 20;
 /// How long a new team works before it is measured, so that the system has spread it over the cores.
@@ -29,10 +29,9 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
     let cpu = devices::cpu();
     let (isa, threads) = (Isa::detect(), cpu.cores.unwrap_or(1).max(1) as u32);
     let memory_bytes = cpu.memory_bytes.context("this system does not say how much memory it has")?;
-    let most = MOST_BYTES.min(devices::usable_memory().unwrap_or(memory_bytes) / 8).max(LEAST_BYTES);
-    let sets: Vec<u64> = std::iter::successors(Some(LEAST_BYTES), |bytes| Some(bytes * 4))
-        .take_while(|b| *b <= most)
-        .collect();
+    let most = devices::usable_memory().unwrap_or(memory_bytes) / 8;
+    let more = SETS_MIB.iter().map(|mib| mib << 20).take_while(|bytes| *bytes <= most);
+    let sets: Vec<u64> = std::iter::once(LEAST_BYTES).chain(more).collect();
     // 1, 2, 4, … and all of them.
     let mut sizes: Vec<u32> =
         std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < threads).collect();
@@ -83,7 +82,8 @@ fn measure_team(
         bar.inc(1);
         let part = bytes as usize / all / 64 * 64;
         let mut read = |ahead| {
-            Tries::CAREFUL.best(&mut |rounds| {
+            // Where caches end, one sweep finds a third more of it there than another.
+            Tries::CAREFUL.middle(&mut |rounds| {
                 team.run(all, |units, _| {
                     for unit in units {
                         for _ in 0..rounds {
@@ -94,9 +94,9 @@ fn measure_team(
                 Ok((part / 512 * 512 * all) as u64 * rounds)
             })
         };
-        let mut bytes_per_second = 0;
+        let mut bytes_per_second = 1;
         for ahead in ASK_AHEAD_BYTES {
-            bytes_per_second = read(ahead)?.max(bytes_per_second);
+            bytes_per_second = (read(ahead)? as u64).max(bytes_per_second);
         }
         reads.push(Read { bytes, bytes_per_second });
     }
@@ -148,7 +148,8 @@ fn measure_launch(team: &mut runtime::Team) -> anyhow::Result<u64> {
 
 /// What messages between two threads take, over the edges that plans use.
 fn measure_link(device: &str) -> anyhow::Result<Link> {
-    const LONG_BYTES: u64 = 1 << 20;
+    /// More than the caches of a core: in a plan, what messages go from and to is far, as much was read since.
+    const LONG_BYTES: u64 = 64 << 20;
     let (short_ns, wake_ns) = round_trips(8)?;
     let (long_ns, _) = round_trips(LONG_BYTES)?;
     // The way back is short.

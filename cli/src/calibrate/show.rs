@@ -1,7 +1,7 @@
 //! Shows what this machine was measured to do.
 use super::stale;
 use crate::output;
-use ir::topology::{Device, Link, Topology};
+use ir::topology::{Device, Link, Read, Topology};
 use serde::Serialize;
 use std::fs;
 use std::path::PathBuf;
@@ -47,15 +47,18 @@ impl Calibration {
                 "  messages {to}: {latency_ns} ns, then {rate} GB/s; {wake_ns} ns more to a reader that sleeps\n"
             ))?;
         }
+        // The file has those between, too.
+        let is_shown = |read: &&Read| read.bytes.is_power_of_two() && read.bytes.ilog2().is_multiple_of(2);
         let sets = self.device.teams.first().map_or(&[][..], |team| &team.reads);
-        let sets: Vec<String> = sets.iter().map(|read| format!(" GB/s OF {}", binary(read.bytes))).collect();
+        let sets: Vec<u64> = sets.iter().filter(is_shown).map(|read| read.bytes).collect();
+        let columns: Vec<String> = sets.iter().map(|bytes| format!(" GB/s OF {}", binary(*bytes))).collect();
         let rates = [" THREADS", " LAUNCH ns", " int8 GOP/s", " f16 GOP/s", " f32 GOP/s", " exp GOP/s"];
-        let headings: Vec<&str> = rates.into_iter().chain(sets.iter().map(String::as_str)).collect();
+        let headings: Vec<&str> = rates.into_iter().chain(columns.iter().map(String::as_str)).collect();
         let rows = self.device.teams.iter().map(|team| {
             let of = &team.operations;
             let rates = [of.int8, of.f16, of.f32, of.exp].map(giga);
-            let reads = (0..sets.len())
-                .map(|at| team.reads.get(at).map_or(String::new(), |r| giga(r.bytes_per_second)));
+            let read = |bytes: &u64| team.read_rate(*bytes).map_or(String::new(), giga);
+            let reads = sets.iter().map(read);
             [team.threads.to_string(), team.launch_ns.to_string()]
                 .into_iter()
                 .chain(rates)

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Which: `t16.q4.min q8_a` is a product, by the layout of its weights and the type of its rows;
-    /// `paged_attention f16` attention, by the type of its caches; `kv_append f16 transposed` what writes them,
+    /// `paged_attention f16 of 64` attention, by the type of its caches and the length of a head's vector (that of
+    /// the nearest length counts; without one, of any); `kv_append f16 transposed` what writes them,
     /// whose operations are values; `bodies` everything else.
     pub kernel: String,
     /// In order of rows; of attention those that one sequence has in a step.

@@ -1,7 +1,7 @@
 //! What of a kernel was measured under a name of its own, and how long it then takes.
 use ir::ops::{KvAppend, Linear};
 use ir::plan::Kernel;
-use ir::topology::Team;
+use ir::topology::{Rate, Team};
 use ir::work::{Operations, StepSize, Work};
 use ir::{DType, Op, TensorType};
 
@@ -25,6 +25,21 @@ struct Part {
     much: u64,
     /// Queries that attention begins and ends.
     queries: u64,
+    /// Of attention, the length of a head's vector.
+    width: Option<u64>,
+}
+
+impl Part {
+    /// What was measured: of attention with heads most like these.
+    fn rate<'a>(&self, team: &'a Team) -> Option<&'a Rate> {
+        let width = self.width.unwrap_or_default().max(1) as f64;
+        let of_width = |rate: &'a Rate| {
+            let own: u64 = rate.kernel.strip_prefix(&self.kernel)?.strip_prefix(" of ")?.parse().ok()?;
+            Some((rate, (own.max(1) as f64 / width).ln().abs()))
+        };
+        let alike = team.rates.iter().filter_map(of_width).min_by(|a, b| a.1.total_cmp(&b.1));
+        alike.map(|(rate, _)| rate).or_else(|| team.rate(&self.kernel))
+    }
 }
 
 impl Demand {
@@ -70,7 +85,7 @@ impl Demand {
         }
         let (mut near, mut exposed, mut beside) = (0.0, 0.0, self.rest_ns(team));
         for part in &self.parts {
-            let Some(rate) = team.rate(&part.kernel) else {
+            let Some(rate) = part.rate(team) else {
                 near += at_peak(team, part.operations);
                 continue;
             };
@@ -112,7 +127,14 @@ fn product(kernel: &Kernel, at: usize, size: &StepSize) -> Option<Part> {
     let work = Op::from(Linear {}).work(&[x.clone(), weight.clone()], size)?;
     let rows = *size.symbols.extents(x)?.first()?;
     let kernel = format!("{layout} {}", x.dtype);
-    Some(Part { kernel, rows, operations: work.operations, much: work.operations.total(), queries: 0 })
+    Some(Part {
+        kernel,
+        rows,
+        operations: work.operations,
+        much: work.operations.total(),
+        queries: 0,
+        width: None,
+    })
 }
 
 /// All of attention, of sequences with equally many new tokens each.
@@ -129,6 +151,7 @@ fn attention(kernel: &Kernel, work: &Work, size: &StepSize) -> Vec<Part> {
         operations: work.operations,
         much: work.operations.total(),
         queries: n.saturating_mul(heads),
+        width: extents.as_deref().and_then(|extents| extents.get(2).copied()),
     }]
 }
 
@@ -137,5 +160,37 @@ fn appending(kernel: &Kernel, op: &KvAppend, work: &Work, rows: u64) -> Part {
     let dtype = kernel.inputs.first().map_or(DType::F32, |cache| cache.dtype);
     let kernel = format!("kv_append {dtype}{}", if op.transposed { " transposed" } else { "" });
     let much = work.writes / dtype.bytes(1).unwrap_or(1).max(1);
-    Part { kernel, rows, operations: work.operations, much, queries: 0 }
+    Part { kernel, rows, operations: work.operations, much, queries: 0, width: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::topology::RateAt;
+
+    #[test]
+    fn attention_is_expected_as_with_the_heads_most_like_its_own() {
+        let rate = |kernel: &str, ns: u64| Rate {
+            kernel: kernel.into(),
+            at: vec![RateAt { rows: 1, operations_per_second: 1_000_000_000 / ns, exposed_percent: 0 }],
+            start_ns: 0,
+            queries_per_second: 0,
+        };
+        let other = rate("paged_attention f32 of 128", 5);
+        let rates = vec![other, rate("paged_attention f16 of 64", 1), rate("paged_attention f16 of 256", 2)];
+        let mut team =
+            Team { threads: 1, launch_ns: 0, operations: Operations::default(), reads: vec![], rates };
+        let expected = |team: &Team, width| {
+            let operations = Operations { f32: 100, ..Operations::default() };
+            let kernel = "paged_attention f16".into();
+            let part = Part { kernel, rows: 1, operations, much: 100, queries: 0, width: Some(width) };
+            Demand { parts: vec![part], rest: Operations::default(), rows: 1 }.expected_ns(team, 0.0)
+        };
+        assert_eq!(
+            [1, 64, 100, 192, 512].map(|width| expected(&team, width).unwrap()),
+            [100.0, 100.0, 100.0, 200.0, 200.0]
+        );
+        team.rates = vec![rate("paged_attention f16", 4)];
+        assert_eq!(expected(&team, 64), Some(400.0));
+    }
 }

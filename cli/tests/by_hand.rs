@@ -139,7 +139,7 @@ fn diff_says_what_moved_what_crosses_and_what_it_costs() {
 
                                          BEFORE      AFTER      BY
             prefill of 128 tokens     21.365 ms  21.440 ms  +0.4 %
-            decode of a token          0.221 ms   0.223 ms  +0.9 %
+            decode of a token          0.220 ms   0.222 ms  +0.9 %
             between devices, a token    0 bytes  512 bytes
             memory of cpu:0            21.57 MB   21.58 MB  +0.0 %
             memory of cpu:1                   -  676.00 kB
@@ -187,7 +187,7 @@ fn an_edit_is_verified_beside_what_was_compiled() {
     expect![[r#"
                                      BEFORE      AFTER       BY
         prefill of 128 tokens     21.440 ms  21.399 ms   -0.2 %
-        decode of a token          0.223 ms   0.222 ms   -0.3 %
+        decode of a token          0.222 ms   0.222 ms   -0.3 %
         between devices, a token  512 bytes  256 bytes  -50.0 %
         memory of cpu:0            21.58 MB   21.56 MB   -0.1 %
         memory of cpu:1           676.00 kB  684.42 kB   +1.2 %

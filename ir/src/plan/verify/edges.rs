@@ -37,6 +37,7 @@ impl Plan {
                 faults.add(Section::Edges, index, format!("goes from {} to itself", edge.from));
             }
             if let (End::Device(from), End::Device(to)) = (edge.from, edge.to)
+                && [from, to].iter().all(|device| (device.0 as usize) < self.devices.len())
                 && self.replica_of(from) != self.replica_of(to)
             {
                 let message =

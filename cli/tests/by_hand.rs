@@ -102,7 +102,7 @@ fn hints_that_cannot_be_honoured_are_refused_by_file_and_line() {
         ("(hints: [\n  Place(nodes: \"blk.1.attention\", device: \"cpu:1\"),\n])", two),
         ("(hints: [\n  Stage(stage: 1, first_layer: 0),\n])", &["--devices", TWO, "--partition", "pipeline:2"]),
         ("(hints: [\n  Place(nodes: \"output\", device: \"cpu:1\"),\n])", &["--max-batch", "2", "--devices", TWO, "--partition", "data:2"]),
-        ("(hints: [\n  Stage(stage: 7, first_layer: 1),\n])", &["--devices", TWO]),
+        ("(hints: [\n  Stage(stage: 7, first_layer: 1),\n])", &["--devices", TWO, "--partition", "pipeline:2"]),
     ]
     .map(|(text, rest)| refused_hints(&home, text, rest));
     expect![[r#"

@@ -55,7 +55,7 @@ const COMBINED: usize = 6;
 pub(super) fn choices(devices: &[Device], count: usize, topology: &Topology) -> Vec<Vec<Device>> {
     let all: Vec<Vec<usize>> = match devices.len() {
         0..=COMBINED => combinations(devices.len(), count),
-        many => (0..=many.saturating_sub(count)).map(|at| (at..at + count).collect()).collect(),
+        many => (count..=many).map(|end| (end - count..end).collect()).collect(),
     };
     let mut seen = HashSet::new();
     let mut choices = vec![];

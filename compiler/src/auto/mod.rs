@@ -183,6 +183,10 @@ fn candidates(
     let layers = |candidate: &Candidate| config.layers * candidate.devices.len() as u64;
     // With fewer layers hints would not find theirs.
     let is_little = all.iter().map(|(_, candidate)| layers(candidate)).sum::<u64>() <= ALL;
+    if !options.hints.is_empty() {
+        // Of several that refuse the same, the last is told of.
+        all.sort_by_key(|(_, candidate)| candidate.partition.devices());
+    }
     if is_little || !options.hints.is_empty() {
         return Ok((all.into_iter().map(|(_, candidate)| candidate).collect(), false));
     }

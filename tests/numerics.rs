@@ -55,13 +55,18 @@ fn is_clean(model: &str, options: Options) -> Report {
     report
 }
 
+fn has_experts(model: &str) -> bool {
+    open(model).config.experts.is_some()
+}
+
 macro_rules! models {
     ($($name:ident: $model:literal;)*) => { $(
         #[test]
         fn $name() {
             let layers = open($model).config.layers;
             let cuts = ["none", "pipeline:2", "tensor:2", "data:2", "pipeline:2,tensor:2"];
-            for cut in cuts.into_iter().filter(|cut| u64::from(options(cut).partition.pipeline) <= layers) {
+            let cuts = cuts.into_iter().chain(has_experts($model).then_some("expert:2"));
+            for cut in cuts.filter(|cut| u64::from(options(cut).partition.pipeline) <= layers) {
                 let found = is_clean($model, options(cut));
                 assert!(found.compared > 2 * found.apart, "{cut}: {} values, {} apart", found.compared, found.apart);
                 assert!(found.logits.is_some_and(|error| error < 1e-4), "{cut}: {:?}", found.logits);

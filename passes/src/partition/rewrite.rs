@@ -156,7 +156,8 @@ impl Replica<'_> {
             let ty = rule.gives.of(&old[n].ty, rank);
             let op = old[n].op.on_rank(rank, &rule.needs, &ty);
             let node = copy(old, n, self.new, op, inputs, *place)?;
-            if rule.gives == Sharding::Partial {
+            // What is but some of a sum, or of the experts' rows, is no value of the reference.
+            if matches!(rule.gives, Sharding::Partial | Sharding::Experts { .. }) {
                 self.new.set_stands_for(node, vec![]);
             }
             nodes.push(node);

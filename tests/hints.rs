@@ -105,7 +105,7 @@ fn every_example_can_be_read() {
             count += 1;
         }
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 5);
 }
 
 #[test]

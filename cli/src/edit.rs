@@ -1,4 +1,5 @@
-//! `heddle edit`: moves nodes of a bundle's plan, or the ends of its stages, by compiling it with more hints.
+//! `heddle edit`: moves nodes of a bundle's plan or the ends of its stages, or changes formats of its weights, by
+//! compiling it with more hints.
 use crate::diff::{Difference, Times};
 use crate::{calibrate, interrupt, output, progress};
 use anyhow::{anyhow, bail};
@@ -8,12 +9,14 @@ use ir::plan::{Hint, Pattern};
 use std::fs;
 use std::path::PathBuf;
 
-/// Move nodes of a bundle to other devices, and say what that costs; hints for a person in a hurry
+/// Move nodes of a bundle to other devices or change the formats of its weights, and say what that costs; hints for a
+/// person in a hurry
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   heddle edit m.heddle --place 'blk.{20..29}=cpu:1' --place 'output*=cpu:1'
   heddle edit m.heddle --stage 1=12
+  heddle edit m.heddle --format 'blk.*.ffn_down=q8_0'
   heddle edit m.heddle --forget")]
 pub struct Options {
     /// The bundle, which is replaced
@@ -27,6 +30,9 @@ pub struct Options {
     /// A stage, and the layer that it is to begin with
     #[arg(long, value_name = "STAGE=LAYER", value_parser = stage)]
     stage: Vec<Hint>,
+    /// Weights, and the format that they are to be in: f32, f16, bf16, q8_0, q4_k and so on
+    #[arg(long, value_name = "WEIGHTS=FORMAT", value_parser = format)]
+    format: Vec<Hint>,
     /// Forget the hints that the bundle was compiled with
     #[arg(long)]
     forget: bool,
@@ -52,6 +58,12 @@ fn stage(text: &str) -> Result<Hint, String> {
         Some(Hint::Stage { stage: stage.trim().parse().ok()?, first_layer: layer.trim().parse().ok()? })
     });
     read.ok_or_else(|| "expected a stage and its first layer, as in 1=12".to_owned())
+}
+
+fn format(text: &str) -> Result<Hint, String> {
+    let (weights, format) =
+        text.rsplit_once('=').ok_or("expected weights and a format, as in blk.*.ffn_down=q8_0")?;
+    Ok(Hint::Format { weights: Pattern::try_from(weights.to_owned())?, format: Hint::format_of(format)? })
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
@@ -84,10 +96,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 /// What was said before and is not said otherwise now, and what is said now.
 fn hints(before: Vec<Hint>, options: &Options) -> Vec<Hint> {
-    let now: Vec<&Hint> = options.place.iter().chain(&options.whole).chain(&options.stage).collect();
+    let now: Vec<&Hint> =
+        [&options.place, &options.whole, &options.stage, &options.format].into_iter().flatten().collect();
     let about = |a: &Hint, b: &Hint| match (a, b) {
         (Hint::Stage { stage: a, .. }, Hint::Stage { stage: b, .. }) => a == b,
         (Hint::Place { nodes: a, .. }, Hint::Place { nodes: b, .. }) => a == b,
+        (Hint::Format { weights: a, .. }, Hint::Format { weights: b, .. }) => a == b,
         _ => a == b,
     };
     let is_kept = |hint: &Hint| !options.forget && !now.iter().any(|other| about(hint, other));

@@ -1,4 +1,4 @@
-//! `--hints`: what a person says of a cut, in a file; what cannot be honoured is refused by its lines.
+//! `--hints`: what a person says of a plan, in a file; what cannot be honoured is refused by its lines.
 use anyhow::anyhow;
 use compiler::CompileError;
 use ir::plan::Hint;

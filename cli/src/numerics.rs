@@ -88,6 +88,12 @@ fn shown(report: &Report) -> String {
         "\n{} tokens; {} values compared with the reference interpreter's, {} are none of its values\n",
         report.tokens, report.compared, report.apart
     );
+    if report.reformatted > 0 {
+        text += &format!(
+            "{} weights are by hints in another format than the file's, and the reference has them so, too\n",
+            report.reformatted
+        );
+    }
     match &report.first {
         Some(finding) => text += &found(finding),
         None => {

@@ -28,8 +28,8 @@ pub(crate) struct Placement {
     /// What auto chooses for [default: latency of one conversation, throughput of several]
     #[arg(long, value_name = "AIM", value_enum)]
     objective: Option<Objective>,
-    /// What you say of the cut by hand: a file that puts nodes on devices, keeps them undivided, or says with which
-    /// layers stages begin (see examples/hints)
+    /// What you say by hand: a file that puts nodes on devices, keeps them undivided, or says with which layers stages
+    /// begin and in which format weights are (see examples/hints)
     #[arg(long, value_name = "FILE", value_parser = Hints::read)]
     hints: Option<Hints>,
 }

@@ -38,9 +38,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     bundle.verify_weights()?;
     if !options.numerics.json() {
         output::write(&summary(&bundle, &found))?;
-        if let Some(original) = bundle.original()? {
+        if let Some(original) = &bundle.original {
             let change =
-                Change::between(&original, plan, &Times::of(options.topology.as_deref(), &[&options.dir])?);
+                Change::between(original, plan, &Times::of(options.topology.as_deref(), &[&options.dir])?);
             let nothing = "the edit changes nothing that is predicted\n".to_owned();
             output::write(&format!("\n{}", change.table().unwrap_or(nothing)))?;
             change.explain();

@@ -4,7 +4,7 @@ use crate::diff::{Read, read};
 use crate::output;
 use anyhow::bail;
 use clap::Args;
-use ir::plan::{Device, Edge, End, Hint, Instead, Pattern, Phase, Plan, Step, Why};
+use ir::plan::{Arg, Device, Edge, End, Hint, Instead, Pattern, Phase, Plan, Step, Why};
 use ir::work::StepSize;
 use passes::cost::CostModel;
 use serde::Serialize;
@@ -230,7 +230,7 @@ impl Asked<'_> {
                         "{node} runs on {device} as {}{of}, giving {}{}",
                         kernel.name,
                         kernel.output,
-                        self.by_hand(node)
+                        self.by_hand(node, args)
                     ),
                     cost_ns: Some(cost.predicted_ns() as u64),
                     limit: Some(cost.limit().name().to_owned()),
@@ -242,7 +242,7 @@ impl Asked<'_> {
     }
 
     /// The hints that are about a node, or about one that was joined into it.
-    fn by_hand(&self, node: &str) -> String {
+    fn by_hand(&self, node: &str, args: &[Arg]) -> String {
         let (stem, leaves) = node.rsplit_once('.').unwrap_or(("", node));
         let is_about = |nodes: &Pattern| {
             leaves.split('+').any(|leaf| match stem {
@@ -253,12 +253,16 @@ impl Asked<'_> {
         let hints = self.plan.options.hints.iter().filter(|hint| match hint {
             Hint::Place { nodes, .. } | Hint::Whole { nodes } => is_about(nodes),
             Hint::Stage { .. } => false,
+            Hint::Format { weights, .. } => args.iter().any(|arg| match arg {
+                Arg::W(id) => self.plan.weights.get(id.0 as usize).is_some_and(|w| weights.matches(&w.name)),
+                _ => false,
+            }),
         });
         hints.map(|hint| format!(", as a person said: {hint}")).collect()
     }
 
-    fn weight(&self, arg: &ir::plan::Arg) -> Option<String> {
-        let ir::plan::Arg::W(id) = arg else { return None };
+    fn weight(&self, arg: &Arg) -> Option<String> {
+        let Arg::W(id) = arg else { return None };
         let weight = self.plan.weights.get(id.0 as usize)?;
         let part = weight.part.map(|part| {
             let along = if part.axis == 0 { "rows" } else { "columns" };

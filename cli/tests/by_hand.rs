@@ -106,7 +106,7 @@ fn hints_that_cannot_be_honoured_are_refused_by_file_and_line() {
     ]
     .map(|(text, rest)| refused_hints(&home, text, rest));
     expect![[r#"
-        bad.ron: line 2, column 3: Unexpected variant named `Put` in enum `Hint`, expected one of `Place`, `Whole`, or `Stage` instead
+        bad.ron: line 2, column 3: Unexpected variant named `Put` in enum `Hint`, expected one of `Place`, `Whole`, `Stage`, or `Format` instead
         bad.ron: line 2, column 17: found { without } in "blk.{3"
         bad.ron: line 2: no node is called blk.1.fnn_up; the nearest are blk.1.ffn_up, blk.0.ffn_up, blk.1.ffn_act
         bad.ron: line 3: there is no device "gpu:0", only cpu:0, cpu:1

@@ -69,6 +69,7 @@ impl CompileError {
         match self {
             CompileError::Pass(passes::PassError::Hint(fault)) => Some(fault),
             CompileError::Cut(passes::partition::CutError::Hint(fault)) => Some(fault),
+            CompileError::Build(crate::models::BuildError::Hint(fault)) => Some(fault),
             _ => None,
         }
     }

@@ -4,8 +4,8 @@ use crate::codegen;
 use crate::error::{CompileError, LowerError};
 use crate::models::{self, StepGraph};
 use crate::{Bundle, compile};
-use ir::plan::{Fault, Plan, Section, Where};
-use ir::{Op, TensorType};
+use ir::plan::{Fault, Hint, Plan, Section, Weight, Where};
+use ir::{DType, Op, TensorType};
 use runtime::device::Executable;
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +26,51 @@ pub(crate) fn plan(plan: &Plan) -> Result<(), Vec<Fault>> {
     let mut faults = plan.verify().err().unwrap_or_default();
     faults.extend(codegen::verify_weights(plan));
     if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// What an edited plan says of weights that is not how they were packed for the plan that was compiled, into `dir`.
+pub(crate) fn packed(plan: &Plan, original: &Plan, dir: &Path) -> Vec<Fault> {
+    let edit =
+        |weights: &str, format: DType| format!("heddle edit {} --format '{weights}={format}'", dir.display());
+    let formats = |plan: &Plan| {
+        plan.options.hints.iter().filter(|h| matches!(h, Hint::Format { .. })).cloned().collect::<Vec<_>>()
+    };
+    let mut faults = vec![];
+    let (asked, acted) = (formats(plan), formats(original));
+    if asked != acted {
+        let edit = match asked.iter().find(|hint| !acted.contains(hint)) {
+            Some(Hint::Format { weights, format }) => edit(weights.text(), *format),
+            _ => "heddle edit".to_owned(),
+        };
+        let message = format!("hints of formats act where weights are packed: say it with {edit}");
+        faults.push(Fault { at: Where { section: Section::Options, index: 0 }, message });
+    }
+    let mut by_name: HashMap<&str, Vec<&Weight>> = HashMap::new();
+    original.weights.iter().for_each(|w| by_name.entry(&w.name).or_default().push(w));
+    for (index, w) in plan.weights.iter().enumerate() {
+        let of_name = by_name.get(w.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let lies = |w: &Weight| (w.ty.clone(), w.part, w.layout.clone(), w.offset);
+        if of_name.iter().any(|own| lies(own) == lies(w)) {
+            continue;
+        }
+        let message = match of_name.iter().find(|own| own.part == w.part) {
+            Some(own) if own.ty.dtype != w.ty.dtype => format!(
+                "{} is {}, and was packed as {}: a format changes where weights are packed, as by {}",
+                w.name,
+                w.ty,
+                own.ty,
+                edit(&w.name, w.ty.dtype)
+            ),
+            Some(own) => format!(
+                "{} is {} in layout {} at {}, and was packed as {} in layout {} at {}",
+                w.name, w.ty, w.layout, w.offset, own.ty, own.layout, own.offset
+            ),
+            None if of_name.is_empty() => format!("the model has no weight {:?}", w.name),
+            None => format!("{} is {:?}, and no such part of it was packed", w.name, w.part),
+        };
+        faults.push(Fault { at: Where { section: Section::Weights, index }, message });
+    }
+    faults
 }
 
 impl Bundle {

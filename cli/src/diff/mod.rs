@@ -1,7 +1,8 @@
 //! `heddle diff`: how two plans or two graphs differ, by the names of what is in them; of plans also what moved
-//! between devices, what then crosses edges, and what that costs.
+//! between devices, which weights changed format, what then crosses edges, and what that costs.
 mod costs;
 mod edges;
+mod formats;
 mod items;
 mod moves;
 
@@ -12,6 +13,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use compiler::Bundle;
 use edges::Edges;
+use formats::Reformat;
 use ir::plan::Plan;
 use ir::{Graph, NodeId};
 use items::{Items, Unique};
@@ -56,6 +58,7 @@ pub(crate) struct Difference {
 #[derive(Serialize)]
 struct OfPlans {
     moved: Vec<Move>,
+    formats: Vec<Reformat>,
     edges: Edges,
     #[serde(flatten)]
     costs: Change,
@@ -92,6 +95,7 @@ impl Difference {
             is_equal: a.hash() == b.hash(),
             plans: Some(OfPlans {
                 moved: moves::between(a, b),
+                formats: formats::between(a, b),
                 edges: edges::between(a, b),
                 costs: Change::between(a, b, times),
             }),
@@ -105,8 +109,10 @@ impl Difference {
             return output::write_json(self);
         }
         let mut parts = vec![];
-        if let Some(OfPlans { moved, edges, costs }) = self.plans.as_ref().filter(|_| !self.is_equal) {
+        if let Some(OfPlans { moved, formats, edges, costs }) = self.plans.as_ref().filter(|_| !self.is_equal)
+        {
             parts.push(moved.iter().map(|moved| format!("{moved}\n")).collect());
+            parts.push(formats.iter().map(|formats| format!("{formats}\n")).collect());
             parts.push(edges.to_string());
             parts.extend(costs.table());
             costs.explain();

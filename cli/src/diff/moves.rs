@@ -67,7 +67,7 @@ fn places(plan: &Plan) -> Places {
 }
 
 /// Nodes as patterns: whole layers first, then what several layers have moved alike.
-fn patterns(nodes: &[&str], sizes: &BTreeMap<u64, usize>) -> Vec<String> {
+pub(super) fn patterns(nodes: &[&str], sizes: &BTreeMap<u64, usize>) -> Vec<String> {
     let mut layers: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     let mut others = vec![];
     for node in nodes {

@@ -52,14 +52,14 @@ pub struct Bundle {
     pub text: String,
     /// Whether the plan is another than was compiled.
     pub is_edited: bool,
+    /// The plan as it was compiled, where it was edited since.
+    pub original: Option<Plan>,
     /// The model that it was made from, for its tokeniser and its chat template.
     pub checkpoint: Checkpoint,
     /// The packed weights.
     pub weights: Arc<Mmap>,
     /// SHA-256 of the packed weights as they were written.
     weights_hash: String,
-    /// The hash of the plan as it was compiled.
-    plan_hash: String,
 }
 
 impl Bundle {
@@ -102,8 +102,14 @@ impl Bundle {
             fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
         let plan =
             Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
-        verify::plan(&plan).map_err(|faults| verify::unsound(&path, &text, &faults))?;
         let manifest = Manifest::read(dir)?;
+        let is_edited = plan.hash() != manifest.plan;
+        let original = if is_edited { Some(original(dir, &manifest.plan)?) } else { None };
+        let mut faults = original.as_ref().map_or(vec![], |original| verify::packed(&plan, original, dir));
+        faults.extend(verify::plan(&plan).err().unwrap_or_default());
+        if !faults.is_empty() {
+            return Err(verify::unsound(&path, &text, &faults));
+        }
         if manifest.weights.is_empty() {
             let device = plan.devices.first().map_or(String::new(), |device| device.name.clone());
             return Err(CompileError::Outline { path: dir.to_owned(), device });
@@ -120,10 +126,8 @@ impl Bundle {
         // SAFETY: the file is ours; that nobody cuts it short while it is mapped is the user's promise.
         let weights = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
         let checkpoint = find_model(dir, &manifest, &plan)?;
-        let is_edited = plan.hash() != manifest.plan;
-        let (weights_hash, plan_hash) = (manifest.weights, manifest.plan);
-        let dir = dir.to_owned();
-        Ok(Bundle { dir, plan, text, is_edited, checkpoint, weights, weights_hash, plan_hash })
+        let (weights_hash, dir) = (manifest.weights, dir.to_owned());
+        Ok(Bundle { dir, plan, text, is_edited, original, checkpoint, weights, weights_hash })
     }
 
     /// Asks the system to map the packed weights by huge pages, and to have all of them in memory now: a step
@@ -172,25 +176,6 @@ impl Bundle {
         }
     }
 
-    /// The plan as it was compiled, where it was edited since.
-    pub fn original(&self) -> Result<Option<Plan>, CompileError> {
-        if !self.is_edited {
-            return Ok(None);
-        }
-        let path = self.dir.join(ORIGINAL);
-        let text =
-            fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
-        let plan =
-            Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
-        let (found, expected) = (plan.hash(), &self.plan_hash);
-        if found != *expected {
-            let reason =
-                format!("it is not the plan that was compiled: its hash is {found}, expected {expected}");
-            return Err(CompileError::NotABundle { path, reason });
-        }
-        Ok(Some(plan))
-    }
-
     /// Where the plan's text lies.
     pub(crate) fn plan_path(&self) -> PathBuf {
         self.dir.join(PLAN)
@@ -210,6 +195,20 @@ impl Bundle {
             }),
         }
     }
+}
+
+/// The plan of a bundle as it was compiled, which has the hash `expected`.
+fn original(dir: &Path, expected: &str) -> Result<Plan, CompileError> {
+    let path = dir.join(ORIGINAL);
+    let text = fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
+    let plan = Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
+    let found = plan.hash();
+    if found != expected {
+        let reason =
+            format!("it is not the plan that was compiled: its hash is {found}, expected {expected}");
+        return Err(CompileError::NotABundle { path, reason });
+    }
+    Ok(plan)
 }
 
 impl Manifest {

@@ -1,9 +1,11 @@
 //! `Build`: a step graph in the making, with weights by name and paths for its nodes.
+use super::formats::Formats;
 use crate::error::ImportError;
 use crate::import::{Checkpoint, Config};
 use ir::ops::{Add, Input, Linear, OpError, Reshape, Weight};
 use ir::plan::{Options, Symbol};
 use ir::{DType, Dim, Graph, NodeId, Op, Tensor, TensorType};
+use passes::partition::HintError;
 use std::collections::BTreeMap;
 
 /// Why a checkpoint does not become a graph.
@@ -20,6 +22,9 @@ pub enum BuildError {
         /// Those there are.
         known: String,
     },
+    /// A weight cannot be in the format that a person wants.
+    #[error(transparent)]
+    Hint(#[from] HintError),
     /// The numbers of the config do not fit together.
     #[error("{path}: {cause}")]
     Op {
@@ -62,6 +67,7 @@ pub struct Inputs {
 pub struct Build<'a> {
     checkpoint: &'a Checkpoint,
     options: &'a Options,
+    formats: Formats<'a>,
     graph: Graph,
     inputs: Inputs,
     kept: Vec<NodeId>,
@@ -89,10 +95,16 @@ impl<'a> Build<'a> {
             rows: input("rows", vec![m])?,
         };
         let (kept, weights, derived) = (vec![], BTreeMap::new(), Derived::new());
-        Ok(Build { checkpoint, options, graph, inputs, kept, weights, derived, scope: String::new() })
+        let (formats, scope) = (Formats::of(&options.hints), String::new());
+        Ok(Build { checkpoint, options, formats, graph, inputs, kept, weights, derived, scope })
     }
 
-    pub(super) fn finish(mut self, logits: NodeId) -> StepGraph {
+    pub(super) fn finish(mut self, logits: NodeId) -> Result<StepGraph, BuildError> {
+        let is_matrix =
+            |name: &str, n: NodeId| self.graph[n].ty.rank() > 1 && !self.derived.contains_key(name);
+        let weights: Vec<(&str, bool)> =
+            self.weights.iter().map(|(name, n)| (name.as_str(), is_matrix(name, *n))).collect();
+        self.formats.check(&weights, self.config().tied_embeddings)?;
         self.graph.outputs = [&[logits], &self.kept[..]].concat();
         self.graph.number_as_reference();
         let batch = i64::from(self.options.replica_batch());
@@ -102,7 +114,7 @@ impl<'a> Build<'a> {
             decode: batch,
         };
         let symbols = vec![symbol("n", self.options.chunk), symbol("m", self.options.rows)];
-        StepGraph { graph: self.graph, derived: self.derived, symbols }
+        Ok(StepGraph { graph: self.graph, derived: self.derived, symbols })
     }
 
     /// The model's config.
@@ -153,7 +165,7 @@ impl<'a> Build<'a> {
         self.op(leaf, Linear {}, &[x, weight])
     }
 
-    /// The layer's weight `leaf`, in the dtype that the file has.
+    /// The layer's weight `leaf`.
     pub fn layer_weight(&mut self, leaf: &str, shape: &[u64]) -> Result<NodeId, BuildError> {
         self.weight(&format!("{}{leaf}.weight", self.scope), shape)
     }
@@ -164,12 +176,12 @@ impl<'a> Build<'a> {
         self.op(leaf, Reshape { shape }, &[x])
     }
 
-    /// A weight of the checkpoint, by its whole name, in the dtype that the file has.
+    /// A weight of the checkpoint, by its whole name, in the dtype that the file has, or that a person wants.
     pub fn weight(&mut self, name: &str, shape: &[u64]) -> Result<NodeId, BuildError> {
         if let Some(&id) = self.weights.get(name) {
             return Ok(id);
         }
-        let dtype = self.checkpoint.weight(name, shape)?;
+        let dtype = self.formats.dtype(name, self.checkpoint.weight(name, shape)?, shape)?;
         self.weight_node(name, TensorType::known(dtype, &shape.iter().map(|&d| d as i64).collect::<Vec<_>>()))
     }
 

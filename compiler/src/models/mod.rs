@@ -1,6 +1,7 @@
 //! The architectures: one file each, over shared blocks; one line each below.
 mod blocks;
 mod build;
+mod formats;
 mod gemma3;
 mod llama;
 
@@ -39,5 +40,5 @@ pub(crate) fn step_graph_of(
     })?;
     let mut cx = Build::new(checkpoint, options)?;
     let logits = (architecture.build)(&mut cx, config)?;
-    Ok(cx.finish(logits))
+    cx.finish(logits)
 }

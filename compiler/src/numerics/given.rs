@@ -1,11 +1,11 @@
-//! What a step is given, for the plan and for graphs alike: a prompt in one slot, weights as the model has them,
-//! empty caches.
+//! What a step is given, for the plan and for graphs alike: a prompt in one slot, weights as the model has them, or
+//! rounded to the formats that hints say, empty caches.
 use crate::error::CompileError;
 use crate::import::Checkpoint;
 use crate::models::Derived;
 use ir::ops::Input;
 use ir::plan::Plan;
-use ir::{Graph, Op, Symbols, Tensor, TensorType};
+use ir::{DType, Graph, Op, Symbols, Tensor, TensorType};
 use runtime::Pages;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,6 +18,8 @@ pub(super) struct Given<'a> {
     /// What the host sends, by name.
     inputs: HashMap<&'static str, Tensor>,
     states: HashMap<String, TensorType>,
+    /// The dtypes of the reference's weights.
+    formats: HashMap<String, DType>,
     /// Tensors of the checkpoint that somebody asked for: every stage asks for them anew.
     read: RefCell<HashMap<String, Tensor>>,
 }
@@ -50,9 +52,13 @@ impl<'a> Given<'a> {
             Op::Input(Input { name, ty, state: true, .. }) => Some((name.clone(), ty.clone())),
             _ => None,
         });
+        let formats = reference.nodes().filter_map(|n| match &reference[n].op {
+            Op::Weight(weight) => Some((weight.name.clone(), weight.ty.dtype)),
+            _ => None,
+        });
         let symbols = Symbols::new().with("n", n.into()).with("m", (n - first_row).into());
-        let (states, read) = (states.collect(), RefCell::default());
-        Ok(Given { symbols, checkpoint, derived, inputs, states, read })
+        let (states, formats, read) = (states.collect(), formats.collect(), RefCell::default());
+        Ok(Given { symbols, checkpoint, derived, inputs, states, formats, read })
     }
 
     /// The value of an input, a state or a weight.
@@ -68,9 +74,23 @@ impl<'a> Given<'a> {
         if let Some(tensor) = read.get(name) {
             return Some(tensor.clone());
         }
-        let tensor = self.checkpoint.host_tensor(name).ok()?;
+        let mut tensor = self.checkpoint.host_tensor(name).ok()?;
+        if let Some(format) = self.formats.get(name).filter(|format| **format != tensor.dtype()) {
+            tensor = Tensor::from_f32(*format, tensor.shape(), &tensor.to_f32());
+        }
         read.insert(name.to_owned(), tensor.clone());
         Some(tensor)
+    }
+
+    /// How many weights of the file the reference has in another format.
+    pub(super) fn reformatted(&self) -> usize {
+        let differs = |(name, format): &(&String, &DType)| {
+            self.checkpoint
+                .tensors
+                .get(*name)
+                .is_some_and(|tensor| tensor.dtype != **format && !self.derived.contains_key(*name))
+        };
+        self.formats.iter().filter(differs).count()
     }
 
     /// What the host sends over an edge of this name.

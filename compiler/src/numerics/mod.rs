@@ -38,6 +38,8 @@ pub struct Report {
     pub compared: usize,
     /// Values that are no value of the reference: sums of which a device has a part, what was rounded between.
     pub apart: usize,
+    /// Weights that hints have in another format than the file: the reference has them so, too.
+    pub reformatted: usize,
     /// An error above this must come of the inputs' errors.
     pub jump: f64,
     /// No error may be above this.
@@ -124,6 +126,7 @@ pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError>
         tokens: tokens.len(),
         compared: ledger.compared,
         apart: ledger.apart,
+        reformatted: given.reformatted(),
         jump: reference.tolerance.jump,
         drift: reference.tolerance.drift,
         logits: ledger.logits,

@@ -38,7 +38,7 @@ struct Task<'a> {
 }
 
 enum Stretch {
-    /// Bytes as they are in the source.
+    /// Bytes as the source gives them.
     Plain(Range<usize>),
     /// Tiles of a packed layout.
     Tiles(Layout, Range<usize>),
@@ -55,11 +55,11 @@ pub(crate) fn write(
     let io = |cause| CompileError::Io { path: path.to_owned(), cause };
     let mut tasks = vec![];
     for weight in &plan.weights {
-        let pieces = match derived.get(&weight.name) {
-            Some(tensor) => vec![tensor.bytes()],
-            None => checkpoint.pieces(&weight.name)?,
+        let (dtype, pieces) = match derived.get(&weight.name) {
+            Some(tensor) => (tensor.dtype(), vec![tensor.bytes()]),
+            None => (checkpoint.tensor(&weight.name)?.dtype, checkpoint.pieces(&weight.name)?),
         };
-        split(weight, Source::of(weight, pieces)?, &mut tasks);
+        split(weight, Source::of(weight, dtype, pieces)?, &mut tasks);
     }
     tasks.sort_by_key(Task::offset);
     // What several devices share is there once.

@@ -1,16 +1,19 @@
 //! Hints: what a person says of a plan before it is made. Which nodes go to which device, which are not divided,
-//! with which layers stages begin. Their text is RON:
+//! with which layers stages begin, in which format weights are. Their text is RON:
 //!
 //! ```ron
 //! (hints: [
 //!     Place(nodes: "blk.{0..11}.ffn_*", device: "cpu:1"),
 //!     Whole(nodes: "blk.*.attn_k"),
 //!     Stage(stage: 1, first_layer: 12),
+//!     Format(weights: "blk.*.ffn_down", format: "q8_0"),
 //! ])
 //! ```
 use super::Pattern;
+use crate::DType;
+use crate::quant::Format;
 use crate::topology::lines;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::fmt;
 
 /// One thing that a person says of a plan.
@@ -36,6 +39,14 @@ pub enum Hint {
         /// Its first layer, from 0.
         first_layer: u64,
     },
+    /// These matrices are in that format, whatever the file has them in.
+    Format {
+        /// Which, by their names; a node's path means the weight of that name.
+        weights: Pattern,
+        /// The format: one of [`Hint::FORMATS`].
+        #[serde(deserialize_with = "format")]
+        format: DType,
+    },
 }
 
 /// Why a text is no list of hints.
@@ -57,7 +68,24 @@ struct File {
     hints: Vec<Hint>,
 }
 
+/// Reads the name of a format.
+fn format<'de, D: Deserializer<'de>>(text: D) -> Result<DType, D::Error> {
+    Hint::format_of(&String::deserialize(text)?).map_err(D::Error::custom)
+}
+
 impl Hint {
+    /// The formats that weights can be in.
+    pub const FORMATS: [DType; Format::ALL.len() + 2] = formats();
+
+    /// The format of that name; or what there is instead.
+    pub fn format_of(name: &str) -> Result<DType, String> {
+        let known = Hint::FORMATS.into_iter().find(|format| format.name() == name.trim());
+        known.ok_or_else(|| {
+            let all = Hint::FORMATS.map(DType::name).join(", ");
+            format!("found format {name:?}, expected one of {all}")
+        })
+    }
+
     /// Reads a file's text: the hints, each with the line on which it begins, from 1.
     pub fn read(text: &str) -> Result<Vec<(usize, Hint)>, HintsError> {
         let syntax = |e: ron::error::SpannedError| HintsError {
@@ -81,8 +109,26 @@ impl fmt::Display for Hint {
             Hint::Stage { stage, first_layer } => {
                 write!(f, "Stage(stage: {stage}, first_layer: {first_layer})")
             }
+            Hint::Format { weights, format } => {
+                write!(f, "Format(weights: {:?}, format: \"{format}\")", weights.text())
+            }
         }
     }
+}
+
+/// Every format but that of activations.
+const fn formats() -> [DType; Format::ALL.len() + 2] {
+    let mut formats = [DType::F32; Format::ALL.len() + 2];
+    (formats[1], formats[2]) = (DType::F16, DType::BF16);
+    let (mut from, mut to) = (0, 3);
+    while from < Format::ALL.len() {
+        if !matches!(Format::ALL[from], Format::Q8A) {
+            formats[to] = DType::Quant(Format::ALL[from]);
+            to += 1;
+        }
+        from += 1;
+    }
+    formats
 }
 
 #[cfg(test)]
@@ -92,13 +138,15 @@ mod tests {
     #[test]
     fn hints_are_read_with_the_lines_on_which_they_stand() {
         let text = "// by hand\n(hints: [\n  Place(nodes: \"blk.3.*\", device: \"cpu:1\"),\n\n  // (\n  \
-                    Stage(stage: 1, first_layer: 12), Whole(\n nodes: \"a[\"),\n])";
+                    Stage(stage: 1, first_layer: 12), Whole(\n nodes: \"a[\"),\n  \
+                    Format(weights: \"*\", format: \"q8_0\")])";
         let read = Hint::read(text).unwrap();
         let written: Vec<String> = read.iter().map(|(line, hint)| format!("{line} {hint}")).collect();
         let expected = [
             "3 Place(nodes: \"blk.3.*\", device: \"cpu:1\")",
             "6 Stage(stage: 1, first_layer: 12)",
             "6 Whole(nodes: \"a[\")",
+            "8 Format(weights: \"*\", format: \"q8_0\")",
         ];
         assert_eq!(written, expected);
         for (_, hint) in read {
@@ -119,6 +167,14 @@ mod tests {
             (
                 "(hints: [\n\n Whole(nodes: \"blk.{3\"),\n])",
                 "line 3, column 16: found { without } in \"blk.{3\"",
+            ),
+            (
+                "(hints: [\n Format(weights: \"*\", format: \"q8\"),\n])",
+                "line 2, column 32: found format \"q8\", expected one of f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k,",
+            ),
+            (
+                "(hints: [\n Format(weights: \"*\", format: \"q8_a\"),\n])",
+                "line 2, column 32: found format \"q8_a\"",
             ),
             ("(hints: [], more: 1)", "line 1, column 13: Unexpected field named `more`"),
         ] {

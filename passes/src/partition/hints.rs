@@ -72,7 +72,7 @@ impl Cut {
                     (nodes, Some((device.clone(), place_of(&cut, device, devices, index)?)))
                 }
                 Hint::Whole { nodes } => (nodes, None),
-                Hint::Stage { .. } => continue,
+                Hint::Stage { .. } | Hint::Format { .. } => continue,
             };
             cut.by_hand.push(ByHand { hint: index, nodes: nodes.clone(), place });
         }

@@ -8,6 +8,7 @@ use crate::{fit, output};
 use clap::Args;
 use compiler::chat::message;
 use compiler::import::Checkpoint;
+use ir::plan::MemoryProof;
 use runtime::Sequence;
 use serde::Serialize;
 use std::time::Instant;
@@ -70,6 +71,17 @@ struct Memory {
     predicted_peak_bytes: u64,
     /// None where the system does not count.
     measured_peak_bytes: Option<u64>,
+    devices: Vec<DeviceMemory>,
+}
+
+/// What a device has beside the process.
+#[derive(Serialize)]
+struct DeviceMemory {
+    name: String,
+    predicted_peak_bytes: u64,
+    allocated_bytes: u64,
+    /// None where the system does not say.
+    resident_bytes: Option<u64>,
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
@@ -122,10 +134,22 @@ fn report(
         memory: Memory {
             predicted_peak_bytes: load::predicted_peak(loaded.session.plan()),
             measured_peak_bytes: runtime::memory::resident().map(|resident| resident.peak_bytes),
+            devices: loaded.session.memory().iter().map(|held| device_memory(loaded, held)).collect(),
         },
         ids: answer.ids,
         text: answer.text,
         plan_hash: loaded.hash.clone(),
+    }
+}
+
+fn device_memory(loaded: &Loaded, held: &runtime::memory::Held) -> DeviceMemory {
+    let plan = loaded.session.plan();
+    let proofs = plan.memory.iter().filter(|proof| proof.device == held.device);
+    DeviceMemory {
+        name: plan.devices[held.device.0 as usize].name.clone(),
+        predicted_peak_bytes: proofs.map(MemoryProof::own).max().unwrap_or(0),
+        allocated_bytes: held.bytes,
+        resident_bytes: held.resident_bytes,
     }
 }
 

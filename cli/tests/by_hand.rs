@@ -141,8 +141,8 @@ fn diff_says_what_moved_what_crosses_and_what_it_costs() {
             prefill of 128 tokens     21.365 ms  21.440 ms  +0.4 %
             decode of a token          0.220 ms   0.222 ms  +0.9 %
             between devices, a token    0 bytes  512 bytes
-            memory of cpu:0            21.57 MB   21.58 MB  +0.0 %
-            memory of cpu:1                   -  676.00 kB
+            memory of cpu:0            21.57 MB   21.51 MB  -0.3 %
+            memory of cpu:1                   -  610.46 kB
 
             - step blk.1.ffn_down: linear.t16.f16 {}(f32[n, 96], blk.1.ffn_down.weight, f32[n, 64])
             + step blk.1.ffn_down: fused.t16.f16 {anchor:Some(("linear","",2)),body:"(x2[i0, i1] + h0)",ty:"f32[n, 64]"}(f32[n, 96], blk.1.ffn_down.weight, f32[n, 64], f32[n, 64])
@@ -189,8 +189,8 @@ fn an_edit_is_verified_beside_what_was_compiled() {
         prefill of 128 tokens     21.440 ms  21.399 ms   -0.2 %
         decode of a token          0.222 ms   0.222 ms   -0.3 %
         between devices, a token  512 bytes  256 bytes  -50.0 %
-        memory of cpu:0            21.58 MB   21.56 MB   -0.1 %
-        memory of cpu:1           676.00 kB  684.42 kB   +1.2 %
+        memory of cpu:0            21.51 MB   21.43 MB   -0.4 %
+        memory of cpu:1           610.46 kB  684.42 kB  +12.1 %
     "#]]
     .assert_eq(&format!("{table}{}", text.err));
     fs::remove_file(home.path().join("b.heddle/plan.original.ron")).unwrap();

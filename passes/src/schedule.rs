@@ -2,13 +2,13 @@
 //! crosses threads.
 //!
 //! The order is the graph's own, which is stable. A value that another device needs is sent as soon as it is made,
-//! and received where it is first needed. Weights are laid out in the order in which steps first use them, so that
+//! and received where it is first needed, or when its edge is full. Weights are laid out in the order in which steps first use them, so that
 //! a step streams its weights from one place. Where buffers lie is left to `memory`.
 use crate::{Cx, PassError};
 use ir::ops::Input;
 use ir::plan::{
-    Arg, Buffer, BufferId, DEADLINE_MS, Device, DeviceId, Edge, EdgeId, End, Kernel, KernelId, Model, OpText,
-    Options, Plan, State, StateId, Step, Symbol, Thread, VERSION, Weight, WeightId, aligned,
+    Arg, Buffer, BufferId, CAPACITY_MAX, DEADLINE_MS, Device, DeviceId, Edge, EdgeId, End, Kernel, KernelId,
+    Model, OpText, Options, Plan, State, StateId, Step, Symbol, Thread, VERSION, Weight, WeightId, aligned,
 };
 use ir::{Graph, NodeId, Op, Part, Symbols, TensorType};
 use std::collections::{HashMap, VecDeque};
@@ -169,6 +169,9 @@ impl Scheduler<'_> {
             let ends = (self.device(n, own)?, self.device(n, place)?);
             let edge = self.shared_edge(n, ends)?;
             self.plan.threads[own as usize].steps.push(Step::Send { edge, from });
+            if self.waiting.get(&edge).is_some_and(|waiting| waiting.len() >= CAPACITY_MAX as usize) {
+                self.receive(edge, place)?;
+            }
             let waiting = self.waiting.entry(edge).or_default();
             waiting.push_back(n);
             // So that nobody waits to send what the other end takes only behind something else.
@@ -207,16 +210,20 @@ impl Scheduler<'_> {
     /// sent before it over the same edge.
     fn operand(&mut self, n: NodeId, place: u32) -> Result<Arg, PassError> {
         if let Some(&edge) = self.sent.get(&(n, place)) {
-            while !self.at.contains_key(&(n, place)) {
-                let Some(next) = self.waiting.get_mut(&edge).and_then(VecDeque::pop_front) else { break };
-                let to = self.buffer(next, place)?;
-                self.plan.threads[place as usize].steps.push(Step::Recv { edge, to });
-            }
+            while !self.at.contains_key(&(n, place)) && self.receive(edge, place)? {}
         }
         match self.at.get(&(n, place)) {
             Some(arg) => Ok(*arg),
             None => self.weight(n, place),
         }
+    }
+
+    /// Lets a device take the oldest message that waits on an edge, if one does.
+    fn receive(&mut self, edge: EdgeId, place: u32) -> Result<bool, PassError> {
+        let Some(next) = self.waiting.get_mut(&edge).and_then(VecDeque::pop_front) else { return Ok(false) };
+        let to = self.buffer(next, place)?;
+        self.plan.threads[place as usize].steps.push(Step::Recv { edge, to });
+        Ok(true)
     }
 
     fn outputs(&mut self) -> Result<(), PassError> {
@@ -324,5 +331,60 @@ impl Scheduler<'_> {
             plan.kernels.push(Kernel { id, name, op, inputs, layouts, output, scratch: 0, shared: 0 });
             id
         })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use ir::plan::{Activations, Partition};
+    use ir::{DType, text};
+
+    /// For steps of at most four tokens.
+    pub(crate) fn request(partition: Partition, micro_batches: u32, devices: &[Device]) -> Request {
+        let options = Options {
+            context: 32,
+            max_batch: partition.data,
+            chunk: 4,
+            rows: 1,
+            page: 32,
+            kv: DType::F16,
+            activations: Activations::F32,
+            partition,
+            all_reduce: Default::default(),
+            micro_batches,
+            memory: None,
+            hints: vec![],
+        };
+        let model = Model {
+            name: "m".into(),
+            architecture: "a".into(),
+            file: "f".into(),
+            sha256: String::new(),
+            packed_bytes: 0,
+        };
+        let symbols = vec![Symbol { name: "n".into(), max: 4, decode: 1 }];
+        Request { model, options, symbols, devices: devices.to_vec() }
+    }
+
+    #[test]
+    fn an_edge_holds_no_more_than_it_may_however_many_values_wait_on_it() {
+        const VALUES: usize = 70;
+        let mut lines = vec!["x = input(): f32[n, 16]".to_owned()];
+        lines.extend((0..VALUES).map(|i| format!("%{i} = neg(x): f32[n, 16] @v{i}")));
+        // The other device begins with the last.
+        let sum = |at: usize, a: usize, b: usize| format!("%{at} = add(%{a}, %{b}): f32[n, 16] on 1 @s{at}");
+        lines.push(sum(VALUES, VALUES - 1, VALUES - 2));
+        lines.extend((0..VALUES - 2).map(|i| sum(VALUES + 1 + i, VALUES + i, VALUES - 3 - i)));
+        let text = format!("graph g {{\n{}\nreturn %{}\n}}", lines.join("\n"), 2 * VALUES - 2);
+        let graph = text::read(&text).unwrap().graph;
+        let devices = [0, 1].map(|id| Device::cpu(id, 1));
+        let plan = run(&Cx::default(), &graph, request(Partition::WHOLE, 1, &devices)).unwrap();
+        let between = plan.edges.iter().filter(|edge| edge.to != End::Host && edge.from != End::Host);
+        let capacities: Vec<u32> = between.map(|edge| edge.capacity).collect();
+        assert_eq!(capacities, [CAPACITY_MAX]);
+        let steps = &plan.threads[1].steps;
+        let received = steps.iter().filter(|step| matches!(step, Step::Recv { .. })).count();
+        assert_eq!((received, steps.len()), (VALUES, VALUES + VALUES - 1 + 1));
     }
 }

@@ -1,4 +1,6 @@
-//! What memory this process really has, as the system counts it, to hold beside what the plan predicts.
+//! What memory this process and its devices really have, as the system counts it, to hold beside what the plan
+//! predicts.
+use ir::plan::DeviceId;
 
 /// Resident memory of this process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,79 @@ pub struct Resident {
     pub anonymous_bytes: u64,
     /// Of `now_bytes`: mapped files, which the system may take back, weights among them.
     pub file_bytes: u64,
+}
+
+/// Memory of one device of a session: packed weights, caches, arena, scratch, slots of edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The device.
+    pub device: DeviceId,
+    /// Bytes that it took when the session started.
+    pub bytes: u64,
+    /// Of these, what lies in memory now, by the system's own count of pages; `None` where it does not say.
+    pub resident_bytes: Option<u64>,
+}
+
+/// A stretch of addresses that somebody took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    start: usize,
+    bytes: usize,
+}
+
+impl Span {
+    pub(crate) fn of(bytes: &[u8]) -> Span {
+        Span { start: bytes.as_ptr().addr(), bytes: bytes.len() }
+    }
+
+    pub(crate) fn at(start: *const u8, bytes: usize) -> Span {
+        Span { start: start.addr(), bytes }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// Bytes of it on pages that are in memory; `None` where the system does not say, or has taken it back.
+    #[cfg(target_os = "linux")]
+    fn resident_bytes(&self) -> Option<u64> {
+        const PAGES: usize = 1 << 14;
+        if self.bytes == 0 {
+            return Some(0);
+        }
+        // SAFETY: a question about a constant of the system.
+        let page =
+            usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok().filter(|page| *page > 0)?;
+        let (end, mut at) = (self.start.checked_add(self.bytes)?, self.start / page * page);
+        let (mut is_there, mut resident) = (vec![0; PAGES], 0);
+        while at < end {
+            let pages = (end - at).div_ceil(page).min(PAGES);
+            // SAFETY: it answers for each page in as many bytes as there are, and reads nothing at the addresses.
+            let said = unsafe {
+                libc::mincore(std::ptr::without_provenance_mut(at), pages * page, is_there.as_mut_ptr())
+            };
+            if said != 0 {
+                return None;
+            }
+            for page_at in (0..pages).filter(|p| is_there[*p] & 1 == 1).map(|p| at + p * page) {
+                resident += end.min(page_at + page) - self.start.max(page_at);
+            }
+            at += pages * page;
+        }
+        Some(resident as u64)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn resident_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Held {
+    pub(crate) fn by(device: DeviceId, spans: &[Span]) -> Held {
+        let resident_bytes = spans.iter().map(Span::resident_bytes).sum();
+        Held { device, bytes: spans.iter().map(Span::bytes).sum(), resident_bytes }
+    }
 }
 
 /// Reads the system's count; `None` where it keeps none that we can read.
@@ -62,6 +137,23 @@ mod tests {
         };
         assert_eq!(parse(status), Some(expected));
         assert_eq!(parse("VmRSS: many kB"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn pages_that_nobody_touched_are_not_resident() {
+        let mut arena = crate::Arena::new(1 << 20).unwrap();
+        let inner = |arena: &crate::Arena| {
+            let (start, bytes) = (arena.at(100, 300_000).unwrap(), 300_000);
+            Span::at(start, bytes).resident_bytes()
+        };
+        assert_eq!(inner(&arena), Some(0));
+        arena.prefault().unwrap();
+        assert_eq!(inner(&arena), Some(300_000));
+        let span = Span::at(arena.start(), arena.bytes());
+        drop(arena);
+        assert_eq!(span.resident_bytes(), None);
+        assert_eq!(Span::of(&[]).resident_bytes(), Some(0));
     }
 
     #[test]

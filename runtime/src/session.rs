@@ -1,6 +1,8 @@
 //! A session: the threads of a plan, fed and read by the host.
 use crate::clock::Clock;
+use crate::edge::Monitor;
 use crate::error::RunError;
+use crate::memory::{Held, Span};
 use crate::record::{Log, Record, Recorder};
 use crate::replica::{Host, LOGITS, Replica};
 use crate::sync::{Arc, Shared, thread};
@@ -8,7 +10,7 @@ use crate::vigil::Vigil;
 use crate::watch::Watch;
 use crate::worker::{Weights, Worker};
 use crate::{Executable, Reader, Writer, edge};
-use ir::plan::{End, Plan};
+use ir::plan::{DeviceId, End, Plan};
 use std::collections::{HashMap, VecDeque};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     vigil: Vigil,
+    /// Where each device's memory lies.
+    taken: Vec<(DeviceId, Vec<Span>)>,
     /// One for each thread of the plan, if its kernels are timed.
     clocks: Vec<Shared<Clock>>,
     /// One for each thread of the plan, and the host's, if its steps are recorded.
@@ -89,6 +93,8 @@ impl Session {
             ends.writers.entry(e.from).or_default().insert(e.id.0, writer);
             ends.readers.entry(e.to).or_default().insert(e.id.0, reader);
         }
+        let mut taken: Vec<_> =
+            plan.threads.iter().map(|t| shares(plan, t.device, &weights, &monitors)).collect();
         let (mut workers, mut clocks, mut recorders) = (vec![], vec![], vec![]);
         let start = Instant::now();
         let watch = Arc::new(Watch::new(Shared::new(plan.clone()), monitors));
@@ -105,14 +111,16 @@ impl Session {
             }
             clocks.extend(clock.clone());
             recorders.extend(recorder.clone());
-            workers.push(Worker::new(
+            let worker = Worker::new(
                 plan,
                 (watch.clone(), seat),
                 code,
                 &weights,
                 (readers.unwrap_or_default(), writers.unwrap_or_default()),
                 (clock, recorder),
-            )?);
+            )?;
+            taken[seat].1.extend(worker.spans());
+            workers.push(worker);
         }
         let feeds = ends.writers.remove(&End::Host).unwrap_or_default();
         let results = ends.readers.remove(&End::Host).unwrap_or_default();
@@ -130,6 +138,7 @@ impl Session {
             threads,
             watch,
             vigil: Vigil::new(plan),
+            taken,
             clocks,
             recorders,
             log: matches!(times, Times::Steps { .. }).then(|| Log::new(start)),
@@ -188,6 +197,12 @@ impl Session {
             }
         }
         Record { threads: self.recorders.iter().map(|r| r.rounds()).collect(), host: log.deeds() }
+    }
+
+    /// The memory of each device, in the order of the plan's threads: what [`ir::plan::MemoryProof::own`] states for
+    /// the largest step.
+    pub fn memory(&self) -> Vec<Held> {
+        self.taken.iter().map(|(device, spans)| Held::by(*device, spans)).collect()
     }
 
     /// The run seen from outside, for as long as anybody likes to look: counters of its edges, steps of its devices.
@@ -312,6 +327,18 @@ impl Drop for Session {
             }
         }
     }
+}
+
+/// What a device has beside its own allocations: its weights, and the slots of edges that the plan's proof gives to it.
+fn shares(plan: &Plan, device: DeviceId, weights: &Weights, monitors: &[Monitor]) -> (DeviceId, Vec<Span>) {
+    let mapped: &[u8] = (**weights).as_ref();
+    let weight = |weight: &ir::plan::Weight| {
+        let end = weight.offset.checked_add(weight.bytes)?;
+        mapped.get(usize::try_from(weight.offset).ok()?..usize::try_from(end).ok()?).map(Span::of)
+    };
+    let kept = monitors.iter().filter(|monitor| monitor.edge().keeper() == Some(device));
+    let weights = plan.weights.iter().filter(|weight| weight.device == device).filter_map(weight);
+    (device, weights.chain(kept.flat_map(|monitor| monitor.spans().iter().copied())).collect())
 }
 
 /// Whether a plan is sound, and code and weights are its own.

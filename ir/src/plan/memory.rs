@@ -39,7 +39,7 @@ pub struct MemoryProof {
     pub arena: u64,
     /// Scratch of the whole team: each worker's, and what they share.
     pub scratch: u64,
-    /// Slots of the edges that the device reads or writes.
+    /// Slots of the edges that the device reads, and of those by which it answers the host.
     pub staging: u64,
     /// The process itself: code, tokeniser, stacks. On the first device only.
     pub process: u64,
@@ -52,6 +52,11 @@ impl MemoryProof {
     pub fn summed(self) -> MemoryProof {
         let total = self.sum();
         MemoryProof { total, ..self }
+    }
+
+    /// What of it is the device's, and not the process's.
+    pub fn own(&self) -> u64 {
+        self.total.saturating_sub(self.process)
     }
 
     /// What `total` must be.
@@ -84,7 +89,7 @@ impl Plan {
             Phase::Load => 0,
             _ => aligned(self.buffers.iter().filter(used).map(end).max().unwrap_or(0)),
         };
-        let touches = |e: &&super::Edge| [e.from, e.to].contains(&super::End::Device(device));
+        let keeps = |e: &&super::Edge| e.keeper() == Some(device);
         let slots = |e: &super::Edge| e.bytes.saturating_mul(u64::from(e.capacity));
         MemoryProof {
             device,
@@ -97,7 +102,7 @@ impl Plan {
             states: thread.state_bytes,
             arena,
             scratch: thread.scratch_bytes.saturating_mul(threads).saturating_add(thread.shared_bytes),
-            staging: self.edges.iter().filter(touches).map(slots).fold(0, u64::saturating_add),
+            staging: self.edges.iter().filter(keeps).map(slots).fold(0, u64::saturating_add),
             process,
             total: 0,
         }

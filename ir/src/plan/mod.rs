@@ -404,6 +404,9 @@ fn is_none(bytes: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpText(pub String, pub String);
 
+/// Messages that an edge holds at most: more never help, and every one has its memory.
+pub const CAPACITY_MAX: u32 = 64;
+
 /// A bounded queue between two ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
@@ -427,6 +430,14 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// The device whose memory its slots are: the one that reads it, or that answers the host by it.
+    pub fn keeper(&self) -> Option<DeviceId> {
+        match (self.to, self.from) {
+            (End::Device(id), _) | (End::Host, End::Device(id)) => Some(id),
+            (End::Host, End::Host) => None,
+        }
+    }
+
     /// The symbol whose value the length of a message tells: the only one of its type, alone in a dimension.
     pub fn tells(&self) -> Option<&str> {
         let mut symbolic = self.ty.shape.iter().filter(|d| d.known().is_none());

@@ -1,11 +1,11 @@
 //! Simulated time beside time that is counted by hand.
 use super::*;
-use crate::schedule::{self, Request};
+use crate::schedule::{self, tests::request};
 use crate::{Cx, memory, partition::Cut};
-use ir::plan::{Activations, Device, Model, Options, Partition, Symbol};
+use ir::plan::{Device, Partition};
 use ir::topology::{Kind, Link, Read, Team};
 use ir::work::Operations;
-use ir::{DType, Symbols, text};
+use ir::{Symbols, text};
 
 /// Four products of 1 KiB of weights each, over devices that read a byte in a nanosecond; a message takes 50 ns.
 fn simulated(cut: &str, micro_batches: u32, rounds: usize) -> Simulated {
@@ -33,29 +33,7 @@ fn run(cut: &str, (micro_batches, under_way): (u32, u32), rounds: usize) -> Simu
     for pass in ["partition", "layout"] {
         crate::run_one(&cx, pass, &mut graph).unwrap();
     }
-    let options = Options {
-        context: 32,
-        max_batch: partition.data,
-        chunk: 4,
-        rows: 1,
-        page: 32,
-        kv: DType::F16,
-        activations: Activations::F32,
-        partition,
-        all_reduce: Default::default(),
-        micro_batches,
-        memory: None,
-        hints: vec![],
-    };
-    let model = Model {
-        name: "m".into(),
-        architecture: "a".into(),
-        file: "f".into(),
-        sha256: String::new(),
-        packed_bytes: 0,
-    };
-    let symbols = vec![Symbol { name: "n".into(), max: 4, decode: 1 }];
-    let request = Request { model, options, symbols, devices: devices.clone() };
+    let request = request(partition, micro_batches, &devices);
     let mut plan = schedule::run(&cx, &graph, request).unwrap();
     memory::run(&cx, &mut plan, 0).unwrap();
     let size = StepSize { symbols: Symbols::new().with("n", 1), sequences: vec![] };

@@ -16,6 +16,7 @@ mod tests;
 pub use monitor::{EdgeCounters, Monitor};
 
 use crate::bell::Bell;
+use crate::memory::Span;
 use crate::sync::counter::{self, Relaxed};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Shared, UnsafeCell};
 use ir::plan::Edge;
@@ -26,11 +27,12 @@ use std::time::{Duration, Instant};
 /// Makes the edge that `plan` states. An impossible capacity of 0 is taken as 1.
 pub fn edge(plan: &Edge) -> (Writer, Reader) {
     let room = plan.bytes as usize;
-    let slots = (0..plan.capacity.max(1)).map(|_| UnsafeCell::new(Slot::new(room))).collect();
+    let slots: Vec<Slot> = (0..plan.capacity.max(1)).map(|_| Slot::new(room)).collect();
     let queue = Arc::new(Queue {
         plan: Shared::new(plan.clone()),
         room,
-        slots,
+        spans: slots.iter().map(Slot::span).collect(),
+        slots: slots.into_iter().map(UnsafeCell::new).collect(),
         born: Instant::now(),
         writer: Side::new(),
         reader: Side::new(),
@@ -228,6 +230,8 @@ struct Queue {
     /// Bytes of a slot.
     room: usize,
     slots: Box<[UnsafeCell<Slot>]>,
+    /// Where they lie.
+    spans: Box<[Span]>,
     born: Instant,
     writer: Side,
     reader: Side,

@@ -1,5 +1,6 @@
 //! An edge seen from outside: what has passed, and who waits.
 use super::{Queue, Role, Side};
+use crate::memory::Span;
 use crate::sync::counter::Relaxed;
 use crate::sync::{Arc, Ordering, Shared};
 use ir::plan::Edge;
@@ -40,6 +41,11 @@ impl Monitor {
 
     pub(crate) fn plan(&self) -> Shared<Edge> {
         self.0.plan.clone()
+    }
+
+    /// Where its slots lie.
+    pub(crate) fn spans(&self) -> &[Span] {
+        &self.0.spans
     }
 
     /// What has passed so far; the fields are read one after the other, not at one instant.

@@ -1,4 +1,5 @@
 //! The memory of one message.
+use crate::memory::Span;
 
 /// The bytes of one message. Written when made, so that their memory is resident before the first message.
 pub(super) struct Slot {
@@ -15,6 +16,11 @@ struct Line(#[expect(dead_code, reason = "read through a cast")] [u8; 64]);
 impl Slot {
     pub(super) fn new(room: usize) -> Self {
         Slot { lines: vec![Line([0; 64]); room.div_ceil(64)].into(), room, len: 0 }
+    }
+
+    /// Where it lies.
+    pub(super) fn span(&self) -> Span {
+        Span::at(self.lines.as_ptr().cast(), size_of_val(&*self.lines))
     }
 
     /// All its bytes.

@@ -3,6 +3,7 @@ mod steps;
 
 use crate::clock::Clock;
 use crate::error::{Cause, RunError};
+use crate::memory::Span;
 use crate::record::Recorder;
 use crate::sync::{Arc, Shared};
 use crate::team::told;
@@ -32,7 +33,7 @@ pub(crate) struct Worker {
     clock: Option<Shared<Clock>>,
     recorder: Option<Shared<Recorder>>,
     /// What the steps' pointers point into.
-    _memory: Memory,
+    memory: Memory,
 }
 
 // SAFETY: the pointers go into the worker's own arenas and ends of edges, which move with it, and into weights that
@@ -74,8 +75,14 @@ impl Worker {
             scratch_bytes: thread.scratch_bytes as usize,
             clock,
             recorder,
-            _memory: memory,
+            memory,
         })
+    }
+
+    /// Where the memory lies that was allocated for it.
+    pub(crate) fn spans(&self) -> [Span; 4] {
+        let Memory { arena, states, shared, .. } = &self.memory;
+        [arena, states, shared, &self.scratch].map(|arena| Span::at(arena.start(), arena.bytes()))
     }
 
     /// Takes steps, round after round, until the run ends. Whatever ends it here, a panic too, ends it for all.

@@ -1,10 +1,8 @@
 //! The part of the verifier that follows messages: both ends exist, and no circle of waiting.
 use super::Faults;
-use crate::plan::{BufferId, Edge, EdgeId, End, Plan, Section, Step, Thread};
+use crate::plan::{BufferId, CAPACITY_MAX, Edge, EdgeId, End, Plan, Section, Step, Thread};
 use std::collections::BTreeMap;
 
-/// Messages that an edge holds at most: more never help, and every one has its memory.
-pub(super) const CAPACITY_MAX: u32 = 64;
 /// The longest deadline: an hour. Nobody waits longer to learn that a device is stuck.
 const DEADLINE_MAX_MS: u32 = 3_600_000;
 

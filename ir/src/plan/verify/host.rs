@@ -2,7 +2,7 @@
 //! symbols, the edges at the host's end, and the states that the host gives out pages of.
 use super::Faults;
 use crate::expr::bounds::SYMBOL_MAX;
-use crate::plan::{Activations, DeviceId, Edge, End, Partition, Plan, Section, State, Symbol};
+use crate::plan::{Activations, CAPACITY_MAX, DeviceId, Edge, End, Partition, Plan, Section, State, Symbol};
 use crate::quant::Format;
 use crate::{DType, Dim, TensorType};
 
@@ -22,7 +22,7 @@ impl Plan {
             ("chunk", o.chunk, symbol_max),
             ("rows", o.rows, symbol_max),
             ("page", o.page, i32::MAX as u32),
-            ("micro_batches", o.micro_batches, super::edges::CAPACITY_MAX),
+            ("micro_batches", o.micro_batches, CAPACITY_MAX),
             ("partition.data", o.partition.data, Partition::DEGREE_MAX),
             ("partition.pipeline", o.partition.pipeline, Partition::DEGREE_MAX),
             ("partition.tensor", o.partition.tensor, Partition::DEGREE_MAX),

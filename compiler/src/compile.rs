@@ -39,7 +39,9 @@ impl Compiled {
 pub(crate) struct Source<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) config: Cow<'a, Config>,
-    model: Model,
+    pub(crate) model: Model,
+    /// Whether to look for what would fit, where something does not: that takes many plans.
+    pub(crate) advises: bool,
 }
 
 impl<'a> Source<'a> {
@@ -51,13 +53,14 @@ impl<'a> Source<'a> {
             sha256: crate::bundle::hash(&checkpoint.files())?,
             packed_bytes: 0,
         };
-        Ok(Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model })
+        Ok(Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model, advises: true })
     }
 
     /// The first layers of the model alone.
     pub(crate) fn of_layers(&self, layers: u64) -> Source<'a> {
         let config = Config { layers, ..self.checkpoint.config.clone() };
-        Source { checkpoint: self.checkpoint, config: Cow::Owned(config), model: self.model.clone() }
+        let (checkpoint, model) = (self.checkpoint, self.model.clone());
+        Source { checkpoint, config: Cow::Owned(config), model, advises: self.advises }
     }
 }
 
@@ -195,7 +198,10 @@ fn check_budget(
         weights: proof.weights,
         states: proof.states,
         context: plan.options.context,
-        advice: advice(source, plan, proof, (devices, means))?,
+        advice: match source.advises {
+            true => Some(advice(source, plan, proof, (devices, means))?),
+            false => None,
+        },
     })
 }
 

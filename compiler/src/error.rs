@@ -128,8 +128,8 @@ pub enum CompileError {
     Context { asked: u32, limit: u64 },
     #[error(
         "the plan takes {needed} bytes of {device} at {phase}, {} over the budget of {budget} (weights {weights}, \
-         KV cache for {context} tokens {states}); {advice}",
-        needed - budget
+         KV cache for {context} tokens {states}){}",
+        needed - budget, advice.as_ref().map_or(String::new(), |advice| format!("; {advice}"))
     )]
     Budget {
         device: String,
@@ -139,6 +139,7 @@ pub enum CompileError {
         weights: u64,
         states: u64,
         context: u32,
-        advice: String,
+        /// What would fit; `None` where nobody looked.
+        advice: Option<String>,
     },
 }

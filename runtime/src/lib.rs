@@ -16,6 +16,8 @@
 //! | [`memory`] | what memory this process really has |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
+// Sessions and workers, which use much of the rest, are in no model.
+#![cfg_attr(loom, allow(dead_code))]
 
 pub mod arena;
 mod bell;
@@ -39,8 +41,6 @@ pub mod team;
 mod vigil;
 #[cfg(not(loom))]
 mod walk;
-// Sessions and workers, which use the rest of it, are in no model.
-#[cfg_attr(loom, allow(dead_code))]
 mod watch;
 #[cfg(not(loom))]
 mod worker;

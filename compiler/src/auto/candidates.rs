@@ -8,6 +8,8 @@ use std::collections::HashSet;
 pub(super) struct Candidate {
     pub(super) partition: Partition,
     pub(super) all_reduce: AllReduce,
+    /// The other ways to add up sums, the best by estimate first, for where that one has no room.
+    pub(super) spare: Vec<AllReduce>,
     /// As many as the partition takes, numbered from 0.
     pub(super) devices: Vec<Device>,
 }

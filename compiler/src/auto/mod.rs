@@ -79,7 +79,7 @@ pub fn compile_auto(
     aim: Aim<'_>,
 ) -> Result<Compiled, CompileError> {
     check_devices(&options.hints, devices).map_err(CutError::from)?;
-    let source = Source::of(checkpoint)?;
+    let source = Source { advises: false, ..Source::of(checkpoint)? };
     let (mut candidates, is_short) = candidates(&source, options, devices, aim)?;
     let mut looked_at: LookedAt = vec![];
     // What each is expected to take by fewer layers, the least first.
@@ -91,15 +91,16 @@ pub fn compile_auto(
         (expected, candidates) = ranked.into_iter().unzip();
     }
     let mut best: Option<(f64, String, Compiled)> = None;
-    let mut fitting = 0;
+    let (mut fitting, mut refused) = (0, vec![]);
     for (at, candidate) in candidates.into_iter().enumerate() {
         let is_beaten =
             expected.get(at).is_some_and(|ns| best.as_ref().is_some_and(|(least, ..)| least < ns));
         if is_short && (fitting >= *FINALISTS.end() || fitting >= *FINALISTS.start() && is_beaten) {
             break;
         }
+        let (candidate, compiled) = candidate.with_room(&source, options, aim.topology);
         let told = candidate.told(devices);
-        let predicted = candidate.compile(&source, options, aim.topology).and_then(|compiled| {
+        let predicted = compiled.and_then(|compiled| {
             let ns = aim.predict(&compiled)?;
             fitting += 1;
             if best.as_ref().is_none_or(|(least, ..)| ns < *least) {
@@ -107,25 +108,57 @@ pub fn compile_auto(
             }
             Ok(ns)
         });
+        if predicted.is_err() {
+            refused.push(candidate);
+        }
         looked_at.retain(|(other, _)| *other != told);
         looked_at.push((told, predicted));
     }
     let Some((ns, chosen, mut compiled)) = best else {
-        // Nothing fits: what lacks least says what to do; of hints that no cut can honour, what the cut of most devices
-        // says.
-        let lacks = |error: &CompileError| match error {
-            CompileError::Budget { needed, budget, .. } => needed - budget,
-            error if error.hint().is_none() => u64::MAX - 1,
-            _ => u64::MAX,
-        };
-        let reasons = looked_at.into_iter().rev().filter_map(|(_, predicted)| predicted.err());
-        return Err(reasons.min_by_key(lacks).unwrap_or(CompileError::NoDevice));
+        let (told, error) = least_lacking(looked_at);
+        let own = refused.iter().find(|own| own.told(devices) == told);
+        let own = own.filter(|_| matches!(error, CompileError::Budget { .. }));
+        // Only of this one it is asked what would fit.
+        let source = Source { advises: true, ..source };
+        return Err(own.and_then(|own| own.compile(&source, options, aim.topology).err()).unwrap_or(error));
     };
     compiled.plan.why.push(why(aim, chosen, ns, looked_at));
     Ok(compiled)
 }
 
+/// Where nothing can be, what lacks least says what to do; of hints that no cut can honour, what the cut of most
+/// devices says.
+fn least_lacking(looked_at: LookedAt) -> (String, CompileError) {
+    let lacks = |(_, error): &(String, CompileError)| match error {
+        CompileError::Budget { needed, budget, .. } => needed - budget,
+        error if error.hint().is_none() => u64::MAX - 1,
+        _ => u64::MAX,
+    };
+    let reasons = looked_at.into_iter().rev().filter_map(|(told, predicted)| Some((told, predicted.err()?)));
+    reasons.min_by_key(lacks).unwrap_or((String::new(), CompileError::NoDevice))
+}
+
 impl Candidate {
+    /// Itself compiled, or by the next way to add up sums for which there is room.
+    fn with_room(
+        self,
+        source: &Source<'_>,
+        options: &Options,
+        topology: &Topology,
+    ) -> (Candidate, Result<Compiled, CompileError>) {
+        let refused = match self.compile(source, options, topology) {
+            Err(refused @ CompileError::Budget { .. }) => refused,
+            compiled => return (self, compiled),
+        };
+        for &all_reduce in &self.spare {
+            let other = Candidate { all_reduce, spare: vec![], ..self.clone() };
+            if let Ok(compiled) = other.compile(source, options, topology) {
+                return (other, Ok(compiled));
+            }
+        }
+        (self, Err(refused))
+    }
+
     fn compile(
         &self,
         source: &Source<'_>,
@@ -170,13 +203,15 @@ fn candidates(
             let ways = if partition.tensor > 1 { &AllReduce::ALL[..] } else { &[AllReduce::Direct] };
             let mut of_ways = vec![];
             for &all_reduce in ways {
-                let candidate = Candidate { partition, all_reduce, devices: devices.clone() };
+                let candidate = Candidate { partition, all_reduce, spare: vec![], devices: devices.clone() };
                 // What no way joins is refused where it is planned, which says which link there should be.
                 let ns = estimate.answer_ns(&candidate, asked).unwrap_or(f64::INFINITY);
                 of_ways.push((ns, candidate));
             }
             of_ways.sort_by(|a, b| a.0.total_cmp(&b.0));
-            all.extend(of_ways.into_iter().next());
+            let spare = of_ways.iter().skip(1).map(|(_, candidate)| candidate.all_reduce).collect();
+            let best = of_ways.into_iter().next();
+            all.extend(best.map(|(ns, candidate)| (ns, Candidate { spare, ..candidate })));
         }
     }
     all.sort_by(|a, b| a.0.total_cmp(&b.0));

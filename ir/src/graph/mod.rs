@@ -111,7 +111,7 @@ impl Graph {
 
     /// Whether a node or an output needs the value.
     pub fn is_used(&self, id: NodeId) -> bool {
-        self.outputs.contains(&id) || self.nodes.edges_directed(id.0, Outgoing).next().is_some()
+        self.nodes.edges_directed(id.0, Outgoing).next().is_some() || self.outputs.contains(&id)
     }
 
     /// Makes every user and output of `old` use `new`, and lets `new` stand for what `old` stood for.

@@ -6,6 +6,7 @@
 //!   slot, and copies nothing. The device may go on reading it, until it takes the edge's next slot.
 //! - At the reader a message comes in it. Behind the step that reads it last the slot is given back.
 use super::{Arg, BufferId, EdgeId, Plan, Step, Thread};
+use std::collections::HashMap;
 
 /// What a step does with slots beside what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,12 +51,16 @@ impl Plan {
     pub fn slot_uses(&self, thread: &Thread) -> Vec<SlotUse> {
         let mut uses = vec![SlotUse::default(); thread.steps.len()];
         let slot = |id: BufferId| self.buffers[id.0 as usize].slot;
+        let mut last_reads: HashMap<BufferId, usize> = HashMap::new();
+        for (index, step) in thread.steps.iter().enumerate() {
+            last_reads.extend(step.reads().into_iter().map(|id| (id, index)));
+        }
         for (index, step) in thread.steps.iter().enumerate() {
             match step {
                 Step::Run { .. } => uses[index].claims = step.writes().and_then(slot),
                 Step::Recv { edge, to } if slot(*to).is_some() => {
-                    let after = thread.steps[index..].iter().rposition(|s| s.reads().contains(to));
-                    uses[index + after.unwrap_or(0)].frees.push((*edge, *to));
+                    let last = last_reads.get(to).copied().unwrap_or(index).max(index);
+                    uses[last].frees.push((*edge, *to));
                 }
                 _ => {}
             }

@@ -15,8 +15,8 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
             continue;
         }
         let mut at = consumer;
-        while let Some(slot) = fusible_slot(g, at) {
-            at = fuse(g, at, slot)?;
+        while let Some(pair) = fusible(g, at) {
+            at = fuse(g, at, &pair)?;
             change = Change::Some;
         }
     }
@@ -24,36 +24,64 @@ pub(crate) fn run(_: &Cx, g: &mut Graph) -> Result<Change, PassError> {
     Ok(if removed > 0 { Change::Some } else { change })
 }
 
-/// The body of a node that may be fused. Rows of a weight stay with the kernel that knows its layout.
-fn body(g: &Graph, n: NodeId) -> Option<Body> {
+/// Whether a node of its class may be fused. Rows of a weight stay with the kernel that knows its layout.
+fn fits(g: &Graph, n: NodeId) -> bool {
     let of_weight = matches!(g[n].op, Op::Gather(_)) && matches!(g[g.inputs(n)[0]].op, Op::Weight(_));
-    let fits = matches!(g[n].op.class(), Class::Pointwise | Class::Reduction | Class::Movement);
-    (fits && !of_weight).then(|| g[n].op.body(&g.input_types(n))).flatten()
+    matches!(g[n].op.class(), Class::Pointwise | Class::Reduction | Class::Movement) && !of_weight
 }
 
-fn fusible_slot(g: &Graph, consumer: NodeId) -> Option<usize> {
-    let outer = body(g, consumer)?;
-    (0..g.inputs(consumer).len()).find(|&slot| may_fuse(g, consumer, slot, &outer))
+/// The body of a node that may be fused.
+fn body(g: &Graph, n: NodeId) -> Option<Body> {
+    fits(g, n).then(|| g[n].op.body(&g.input_types(n))).flatten()
 }
 
-fn may_fuse(g: &Graph, consumer: NodeId, slot: usize, outer: &Body) -> bool {
-    let producer = g.inputs(consumer)[slot];
-    // What a store would round or quantise is not what the consumer would find in its place.
-    let apart = g[producer].place != g[consumer].place;
-    if apart || g.outputs.contains(&producer) || g[producer].ty.dtype != ir::DType::F32 {
-        return false;
+/// A consumer's body, and that of the producer which goes into it at a slot.
+struct Pair {
+    outer: Body,
+    slot: usize,
+    inner: Body,
+}
+
+fn fusible(g: &Graph, consumer: NodeId) -> Option<Pair> {
+    if !fits(g, consumer) {
+        return None;
     }
-    let Some(inner) = body(g, producer) else { return false };
+    // Bodies are made only where everything else is right: most of the time goes into them.
+    let inputs = g.inputs(consumer);
+    let mut slots = (0..inputs.len()).filter(|slot| may_meet(g, consumer, inputs[*slot])).peekable();
+    slots.peek()?;
+    let outer = body(g, consumer)?;
+    let (slot, inner) = slots.find_map(|slot| {
+        let inner = body(g, inputs[slot])?;
+        may_fuse(g, consumer, (inputs[slot], slot), (&outer, &inner)).then_some((slot, inner))
+    })?;
+    Some(Pair { outer, slot, inner })
+}
+
+/// Whether a producer can go into a consumer by where it is, what it is, and who else needs it.
+fn may_meet(g: &Graph, consumer: NodeId, producer: NodeId) -> bool {
+    // What a store would round or quantise is not what the consumer would find in its place.
+    g[producer].place == g[consumer].place
+        && g[producer].ty.dtype == ir::DType::F32
+        && fits(g, producer)
+        && (g[producer].op.class() == Class::Movement || g.users(producer) == [consumer])
+        && !g.outputs.contains(&producer)
+}
+
+/// Whether a producer is not computed much more often for going into its consumer.
+fn may_fuse(
+    g: &Graph,
+    consumer: NodeId,
+    (producer, slot): (NodeId, usize),
+    (outer, inner): (&Body, &Body),
+) -> bool {
     if g[producer].op.class() == Class::Movement {
         return true;
-    }
-    if g.users(producer) != [consumer] {
-        return false;
     }
     let reads = reads(outer, slot);
     let rank = g[consumer].ty.rank();
     let own_point = reads.len() == 1 && same_point(outer, &reads[0], rank) && !is_under_fold(outer, slot);
-    let twice_and_cheap = reads.len() <= 2 && is_cheap(&inner) && !is_under_fold(outer, slot);
+    let twice_and_cheap = reads.len() <= 2 && is_cheap(inner) && !is_under_fold(outer, slot);
     own_point || twice_and_cheap
 }
 
@@ -89,10 +117,10 @@ fn is_cheap(body: &Body) -> bool {
 }
 
 /// Replaces the consumer by one that computes the producer in its place; says which node that is.
-fn fuse(g: &mut Graph, consumer: NodeId, slot: usize) -> Result<NodeId, PassError> {
-    let (outer_inputs, producer) = (g.inputs(consumer), g.inputs(consumer)[slot]);
-    let outer = body(g, consumer).expect("a fusible consumer has a body");
-    let inner = body(g, producer).expect("a fusible producer has a body");
+fn fuse(g: &mut Graph, consumer: NodeId, pair: &Pair) -> Result<NodeId, PassError> {
+    let Pair { outer, slot, inner } = pair;
+    let outer_inputs = g.inputs(consumer);
+    let producer = outer_inputs[*slot];
     let mut inputs: Vec<NodeId> = vec![];
     let mut number = |n: NodeId| match inputs.iter().position(|&i| i == n) {
         Some(at) => at as u32,
@@ -102,10 +130,10 @@ fn fuse(g: &mut Graph, consumer: NodeId, slot: usize) -> Result<NodeId, PassErro
         }
     };
     let outer_numbers: Vec<u32> =
-        outer_inputs.iter().enumerate().map(|(at, &n)| if at == slot { 0 } else { number(n) }).collect();
+        outer_inputs.iter().enumerate().map(|(at, &n)| if at == *slot { 0 } else { number(n) }).collect();
     let inner_numbers: Vec<u32> = g.inputs(producer).into_iter().map(&mut number).collect();
     let ty = g[consumer].ty.clone();
-    let joined = expr::inline(&outer, ty.rank(), slot, &inner, &outer_numbers, &inner_numbers);
+    let joined = expr::inline(outer, ty.rank(), *slot, inner, &outer_numbers, &inner_numbers);
     let fused = g.add(Fused { anchor: None, body: joined, ty }, &inputs)?;
     g.inherit(fused, &[consumer, producer]);
     g.replace(consumer, fused);

@@ -17,22 +17,25 @@ pub(super) fn run(plan: &mut Plan) {
 fn assign(buffers: &mut [Buffer], lives: &[(usize, (usize, usize))]) -> u64 {
     let mut order = lives.to_vec();
     order.sort_by_key(|&(b, life)| (Reverse(buffers[b].bytes), life.0, b));
-    let mut placed: Vec<(usize, (usize, usize))> = vec![];
+    // What is taken in each step, as beginnings and ends.
+    let steps = lives.iter().map(|(_, life)| life.1 + 1).max().unwrap_or(0);
+    let mut taken: Vec<Vec<(u64, u64)>> = vec![vec![]; steps];
+    let mut end = 0;
     for (b, life) in order {
-        let together = |other: &&(usize, (usize, usize))| other.1.0 <= life.1 && life.0 <= other.1.1;
-        let taken = placed.iter().filter(together);
-        let mut taken: Vec<(u64, u64)> = taken.map(|o| (buffers[o.0].offset, buffers[o.0].bytes)).collect();
-        taken.sort_unstable();
+        let mut together = taken[life.0..=life.1].concat();
+        together.sort_unstable();
         let bytes = aligned(buffers[b].bytes);
         let mut offset = 0;
-        for (begin, length) in taken {
+        for (begin, end) in together {
             if offset + bytes <= begin {
                 break;
             }
-            offset = offset.max(aligned(begin + length));
+            offset = offset.max(aligned(end));
         }
         buffers[b].offset = offset;
-        placed.push((b, life));
+        let own = (offset, offset + buffers[b].bytes);
+        taken[life.0..=life.1].iter_mut().for_each(|step| step.push(own));
+        end = end.max(aligned(own.1));
     }
-    placed.iter().map(|(b, _)| aligned(buffers[*b].offset + buffers[*b].bytes)).max().unwrap_or(0)
+    end
 }

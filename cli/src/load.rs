@@ -6,7 +6,7 @@ use crate::{devices, interrupt, output, progress};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
-use compiler::{Bundle, Compiled, Draft};
+use compiler::{Bundle, Compiled, Draft, Outline};
 use ir::plan::{Phase, Plan};
 use runtime::{Session, Times};
 use std::fs;
@@ -84,7 +84,7 @@ fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
             .and_then(|code| Ok(Session::start_timed(&bundle.plan, &code, bundle.weights.clone(), times)?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let Bundle { plan, checkpoint, is_edited, .. } = bundle;
+    let Outline { plan, checkpoint, is_edited, .. } = bundle.into_outline();
     Ok(Loaded { session: session?, tokenizer: tokenizer?, hash: plan.hash(), checkpoint, is_edited })
 }
 

@@ -3,11 +3,11 @@ use crate::diff::{Change, Times};
 use crate::numerics::Numerics;
 use crate::{load, output};
 use clap::Args;
-use compiler::{Bundle, CompileError};
+use compiler::{CompileError, Outline};
 use std::path::PathBuf;
 
-/// Check a bundle: its plan line by line, its weights, its model, the code of its kernels; of a plan that was edited,
-/// say what the edit costs
+/// Check a bundle: its plan line by line, its weights if it has any, its model, the code of its kernels; of a plan that
+/// was edited, say what the edit costs
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -26,41 +26,56 @@ pub struct Options {
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let bundle = Bundle::open(&options.dir)?;
-    let plan = &bundle.plan;
-    let found = compiler::hash(&bundle.checkpoint.files())?;
-    if found != plan.model.sha256 {
-        let (path, expected) = (bundle.checkpoint.source.clone(), plan.model.sha256.clone());
+    let outline = Outline::open(&options.dir)?;
+    let found = compiler::hash(&outline.checkpoint.files())?;
+    if found != outline.plan.model.sha256 {
+        let (path, expected) = (outline.checkpoint.source.clone(), outline.plan.model.sha256.clone());
         return Err(CompileError::ModelChanged { path, found, expected }.into());
     }
-    bundle.lower()?;
-    bundle.verify_names()?;
+    outline.verify_names()?;
+    // Of other devices a plan can be made, and no code.
+    if outline.plan.devices.iter().all(|device| device.kind.is_cpu()) {
+        outline.lower()?;
+    }
+    if !outline.has_weights() && !options.numerics.are_asked() {
+        output::write(&summary(&outline, &found))?;
+        return say_edit(&outline, &options);
+    }
+    let bundle = outline.with_weights()?;
     bundle.verify_weights()?;
     if !options.numerics.json() {
         output::write(&summary(&bundle, &found))?;
-        if let Some(original) = &bundle.original {
-            let change =
-                Change::between(original, plan, &Times::of(options.topology.as_deref(), &[&options.dir])?);
-            let nothing = "the edit changes nothing that is predicted\n".to_owned();
-            output::write(&format!("\n{}", change.table().unwrap_or(nothing)))?;
-            change.explain();
-        }
+        say_edit(&bundle, &options)?;
     }
     if options.numerics.are_asked() { options.numerics.run(&bundle) } else { Ok(()) }
 }
 
-fn summary(bundle: &Bundle, sha256: &str) -> String {
-    let plan = &bundle.plan;
+/// Says of a plan that was edited what that costs.
+fn say_edit(outline: &Outline, options: &Options) -> anyhow::Result<()> {
+    let Some(original) = &outline.original else { return Ok(()) };
+    let times = Times::of(options.topology.as_deref(), &[&options.dir])?;
+    let change = Change::between(original, &outline.plan, &times);
+    let nothing = "the edit changes nothing that is predicted\n".to_owned();
+    output::write(&format!("\n{}", change.table().unwrap_or(nothing)))?;
+    change.explain();
+    Ok(())
+}
+
+fn summary(outline: &Outline, sha256: &str) -> String {
+    let plan = &outline.plan;
     let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
+    let none = "there are no packed weights to check: it was compiled from a config alone, or for devices that there \
+                is no code for\n";
     format!(
-        "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\nmodel {} {sha256}\n",
+        "sound: plan {}{}\n{steps} steps, {} kernels, {} buffers, {} edges, {} weights; at most {} of memory\n{}model {} {sha256}\n",
         plan.hash(),
-        if bundle.is_edited { ", edited since it was compiled" } else { "" },
+        if outline.is_edited { ", edited since it was compiled" } else { "" },
         plan.kernels.len(),
         plan.buffers.len(),
         plan.edges.len(),
         plan.weights.len(),
         output::bytes(load::predicted_peak(plan)),
-        bundle.checkpoint.source.display(),
+        if outline.has_weights() { "" } else { none },
+        outline.checkpoint.source.display(),
     )
 }

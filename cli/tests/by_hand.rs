@@ -359,3 +359,37 @@ fn a_degree_that_heads_do_not_allow_says_which_do() {
         error: blk.1.attention: 2 query heads that share 1 key heads cannot be divided over 7 devices, but over 1, 2
     "#]].assert_eq(&error);
 }
+
+#[test]
+fn a_bundle_without_weights_is_verified_and_so_is_an_edit_of_it() {
+    let home = home();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/smollm2-135m.json");
+    fs::copy(config, home.path().join("tiny.json")).unwrap();
+    let placed = ["compile", "tiny.json", "--devices", "machine.ron", "--partition"];
+    home.run(&[&placed[..], &["pipeline:2", "-o", "b.heddle"]].concat()).ok();
+    let verify = |rest: &[&str]| home.run(&[&["verify", "b.heddle"], rest].concat());
+    let sound = verify(&[]).ok();
+    assert!(sound.starts_with("sound: plan ") && !sound.contains("edited"), "{sound}");
+    assert!(sound.contains("\nthere are no packed weights to check: "), "{sound}");
+    assert!(verify(&["--numerics", "--prompt", "a"]).err.contains("has a plan and no weights"));
+    home.run(&[&placed[..], &["tensor:2", "-o", "c.heddle"]].concat()).ok();
+    fs::copy(home.path().join("c.heddle/plan.ron"), home.path().join("b.heddle/plan.ron")).unwrap();
+    let edited = verify(&[]).ok();
+    let (before, table) = edited.split_once("\n\n").unwrap();
+    assert!(before.contains(", edited since it was compiled\n"), "{edited}");
+    expect![[r#"
+                                        BEFORE         AFTER          BY
+        prefill of 512 tokens     97787.232 ms  65905.681 ms     -32.6 %
+        decode of a token           307.903 ms    170.484 ms     -44.6 %
+        between devices, a token    2304 bytes  379392 bytes  +16366.7 %
+        memory of cpu:0              282.35 MB     236.48 MB     -16.2 %
+        memory of cpu:1              177.90 MB     164.05 MB      -7.8 %
+    "#]]
+    .assert_eq(table);
+    // What a device lacks, and whom it waits for.
+    edit(&home, |lines| {
+        let at = find(lines, &["phase:", "device:1"]);
+        lines.remove(at);
+    });
+    assert!(verify(&[]).refused().contains("the proof has "));
+}

@@ -36,7 +36,7 @@ impl Compiled {
 }
 
 /// A checkpoint and what every plan says of it, which takes a while to find out.
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) config: Cow<'a, Config>,
     pub(crate) model: Model,
@@ -45,6 +45,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// Reads all of the checkpoint's files for their hash.
     pub(crate) fn of(checkpoint: &'a Checkpoint) -> Result<Source<'a>, CompileError> {
         let model = Model {
             name: checkpoint.config.name.clone().unwrap_or_default(),
@@ -56,11 +57,18 @@ impl<'a> Source<'a> {
         Ok(Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model, advises: true })
     }
 
+    /// Of the checkpoint that a plan was made of, for others to compare it with: its files are not read again, and what
+    /// does not fit is refused without advice.
+    pub fn of_plan(checkpoint: &'a Checkpoint, plan: &Plan) -> Source<'a> {
+        let model = Model { packed_bytes: 0, ..plan.model.clone() };
+        Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model, advises: false }
+    }
+
     /// The first layers of the model alone.
     pub(crate) fn of_layers(&self, layers: u64) -> Source<'a> {
         let config = Config { layers, ..self.checkpoint.config.clone() };
-        let (checkpoint, model) = (self.checkpoint, self.model.clone());
-        Source { checkpoint, config: Cow::Owned(config), model, advises: self.advises }
+        let Source { checkpoint, advises, .. } = *self;
+        Source { checkpoint, config: Cow::Owned(config), model: self.model.clone(), advises }
     }
 }
 
@@ -85,7 +93,8 @@ pub fn compile_over(
     compile_from(&Source::of(checkpoint)?, options, devices, Some(topology))
 }
 
-pub(crate) fn compile_from(
+/// The same of a source, of which several plans are made; shares are by the topology where one is given.
+pub fn compile_from(
     source: &Source<'_>,
     options: Options,
     devices: &[Device],

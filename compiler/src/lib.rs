@@ -17,6 +17,6 @@ pub mod tokenizer;
 mod verify;
 
 pub use auto::{Aim, Objective, compile_auto};
-pub use bundle::{Bundle, Draft, hash, stamp};
-pub use compile::{Compiled, compile, compile_over};
+pub use bundle::{Bundle, Draft, Outline, hash, stamp};
+pub use compile::{Compiled, Source, compile, compile_from, compile_over};
 pub use error::{CompileError, ImportError, LowerError};

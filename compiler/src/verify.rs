@@ -3,7 +3,7 @@
 use crate::codegen;
 use crate::error::{CompileError, LowerError};
 use crate::models::{self, StepGraph};
-use crate::{Bundle, compile};
+use crate::{Outline, compile};
 use ir::plan::{Fault, Hint, Plan, Section, Weight, Where};
 use ir::{DType, Op, TensorType};
 use runtime::device::Executable;
@@ -73,7 +73,7 @@ pub(crate) fn packed(plan: &Plan, original: &Plan, dir: &Path) -> Vec<Fault> {
     faults
 }
 
-impl Bundle {
+impl Outline {
     /// The code of the plan's kernels, in order of id.
     pub fn lower(&self) -> Result<Vec<Arc<dyn Executable>>, CompileError> {
         codegen::lower(&self.plan).map_err(|error| match error {

@@ -1,18 +1,19 @@
 //! A bundle: a folder with the plan, the graph after every pass that changed it, and the packed weights.
 mod draft;
+mod outline;
 
 pub use draft::Draft;
+pub use outline::Outline;
 
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
-use crate::verify;
 use ir::plan::Plan;
-use ir::{Graph, text};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -42,24 +43,19 @@ struct Manifest {
     model_beside: PathBuf,
 }
 
-/// A bundle as it lies on disk, ready to run.
+/// A bundle as it lies on disk, ready to run: an outline and its weights.
 pub struct Bundle {
-    /// The folder.
-    pub dir: PathBuf,
-    /// The plan, verified.
-    pub plan: Plan,
-    /// The plan's text as it stands in the folder.
-    pub text: String,
-    /// Whether the plan is another than was compiled.
-    pub is_edited: bool,
-    /// The plan as it was compiled, where it was edited since.
-    pub original: Option<Plan>,
-    /// The model that it was made from, for its tokeniser and its chat template.
-    pub checkpoint: Checkpoint,
+    outline: Outline,
     /// The packed weights.
     pub weights: Arc<Mmap>,
-    /// SHA-256 of the packed weights as they were written.
-    weights_hash: String,
+}
+
+impl Deref for Bundle {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
 }
 
 impl Bundle {
@@ -88,46 +84,12 @@ impl Bundle {
     /// Opens a bundle: reads and verifies the plan, maps the weights, and checks that the model file is
     /// the one that was compiled. Where the model is not where it was, it may lie as it lay from the bundle.
     pub fn open(dir: &Path) -> Result<Bundle, CompileError> {
-        if !Self::is_at(dir) {
-            let found = match (dir.is_dir(), dir.exists()) {
-                (true, _) => "a folder without it",
-                (false, true) => "a file",
-                (false, false) => "nothing there",
-            };
-            let reason = format!("it is no bundle: found {found}, expected a folder with {PLAN}");
-            return Err(CompileError::NotABundle { path: dir.to_owned(), reason });
-        }
-        let path = dir.join(PLAN);
-        let text =
-            fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
-        let plan =
-            Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
-        let manifest = Manifest::read(dir)?;
-        let is_edited = plan.hash() != manifest.plan;
-        let original = if is_edited { Some(original(dir, &manifest.plan)?) } else { None };
-        let mut faults = original.as_ref().map_or(vec![], |original| verify::packed(&plan, original, dir));
-        faults.extend(verify::plan(&plan).err().unwrap_or_default());
-        if !faults.is_empty() {
-            return Err(verify::unsound(&path, &text, &faults));
-        }
-        if manifest.weights.is_empty() {
-            let device = plan.devices.first().map_or(String::new(), |device| device.name.clone());
-            return Err(CompileError::Outline { path: dir.to_owned(), device });
-        }
-        let path = dir.join(WEIGHTS);
-        let io = |cause| CompileError::Io { path: path.clone(), cause };
-        let file = File::open(&path).map_err(io)?;
-        let found = file.metadata().map_err(io)?.len();
-        if found != plan.model.packed_bytes {
-            let expected = plan.model.packed_bytes;
-            let reason = format!("it has {found} bytes, the plan says {expected}: compile the model again");
-            return Err(CompileError::NotABundle { path, reason });
-        }
-        // SAFETY: the file is ours; that nobody cuts it short while it is mapped is the user's promise.
-        let weights = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
-        let checkpoint = find_model(dir, &manifest, &plan)?;
-        let (weights_hash, dir) = (manifest.weights, dir.to_owned());
-        Ok(Bundle { dir, plan, text, is_edited, original, checkpoint, weights, weights_hash })
+        Outline::open(dir)?.with_weights()
+    }
+
+    /// What it is beside its weights.
+    pub fn into_outline(self) -> Outline {
+        self.outline
     }
 
     /// Asks the system to map the packed weights by huge pages, and to have all of them in memory now: a step
@@ -139,76 +101,18 @@ impl Bundle {
         }
     }
 
-    /// The graph after each pass that changed it, by the pass's name; the first is the one before any pass, which
-    /// must be `reference`.
-    pub(crate) fn stages(&self, reference: &Graph) -> Result<Vec<(String, Graph)>, CompileError> {
-        let dir = self.dir.join(GRAPHS);
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |cause| CompileError::Io { path, cause }
-        };
-        let mut names = vec![];
-        for entry in fs::read_dir(&dir).map_err(io(&dir))? {
-            names.push(entry.map_err(io(&dir))?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort_unstable();
-        let mut stages = vec![];
-        for name in names {
-            let path = dir.join(&name);
-            let refuse = |reason| CompileError::NotABundle { path: path.clone(), reason };
-            let pass = name.strip_suffix(".ir").and_then(|name| Some(name.split_once('-')?.1));
-            let pass = pass.ok_or_else(|| refuse("expected a name like 03-duplicates.ir".into()))?;
-            let text = fs::read_to_string(&path).map_err(io(&path))?;
-            let read = text::read(&text).map_err(|e| refuse(e.to_string()))?.graph;
-            let problems = ir::verify::verify(&read);
-            if !problems.is_empty() {
-                return Err(refuse(ir::verify::explain(&read, &problems)));
-            }
-            if stages.is_empty() && read.to_string() != reference.to_string() {
-                let reason = "it is not the graph that this version makes of the model: compile it again";
-                return Err(refuse(reason.into()));
-            }
-            stages.push((pass.to_owned(), read));
-        }
-        match stages.is_empty() {
-            true => Err(CompileError::NotABundle { path: dir, reason: "it holds no graph".into() }),
-            false => Ok(stages),
-        }
-    }
-
-    /// Where the plan's text lies.
-    pub(crate) fn plan_path(&self) -> PathBuf {
-        self.dir.join(PLAN)
-    }
-
     /// Holds the packed weights to the hash that they had when they were written; reads all of them.
     pub fn verify_weights(&self) -> Result<(), CompileError> {
         let found = hex(&Sha256::digest(&self.weights[..]));
-        match found == self.weights_hash {
+        let expected = &self.manifest.weights;
+        match found == *expected {
             true => Ok(()),
             false => Err(CompileError::NotABundle {
                 path: self.dir.join(WEIGHTS),
-                reason: format!(
-                    "its sha256 is {found}, expected {}: compile the model again",
-                    self.weights_hash
-                ),
+                reason: format!("its sha256 is {found}, expected {expected}: compile the model again"),
             }),
         }
     }
-}
-
-/// The plan of a bundle as it was compiled, which has the hash `expected`.
-fn original(dir: &Path, expected: &str) -> Result<Plan, CompileError> {
-    let path = dir.join(ORIGINAL);
-    let text = fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
-    let plan = Plan::from_text(&text).map_err(|cause| CompileError::Plan { path: path.clone(), cause })?;
-    let found = plan.hash();
-    if found != expected {
-        let reason =
-            format!("it is not the plan that was compiled: its hash is {found}, expected {expected}");
-        return Err(CompileError::NotABundle { path, reason });
-    }
-    Ok(plan)
 }
 
 impl Manifest {
@@ -217,6 +121,10 @@ impl Manifest {
         let text =
             fs::read_to_string(&path).map_err(|cause| CompileError::Io { path: path.clone(), cause })?;
         ron::from_str(&text).map_err(|e| CompileError::NotABundle { path, reason: e.to_string() })
+    }
+
+    fn has_weights(&self) -> bool {
+        !self.weights.is_empty()
     }
 
     /// Of a bundle that is to stand in `dir`, whose packed weights have the SHA-256 `weights`.

@@ -1,5 +1,6 @@
 //! `heddle compile`: from a model to a bundle, and what was decided.
 use crate::choices::{Batched, Steps};
+use crate::inspect::memory_table;
 use crate::{interrupt, load, output};
 use clap::Args;
 use ir::plan::MemoryProof;
@@ -106,15 +107,7 @@ fn print(summary: &Summary<'_>) -> anyhow::Result<()> {
         o.kv,
         summary.plan_hash,
     ))?;
-    let row = |m: &MemoryProof| {
-        let parts = [m.weights, m.states, m.arena, m.scratch, m.staging, m.process, m.total];
-        let device = summary.devices.iter().find(|d| d.id == m.device).map_or("", |d| &d.name);
-        [device.to_string(), m.phase.to_string()].into_iter().chain(parts.map(output::bytes)).collect()
-    };
-    let rows: Vec<Vec<String>> = summary.memory.iter().map(row).collect();
-    let headings =
-        ["DEVICE", "PHASE", " WEIGHTS", " KV CACHE", " ARENA", " SCRATCH", " EDGES", " PROCESS", " TOTAL"];
-    output::write_table(&headings, &rows)?;
+    output::write(&memory_table(summary.devices, summary.memory))?;
     output::write("\n")?;
     let row = |s: &Stage| {
         let changed = if s.changed { "yes" } else { "no" };

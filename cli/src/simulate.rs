@@ -3,12 +3,13 @@ use crate::cache::Cache;
 use crate::calibrate;
 use crate::choices::{Batched, Steps};
 use crate::diff::{Read, read};
+use crate::inspect::peak_bytes;
 use crate::output;
 use anyhow::bail;
 use clap::Args;
 use compiler::Bundle;
 use compiler::import::Checkpoint;
-use ir::plan::{Edge, End, Phase, Plan};
+use ir::plan::{Edge, End, Plan};
 use ir::topology::Topology;
 use passes::simulate::{Load, Predicted, Simulated};
 use serde::Serialize;
@@ -107,8 +108,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.prompt_tokens >= o.context {
         bail!("a prompt of {} tokens leaves no room in a context of {}", options.prompt_tokens, o.context);
     }
-    let report = report(&plan, &topology, &options)?;
-    if options.json { output::write_json(&report) } else { write(&report) }
+    let report = report(&plan, &topology, options.batch, options.prompt_tokens)?;
+    match options.json {
+        true => output::write_json(&report),
+        false => output::write(&format!("plan {}, {}", report.plan_hash, report.text())),
+    }
+}
+
+/// What `heddle simulate` says of a plan behind its hash.
+pub fn summary(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> anyhow::Result<String> {
+    Ok(report(plan, topology, batch, prompt_tokens)?.text())
 }
 
 /// The plan that is meant: as it lies there, or as it would be compiled.
@@ -133,11 +142,11 @@ fn is_plan(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "ron") && path.is_file()
 }
 
-fn report(plan: &Plan, topology: &Topology, options: &Options) -> anyhow::Result<Report> {
-    let load = Load { sequences: options.batch, prompt: options.prompt_tokens };
+fn report(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> anyhow::Result<Report> {
+    let load = Load { sequences: batch, prompt: prompt_tokens };
     let Predicted { prefill_ns, token_ns, prefill, decode, tokens: rounds } = load.predict(plan, topology)?;
     let rounds = f64::from(rounds);
-    let tokens = f64::from(options.batch);
+    let tokens = f64::from(batch);
     let name = |end: End| match end {
         End::Host => "host".to_owned(),
         End::Device(id) => plan.devices[id.0 as usize].name.clone(),
@@ -157,11 +166,11 @@ fn report(plan: &Plan, topology: &Topology, options: &Options) -> anyhow::Result
     };
     Ok(Report {
         plan_hash: plan.hash(),
-        batch: options.batch,
-        prompt_tokens: options.prompt_tokens,
+        batch,
+        prompt_tokens,
         prefill: Reached {
             latency_ms: prefill_ns / 1e6,
-            tokens_per_second: tokens * f64::from(options.prompt_tokens) / prefill_ns * 1e9,
+            tokens_per_second: tokens * f64::from(prompt_tokens) / prefill_ns * 1e9,
         },
         decode: Reached { latency_ms: token_ns / 1e6, tokens_per_second: tokens / token_ns * 1e9 },
         devices: (0..plan.threads.len()).map(|at| of_device(plan, at, &prefill, &decode)).collect(),
@@ -172,59 +181,59 @@ fn report(plan: &Plan, topology: &Topology, options: &Options) -> anyhow::Result
 fn of_device(plan: &Plan, at: usize, prefill: &Simulated, decode: &Simulated) -> OfDevice {
     let device = plan.threads[at].device;
     let busy = |run: &Simulated| run.threads[at].busy_ns / run.end_ns().max(1.0);
-    let peaks = plan.memory.iter().filter(|proof| proof.device == device && proof.phase != Phase::Load);
     OfDevice {
         name: plan.devices[device.0 as usize].name.clone(),
         prefill_busy: busy(prefill),
         decode_busy: busy(decode),
-        peak_bytes: peaks.map(|proof| proof.total).max().unwrap_or(0),
+        peak_bytes: peak_bytes(plan, device),
     }
 }
 
-fn write(report: &Report) -> anyhow::Result<()> {
-    let Report { prefill, decode, batch, prompt_tokens, .. } = report;
-    let of = |name: &str, reached: &Reached| {
-        format!("{name} {:.3} ms, {:.1} tokens a second\n", reached.latency_ms, reached.tokens_per_second)
-    };
-    output::write(&format!(
-        "plan {}, predicted for {batch} sequences of {prompt_tokens} tokens\n{}{}\n",
-        report.plan_hash,
-        of("prefill", prefill),
-        of("decode ", decode),
-    ))?;
-    let percent = |part: f64| format!("{:.0} %", part * 100.0);
-    let row = |d: &OfDevice| {
-        vec![d.name.clone(), percent(d.prefill_busy), percent(d.decode_busy), output::bytes(d.peak_bytes)]
-    };
-    let rows: Vec<_> = report.devices.iter().map(row).collect();
-    output::write_table(&["DEVICE", " BUSY IN PREFILL", " IN DECODE", " MEMORY"], &rows)?;
-    if report.edges.is_empty() {
-        return Ok(());
-    }
-    output::write("\n")?;
-    let row = |e: &OfEdge| {
-        vec![
-            format!("{} {}", e.id, e.name),
-            e.from.clone(),
-            e.to.clone(),
-            format!("{:.0}", e.messages),
-            output::bytes(e.bytes as u64),
-            format!("{:.1} us", e.waited_us),
-        ]
-    };
-    let mut edges: Vec<&OfEdge> = report.edges.iter().collect();
-    edges.sort_by(|a, b| b.bytes.total_cmp(&a.bytes).then(a.id.cmp(&b.id)));
-    let rows: Vec<_> = edges.iter().take(EDGES_SHOWN).map(|edge| row(edge)).collect();
-    output::write_table(&["EDGE", "FROM", "TO", " MESSAGES A TOKEN", " BYTES", " READER WAITS"], &rows)?;
-    match edges.split_at_checked(EDGES_SHOWN) {
-        None | Some((_, [])) => Ok(()),
-        Some((_, others)) => {
-            let bytes: f64 = others.iter().map(|edge| edge.bytes).sum();
-            output::write(&format!(
-                "and {} more, {} a token: see --json\n",
-                others.len(),
-                output::bytes(bytes as u64)
-            ))
+impl Report {
+    fn text(&self) -> String {
+        let Report { prefill, decode, batch, prompt_tokens, .. } = self;
+        let of = |name: &str, reached: &Reached| {
+            format!("{name} {:.3} ms, {:.1} tokens a second\n", reached.latency_ms, reached.tokens_per_second)
+        };
+        let mut text = format!("predicted for {batch} sequences of {prompt_tokens} tokens\n");
+        text += &(of("prefill", prefill) + &of("decode ", decode) + "\n" + &self.device_table());
+        if !self.edges.is_empty() {
+            text += &format!("\n{}", self.edge_table());
         }
+        text
+    }
+
+    fn device_table(&self) -> String {
+        let percent = |part: f64| format!("{:.0} %", part * 100.0);
+        let row = |d: &OfDevice| {
+            vec![d.name.clone(), percent(d.prefill_busy), percent(d.decode_busy), output::bytes(d.peak_bytes)]
+        };
+        let rows: Vec<_> = self.devices.iter().map(row).collect();
+        output::table(&["DEVICE", " BUSY IN PREFILL", " IN DECODE", " MEMORY"], &rows)
+    }
+
+    fn edge_table(&self) -> String {
+        let row = |e: &&OfEdge| {
+            vec![
+                format!("{} {}", e.id, e.name),
+                e.from.clone(),
+                e.to.clone(),
+                format!("{:.0}", e.messages),
+                output::bytes(e.bytes as u64),
+                format!("{:.1} us", e.waited_us),
+            ]
+        };
+        let mut edges: Vec<&OfEdge> = self.edges.iter().collect();
+        edges.sort_by(|a, b| b.bytes.total_cmp(&a.bytes).then(a.id.cmp(&b.id)));
+        let (shown, others) = edges.split_at(edges.len().min(EDGES_SHOWN));
+        let rows: Vec<_> = shown.iter().map(row).collect();
+        let headings = ["EDGE", "FROM", "TO", " MESSAGES A TOKEN", " BYTES", " READER WAITS"];
+        let mut text = output::table(&headings, &rows);
+        if !others.is_empty() {
+            let bytes: f64 = others.iter().map(|edge| edge.bytes).sum();
+            let bytes = output::bytes(bytes as u64);
+            text += &format!("and {} more, {bytes} a token: see --json\n", others.len());
+        }
+        text
     }
 }

@@ -44,12 +44,16 @@ pub(crate) fn asked_or_own(
     bundle: Option<&Path>,
     devices: &[Device],
 ) -> anyhow::Result<Topology> {
-    let kept = bundle.and_then(Bundle::topology_path);
-    let topology = match asked.or(kept.as_deref()) {
-        Some(path) => read_written(path)?,
-        None => kept_or_measured(&Cache::from_env()?)?,
-    };
-    for_devices(topology, devices)
+    for_devices(asked_or_kept(asked, bundle)?, devices)
+}
+
+/// The same as it is written or was measured: of a processor that is to be several devices, as one.
+pub(crate) fn asked_or_kept(asked: Option<&Path>, bundle: Option<&Path>) -> anyhow::Result<Topology> {
+    let own = bundle.and_then(Bundle::topology_path);
+    match asked.or(own.as_deref()) {
+        Some(path) => read_written(path),
+        None => kept_or_measured(&Cache::from_env()?),
+    }
 }
 
 /// Measures this machine and keeps what that gives.

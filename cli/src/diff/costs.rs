@@ -1,5 +1,5 @@
 //! What two plans take: predicted times, bytes between devices, memory of each device.
-use super::edges::bytes_per_token;
+use super::edges::per_token;
 use crate::cache::Cache;
 use crate::{calibrate, output};
 use compiler::Bundle;
@@ -74,10 +74,15 @@ pub(crate) struct Change {
 /// The longest prompt that times are about.
 const PROMPT: u32 = 512;
 
+/// The prompt that times are about where there is room for so many tokens.
+pub(crate) fn prompt_in(context: u32) -> u32 {
+    PROMPT.min(context / 2).max(1)
+}
+
 impl Change {
     /// Of two plans, which must have passed [`Plan::verify`].
     pub(crate) fn between(a: &Plan, b: &Plan, times: &Times) -> Change {
-        let prompt_tokens = PROMPT.min(a.options.context.min(b.options.context) / 2).max(1);
+        let prompt_tokens = prompt_in(a.options.context.min(b.options.context));
         let (before, no_before) = Costs::of(a, prompt_tokens, times);
         let (after, no_after) = Costs::of(b, prompt_tokens, times);
         Change { prompt_tokens, before, after, untimed: no_before.or(no_after) }
@@ -148,7 +153,7 @@ impl Costs {
         let costs = Costs {
             prefill_ms: predicted.map(|[prefill, _]| prefill),
             decode_ms: predicted.map(|[_, decode]| decode),
-            edge_bytes: bytes_per_token(plan),
+            edge_bytes: per_token(plan).1,
             devices: plan.devices.iter().map(peak).collect(),
         };
         (costs, fault)

@@ -13,15 +13,15 @@ pub(super) struct Edges {
 
 /// An edge, and what crosses it in a step of one token.
 #[derive(Clone, PartialEq, Serialize)]
-struct Traffic {
+pub(crate) struct Traffic {
     from: String,
     to: String,
     /// The type of a message.
     ty: String,
     /// What it carries.
     name: String,
-    messages: usize,
-    bytes: u64,
+    pub(crate) messages: usize,
+    pub(crate) bytes: u64,
     capacity: u32,
     deadline_ms: u32,
 }
@@ -36,14 +36,18 @@ pub(super) fn between(a: &Plan, b: &Plan) -> Edges {
     Edges { gone, new }
 }
 
-/// Bytes that cross edges between devices for a token of one sequence.
-pub(super) fn bytes_per_token(plan: &Plan) -> u64 {
+/// Messages that cross edges between devices for a token of one sequence, and the bytes in them.
+pub(crate) fn per_token(plan: &Plan) -> (u64, u64) {
     let between = plan.edges.iter().filter(|edge| edge.from != End::Host && edge.to != End::Host);
-    let all: u64 = between.map(|edge| traffic(plan, edge).bytes).sum();
-    all / u64::from(plan.options.partition.data.max(1))
+    let all = between
+        .map(|edge| traffic(plan, edge))
+        .fold((0, 0), |(messages, bytes), edge| (messages + edge.messages as u64, bytes + edge.bytes));
+    let replicas = u64::from(plan.options.partition.data.max(1));
+    (all.0 / replicas, all.1 / replicas)
 }
 
-fn traffic(plan: &Plan, edge: &Edge) -> Traffic {
+/// What crosses an edge of a plan.
+pub(crate) fn traffic(plan: &Plan, edge: &Edge) -> Traffic {
     let name = |end: End| match end {
         End::Host => "host".to_owned(),
         End::Device(id) => plan.devices.get(id.0 as usize).map_or_else(|| id.to_string(), |d| d.name.clone()),

@@ -6,7 +6,8 @@ mod formats;
 mod items;
 mod moves;
 
-pub(crate) use costs::{Change, Times};
+pub(crate) use costs::{Change, Times, prompt_in};
+pub(crate) use edges::{per_token, traffic};
 
 use crate::output;
 use anyhow::{Context, bail};

@@ -1,9 +1,10 @@
 //! Plans, of a bundle or alone, and graphs as text: what they consist of.
+use super::plan::Summary;
 use crate::diff::{self, Read};
-use crate::{load, output};
+use crate::output;
 use compiler::Bundle;
 use ir::Graph;
-use ir::plan::{MemoryProof, Model, Options, Plan, Step};
+use ir::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,84 +29,16 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Option<Read>> {
 
 pub(super) fn print(found: &Read, json: bool) -> anyhow::Result<()> {
     match (found, json) {
-        (Read::Plan(plan), false) => print_plan(&PlanSummary::of(plan)),
-        (Read::Plan(plan), true) => output::write_json(&PlanSummary::of(plan)),
+        (Read::Plan(plan), false) => output::write(&format!("plan {}\n{}", plan.hash(), summary(plan))),
+        (Read::Plan(plan), true) => output::write_json(&Summary::of(plan)),
         (Read::Graph(graph), false) => print_graph(&GraphSummary::of(graph)),
         (Read::Graph(graph), true) => output::write_json(&GraphSummary::of(graph)),
     }
 }
 
-#[derive(Serialize)]
-struct PlanSummary<'a> {
-    format: &'static str,
-    version: u32,
-    hash: String,
-    model: &'a Model,
-    options: &'a Options,
-    memory: &'a [MemoryProof],
-    predicted_peak_bytes: u64,
-    weights: usize,
-    states: usize,
-    buffers: usize,
-    edges: usize,
-    kernels: Vec<Kernel<'a>>,
-}
-
-/// A kernel, and how many steps run it.
-#[derive(Serialize)]
-struct Kernel<'a> {
-    name: &'a str,
-    output: String,
-    steps: usize,
-}
-
-impl PlanSummary<'_> {
-    fn of(plan: &Plan) -> PlanSummary<'_> {
-        let runs = |id| {
-            let steps = plan.threads.iter().flat_map(|thread| &thread.steps);
-            steps.filter(|step| matches!(step, Step::Run { kernel, .. } if *kernel == id)).count()
-        };
-        let kernel = |kernel: &'_ ir::plan::Kernel| (kernel.output.to_string(), runs(kernel.id));
-        let kernels = plan.kernels.iter().map(|k| {
-            let (output, steps) = kernel(k);
-            Kernel { name: &k.name, output, steps }
-        });
-        PlanSummary {
-            format: "plan",
-            version: plan.version,
-            hash: plan.hash(),
-            model: &plan.model,
-            options: &plan.options,
-            memory: &plan.memory,
-            predicted_peak_bytes: load::predicted_peak(plan),
-            weights: plan.weights.len(),
-            states: plan.states.len(),
-            buffers: plan.buffers.len(),
-            edges: plan.edges.len(),
-            kernels: kernels.collect(),
-        }
-    }
-}
-
-fn print_plan(plan: &PlanSummary<'_>) -> anyhow::Result<()> {
-    let o = plan.options;
-    output::write(&format!(
-        "plan {}\n{}, {}: context {}, batch {}, steps of {} tokens, KV cache {}\n{} weights, {} states, {} buffers, {} edges; at most {} of memory\n\n",
-        plan.hash,
-        plan.model.file,
-        plan.model.architecture,
-        o.context,
-        o.max_batch,
-        o.chunk,
-        o.kv,
-        plan.weights,
-        plan.states,
-        plan.buffers,
-        plan.edges,
-        output::bytes(plan.predicted_peak_bytes),
-    ))?;
-    let row = |k: &Kernel<'_>| vec![k.name.to_owned(), k.output.clone(), k.steps.to_string()];
-    output::write_table(&["KERNEL", "RESULT", " STEPS"], &plan.kernels.iter().map(row).collect::<Vec<_>>())
+/// What `heddle inspect` says of a plan behind its hash.
+pub fn summary(plan: &Plan) -> String {
+    Summary::of(plan).text()
 }
 
 #[derive(Serialize)]

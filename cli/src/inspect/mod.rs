@@ -1,7 +1,11 @@
 //! `heddle inspect`: what is in a model file, without reading its weights, or in what was compiled from one.
 mod compiled;
 mod gguf;
+mod plan;
 mod safetensors;
+
+pub use compiled::summary;
+pub(crate) use plan::{layers, memory_table, peak_bytes};
 
 use crate::cache::Cache;
 use crate::output;

@@ -1,0 +1,303 @@
+//! What `heddle why` answers about nodes, edges and devices: the decision, its cost, its limit, and what else there was.
+mod support;
+
+use expect_test::{Expect, expect};
+use std::fs;
+use support::{Home, fixture};
+
+/// Two devices, each a thread that reads a byte in a nanosecond, joined as fast.
+const TOPOLOGY: &str = r#"(
+    version: 2,
+    devices: [
+        (name: "cpu:0", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
+        (name: "cpu:1", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
+    ],
+    links: [
+        (from: "cpu:0", to: "cpu:1", latency_ns: 1000, bytes_per_second: 1000000000),
+    ],
+)
+"#;
+
+/// A home with two models and a topology.
+fn home() -> Home {
+    let home = Home::new();
+    fs::copy(fixture("tiny/gguf/llama.gguf"), home.path().join("tiny.gguf")).unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/smollm2-135m.json");
+    fs::copy(config, home.path().join("smollm2.json")).unwrap();
+    fs::write(home.path().join("machine.ron"), TOPOLOGY).unwrap();
+    home
+}
+
+const TWO: &str = "cpu:0,cpu:1";
+
+/// A bundle of the tiny model over two devices that are cut so.
+fn compiled(cut: &str, rest: &[&str]) -> Home {
+    let home = home();
+    let placed = ["compile", "tiny.gguf", "-o", "m.heddle", "--devices", TWO, "--partition", cut];
+    home.run(&[&placed, rest].concat()).ok();
+    home
+}
+
+/// One of a config alone, whose topology is its own.
+fn outlined(cut: &str, rest: &[&str]) -> Home {
+    let home = home();
+    let placed =
+        ["compile", "smollm2.json", "-o", "m.heddle", "--devices", "machine.ron", "--partition", cut];
+    home.run(&[&placed, rest].concat()).ok();
+    home
+}
+
+fn ask(home: &Home, what: &str) -> String {
+    home.run(&["why", "m.heddle", what, "--topology", "machine.ron"]).ok()
+}
+
+fn why(home: &Home, what: &[&str], expected: &Expect) {
+    expected.assert_eq(&what.iter().map(|what| ask(home, what)).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_node_could_be_on_another_device() {
+    let home = compiled("pipeline:2", &[]);
+    why(
+        &home,
+        &["blk.0.ffn_down", "blk.1.append_k", "output", "blk.1.attn_k"],
+        &expect![[r#"
+        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
+          It is predicted to take 13.2 us, bound by memory.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, blk.0.ffn_down on cpu:1 would take 224.8 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+
+        blk.1.append_k runs on cpu:1 as kv_append, giving f16[8, 1, 32, 32].
+          It is predicted to take 232 ns, bound by cache.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, blk.1.append_k, with the cache and what reads it, on cpu:0 would take 223.8 us, 0.97 % longer: 4 more messages, 768 more bytes between devices.
+
+        output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112].
+          It is predicted to take 15.1 us, bound by memory.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, output on cpu:0 would take 222.9 us, 0.57 % longer: 1 more message, 256 more bytes between devices.
+
+        blk.1.attn_q+attn_k+attn_v runs on cpu:1 as linear.t16.q4+t16.q4.min+t16.q5 of blk.1.attn_q.weight, blk.1.attn_k.weight, blk.1.attn_v.weight, giving f32[n, 128].
+          It is predicted to take 16.4 us, bound by int8.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, blk.1.attn_k on cpu:0 would take 217.7 us, 1.79 % shorter: 2 more messages, 384 more bytes between devices.
+          Instead, f32 activations in every product would take 221.3 us, 0.16 % shorter.
+    "#]],
+    );
+    let layer = ask(&home, "blk.1");
+    let (_, all) = layer.split_once("blk.1 is ").unwrap();
+    expect![[r#"
+        14 steps on cpu:1.
+          It is predicted to take 101.4 us, bound by int8.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, blk.1 on cpu:0 would take 221.2 us, 0.23 % shorter.
+          Instead, f32 activations in every product would take 221.3 us, 0.16 % shorter.
+    "#]]
+    .assert_eq(all);
+}
+
+#[test]
+fn a_divided_node_could_be_whole() {
+    let home = compiled("tensor:2", &["--all-reduce", "ring"]);
+    why(
+        &home,
+        &["blk.0.ffn_down", "blk.0.attention"],
+        &expect![[r#"
+        blk.0.ffn_down runs on cpu:0 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 0 to 64 of 96), giving f32[n, 64].
+          It is predicted to take 8714 ns, bound by memory.
+        blk.0.ffn_down.all_reduce runs on cpu:0 as slice, giving f32[n, 32].
+          It is predicted to take 256 ns, bound by cache.
+        blk.0.ffn_down.all_reduce runs on cpu:0 as fused, giving f32[n, 32].
+          It is predicted to take 384 ns, bound by cache.
+        blk.0.ffn_down runs on cpu:1 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 64 to 96 of 96), giving f32[n, 64].
+          It is predicted to take 4490 ns, bound by memory.
+        blk.0.ffn_down.all_reduce runs on cpu:1 as slice, giving f32[n, 32].
+          It is predicted to take 256 ns, bound by cache.
+        blk.0.ffn_down.all_reduce runs on cpu:1 as fused, giving f32[n, 32].
+          It is predicted to take 384 ns, bound by cache.
+        blk.0.ffn_down is 6 steps on cpu:0, cpu:1, most of it on cpu:0.
+          It is predicted to take 9354 ns, bound by memory.
+          By the whole plan, a token behind 128 others takes 157.2 us.
+          Instead, blk.0.ffn_down whole on each of cpu:0, cpu:1 would take 166.4 us, 5.89 % longer: 4 fewer messages, 512 fewer bytes between devices.
+          Instead, blk.0.ffn_down on cpu:0 alone would take 167.3 us, 6.46 % longer: 3 fewer messages, 256 fewer bytes between devices.
+
+        blk.0.attention runs on cpu:0 as paged_attention, giving f32[n, 32].
+          It is predicted to take 17.2 us, bound by f16.
+        blk.0.attention runs on cpu:0 as quantise, giving q8_a[n, 32].
+          It is predicted to take 168 ns, bound by cache.
+        blk.0.attention runs on cpu:1 as paged_attention, giving f32[n, 32].
+          It is predicted to take 17.2 us, bound by f16.
+        blk.0.attention runs on cpu:1 as quantise, giving q8_a[n, 32].
+          It is predicted to take 168 ns, bound by cache.
+        blk.0.attention is 4 steps on cpu:0, cpu:1.
+          It is predicted to take 17.3 us, bound by f16.
+          By the whole plan, a token behind 128 others takes 157.2 us.
+          Instead, blk.0.attention, with the cache and what reads it, on cpu:0 alone would take 179.3 us, 1.14 times as long: 3 fewer messages, 256 fewer bytes between devices.
+          Instead, blk.0.attention, with the cache and what reads it, whole on each of cpu:0, cpu:1 would take 179.3 us, 1.14 times as long: 4 fewer messages, 512 fewer bytes between devices.
+    "#]],
+    );
+}
+
+#[test]
+fn a_node_on_the_only_device_could_be_computed_otherwise_or_not() {
+    let home = home();
+    home.run(&["compile", "tiny.gguf", "-o", "m.heddle", "--threads", "1"]).ok();
+    why(
+        &home,
+        &["blk.1.ffn_gate", "blk.0.ffn_down", "cpu:0", "edge:0"],
+        &expect![[r#"
+        blk.1.ffn_gate+ffn_up runs on cpu:0 as linear.t16.q8+t16.levels4 of blk.1.ffn_gate.weight, blk.1.ffn_up.weight, giving f32[n, 192].
+          It is predicted to take 24.6 us, bound by int8.
+          By the whole plan, a token behind 128 others takes 220.4 us.
+          Instead, f32 activations in every product would take 220.1 us, 0.16 % shorter.
+
+        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
+          It is predicted to take 13.2 us, bound by memory.
+          No alternative: no other device works for the same sequences, and no product with quantised weights is here, whose arithmetic could be another.
+
+        cpu:0 (1 thread) has layers 0 to 1, in replica 0 of 1: 39 steps; it takes at most 21.57 MB of memory.
+          It is predicted to take 220.4 us, bound by f16.
+          No alternative: it is the only device of the plan.
+
+        edge 0 carries tokens from the host to cpu:0, once a step as i32[n], now 4 B each; it holds 1 at once and is late after 30000 ms.
+          It is predicted to take 0 ns, bound by latency.
+          No alternative: it joins a device and the host, which makes or needs what it carries.
+    "#]],
+    );
+}
+
+#[test]
+fn an_edge_between_ranks_could_add_otherwise() {
+    let home = compiled("tensor:2", &[]);
+    why(
+        &home,
+        &["edge:9"],
+        &expect![[r#"
+        edge 9 carries attn_output+ffn_down from cpu:0 to cpu:1, 3 times a step as f32[n, 64], now 256 B each; it holds 2 at once and is late after 30000 ms.
+          It is predicted to take 3768 ns, bound by latency.
+          By the whole plan, a token behind 128 others takes 150.4 us.
+          Instead, sums by ring would take 157.2 us, 4.52 % longer: 8 more messages, 128 more bytes between devices.
+          Instead, sums by scatter would take 157.2 us, 4.52 % longer: 8 more messages, 128 more bytes between devices.
+          Instead, blk.*.attn_output, blk.*.ffn_down whole on each of cpu:0, cpu:1 would take 179.7 us, 1.19 times as long: 4 fewer messages, 1408 fewer bytes between devices.
+    "#]],
+    );
+}
+
+#[test]
+fn an_edge_between_stages_could_be_elsewhere() {
+    let home = outlined("pipeline:2", &["--max-batch", "2"]);
+    why(
+        &home,
+        &["edge:8"],
+        &expect![[r#"
+        edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 576], now 2.30 kB each; it holds 2 at once and is late after 30000 ms.
+          It is predicted to take 3304 ns, bound by bandwidth.
+          By the whole plan, a token of each of 2 sequences, behind 512 others, takes 318.1 ms.
+          Instead, the cut before layer 18 would take 314.5 ms, 1.11 % shorter.
+          Instead, the cut before layer 20 would take 334.8 ms, 5.26 % longer.
+          Instead, cpu:0 alone would take 613.0 ms, 1.93 times as long: 1 fewer message, 2304 fewer bytes between devices.
+    "#]],
+    );
+}
+
+#[test]
+fn a_plan_could_do_without_a_device_or_have_more_on_it() {
+    let said: Vec<String> = [("pipeline:2", "1"), ("tensor:2", "1"), ("data:2", "2")]
+        .map(|(cut, batch)| ask(&outlined(cut, &["--max-batch", batch]), "cpu:1"))
+        .into();
+    expect![[r#"
+        cpu:1 (1 thread) has layers 19 to 29, in replica 0 of 1: 152 steps; it takes at most 177.90 MB of 1.00 GB of memory.
+          It is predicted to take 148.9 ms, bound by f16.
+          By the whole plan, a token behind 512 others takes 307.9 ms.
+          Instead, cpu:0 alone would take 307.9 ms, as long: 1 fewer message, 2304 fewer bytes between devices.
+          Instead, layers 18 to 29 on cpu:1 would take 307.9 ms, as long.
+          Instead, layers 20 to 29 on cpu:1 would take 307.9 ms, as long.
+
+        cpu:1 (1 thread) has layers 0 to 29, of each tensor one part of 2, in replica 0 of 1: 582 steps; it takes at most 164.05 MB of 1.00 GB of memory.
+          It is predicted to take 139.9 ms, bound by f16.
+          By the whole plan, a token behind 512 others takes 170.5 ms.
+          Instead, cpu:0 alone would take 307.9 ms, 1.81 times as long: 123 fewer messages, 379392 fewer bytes between devices.
+
+        cpu:1 (1 thread) has layers 0 to 29, in replica 1 of 2: 400 steps; it takes at most 371.06 MB of 1.00 GB of memory.
+          It is predicted to take 307.9 ms, bound by f16.
+          By the whole plan, a token of each of 2 sequences, behind 512 others, takes 307.9 ms.
+          Instead, cpu:0 alone would take 613.0 ms, 1.99 times as long.
+    "#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn what_has_no_room_elsewhere_says_so() {
+    let home = home();
+    let devices = "cpu:0[memory=22MB],cpu:1[memory=1MB]";
+    home.run(&["compile", "tiny.gguf", "-o", "m.heddle", "--devices", devices, "--partition", "pipeline:2"])
+        .ok();
+    why(
+        &home,
+        &["cpu:0", "blk.0.ffn_down"],
+        &expect![[r#"
+        cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 21.56 MB of 22.00 MB of memory.
+          It is predicted to take 102.4 us, bound by f16.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20573780 over the budget of 1000000 (weights 120640, KV cache for 256 tokens 65536).
+
+        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
+          It is predicted to take 13.2 us, bound by memory.
+          By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, blk.0.ffn_down on cpu:1 cannot be: the plan takes 1024392 bytes of cpu:1 at decode, 24392 over the budget of 1000000 (weights 90496, KV cache for 256 tokens 32768).
+    "#]],
+    );
+}
+
+#[test]
+fn hints_are_given_up_for_those_nodes_alone_that_are_asked_about() {
+    let home = home();
+    let hints = "(hints: [Place(nodes: \"blk.1\", device: \"cpu:1\")])";
+    fs::write(home.path().join("hints.ron"), hints).unwrap();
+    let placed = ["compile", "tiny.gguf", "-o", "m.heddle", "--devices", TWO, "--partition", "none"];
+    home.run(&[&placed[..], &["--hints", "hints.ron"]].concat()).ok();
+    why(
+        &home,
+        &["blk.1.ffn_down", "edge:8"],
+        &expect![[r#"
+        blk.1.ffn_down runs on cpu:1 as fused.t16.f16 of blk.1.ffn_down.weight, giving f32[n, 64], as a person said: Place(nodes: "blk.1", device: "cpu:1").
+          It is predicted to take 13.2 us, bound by memory.
+          By the whole plan, a token behind 128 others takes 222.4 us.
+          Instead, blk.1.ffn_down on cpu:0 would take 225.6 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+
+        edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 64], now 256 B each; it holds 1 at once and is late after 30000 ms.
+          It is predicted to take 1256 ns, bound by latency.
+          By the whole plan, a token behind 128 others takes 222.4 us.
+          Instead, the plan without Place(nodes: "blk.1", device: "cpu:1") would take 220.4 us, 0.90 % shorter: 2 fewer messages, 512 fewer bytes between devices.
+    "#]],
+    );
+}
+
+#[test]
+fn facts_are_the_same_as_json() {
+    let home = compiled("pipeline:2", &[]);
+    let json = home.run(&["why", "m.heddle", "output", "--topology", "machine.ron", "--json"]).ok();
+    expect![[r#"
+        [{"about":"output","decision":"output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112]","cost_ns":15050,"limit":"memory","measure":"a token behind 128 others","whole_ns":221680,"instead":[{"what":"output on cpu:0","predicted_ns":222936,"more_messages":1,"more_bytes":256,"hints":["Place(nodes: \"output\", device: \"cpu:0\")"]}]}]
+    "#]].assert_eq(&json);
+}
+
+#[test]
+fn without_what_it_was_made_of_there_is_nothing_to_compare_and_that_is_said() {
+    let home = compiled("pipeline:2", &[]);
+    let plan = home.path().join("m.heddle/plan.ron");
+    fs::copy(&plan, home.path().join("plan.ron")).unwrap();
+    let alone = home.run(&["why", "plan.ron", "output", "--topology", "machine.ron"]).ok();
+    let text = fs::read_to_string(&plan).unwrap();
+    fs::write(&plan, text.replace("deadline_ms:30000", "deadline_ms:500")).unwrap();
+    let edited = ask(&home, "output");
+    fs::write(&plan, text).unwrap();
+    fs::remove_file(home.path().join("tiny.gguf")).unwrap();
+    let last = |text: String| text.lines().last().unwrap_or_default().trim_start().to_owned();
+    let missing = last(ask(&home, "output"));
+    assert!(missing.starts_with("No alternative: m.heddle: its model is neither at "), "{missing}");
+    expect![[r#"
+        No alternative: others are made of the model, and a plan alone does not say where that is: give the bundle.
+        No alternative: plan.ron was edited, and others can only be made of a plan as it was compiled."#]].assert_eq(&[last(alone), last(edited)].join("\n"));
+    let unknown = home.run(&["why", "m.heddle", "blk.0.fnn_up", "--topology", "machine.ron"]).refused();
+    assert!(unknown.contains("the nearest nodes are blk.0.ffn_"), "{unknown}");
+}

@@ -2,11 +2,14 @@
 //!
 //! They are fetched on first use, as a user's are. The references are in `fixtures/smollm2` and `fixtures/gemma3`.
 
-use compiler::import::Checkpoint;
+use compiler::import::{Checkpoint, Config};
+use compiler::models;
 use compiler::tokenizer::SpecialTokens;
-use ir::DType;
 use ir::plan::{Activations, Options};
+use ir::{DType, Op};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
 use tests::fixtures::{self, Arrays};
 use tests::running::{Running, best, exact};
 
@@ -14,11 +17,16 @@ use tests::running::{Running, best, exact};
 const CERTAIN: f64 = 0.05;
 
 macro_rules! models {
-    ($($name:ident: $published:literal;)*) => { $(mod $name {
+    ($($name:ident: $published:literal, $config:literal;)*) => { $(mod $name {
         use super::Published;
 
         fn model() -> Published {
             Published::open(stringify!($name), $published)
+        }
+
+        #[test]
+        fn its_config_alone_has_the_same_shapes() {
+            model().has_the_shapes_of($config);
         }
 
         #[test]
@@ -49,8 +57,8 @@ macro_rules! models {
 }
 
 models! {
-    smollm2: "smollm2";
-    gemma3: "gemma3-270m";
+    smollm2: "smollm2", "smollm2-135m.json";
+    gemma3: "gemma3-270m", "gemma-3-270m.json";
 }
 
 struct Published {
@@ -81,6 +89,25 @@ impl Published {
 
     fn arrays(&self, file: &str) -> Arrays {
         Arrays::read(&format!("{}/{file}", self.name))
+    }
+
+    /// As one of the examples does, by which plans are made without the model.
+    fn has_the_shapes_of(&self, config: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models").join(config);
+        let alone = Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}"));
+        let shapes = |checkpoint: &Checkpoint| -> BTreeMap<String, String> {
+            let made = models::step_graph(checkpoint, &exact(128)).unwrap_or_else(|e| panic!("{e}"));
+            let shape = |n| match &made.graph[n].op {
+                Op::Weight(weight) => Some((weight.name.clone(), format!("{:?}", weight.ty.shape))),
+                _ => None,
+            };
+            made.graph.nodes().filter_map(shape).collect()
+        };
+        assert_eq!(shapes(&alone), shapes(&self.checkpoint));
+        let rest = |config: &Config| {
+            (config.context_length, config.rms_eps, config.rope.theta, config.window.clone())
+        };
+        assert_eq!(rest(&alone.config), rest(&self.checkpoint.config));
     }
 
     fn logits_agree(&self) {

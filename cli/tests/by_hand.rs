@@ -382,8 +382,8 @@ fn a_bundle_without_weights_is_verified_and_so_is_an_edit_of_it() {
         prefill of 512 tokens     97787.232 ms  65905.681 ms     -32.6 %
         decode of a token           307.903 ms    170.484 ms     -44.6 %
         between devices, a token    2304 bytes  379392 bytes  +16366.7 %
-        memory of cpu:0              282.35 MB     236.48 MB     -16.2 %
-        memory of cpu:1              177.90 MB     164.05 MB      -7.8 %
+        memory of cpu:0              281.17 MB     235.30 MB     -16.3 %
+        memory of cpu:1              177.90 MB     162.77 MB      -8.5 %
     "#]]
     .assert_eq(table);
     // What a device lacks, and whom it waits for.

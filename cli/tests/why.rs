@@ -213,7 +213,7 @@ fn a_plan_could_do_without_a_device_or_have_more_on_it() {
           Instead, layers 18 to 29 on cpu:1 would take 307.9 ms, as long.
           Instead, layers 20 to 29 on cpu:1 would take 307.9 ms, as long.
 
-        cpu:1 (1 thread) has layers 0 to 29, of each tensor one part of 2, in replica 0 of 1: 582 steps; it takes at most 164.05 MB of 1.00 GB of memory.
+        cpu:1 (1 thread) has layers 0 to 29, of each tensor one part of 2, in replica 0 of 1: 582 steps; it takes at most 162.77 MB of 1.00 GB of memory.
           It is predicted to take 139.9 ms, bound by f16.
           By the whole plan, a token behind 512 others takes 170.5 ms.
           Instead, cpu:0 alone would take 307.9 ms, 1.81 times as long: 123 fewer messages, 379392 fewer bytes between devices.
@@ -235,16 +235,16 @@ fn what_has_no_room_elsewhere_says_so() {
         &home,
         &["cpu:0", "blk.0.ffn_down"],
         &expect![[r#"
-        cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 21.56 MB of 22.00 MB of memory.
-          It is predicted to take 102.4 us, bound by f16.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20573780 over the budget of 1000000 (weights 120640, KV cache for 256 tokens 65536).
+            cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 21.43 MB of 22.00 MB of memory.
+              It is predicted to take 102.4 us, bound by f16.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20573780 over the budget of 1000000 (weights 120640, KV cache for 256 tokens 65536).
 
-        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
-          It is predicted to take 13.2 us, bound by memory.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, blk.0.ffn_down on cpu:1 cannot be: the plan takes 1024392 bytes of cpu:1 at decode, 24392 over the budget of 1000000 (weights 90496, KV cache for 256 tokens 32768).
-    "#]],
+            blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
+              It is predicted to take 13.2 us, bound by memory.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, blk.0.ffn_down on cpu:1 would take 224.8 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+        "#]],
     );
 }
 

@@ -62,27 +62,30 @@ fn a_node_could_be_on_another_device() {
         &home,
         &["blk.0.ffn_down", "blk.1.append_k", "output", "blk.1.attn_k"],
         &expect![[r#"
-        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
-          It is predicted to take 13.2 us, bound by memory.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, blk.0.ffn_down on cpu:1 would take 224.8 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+            blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
+              It is predicted to take 13.2 us, bound by memory.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, weights of blk.0.ffn_down in q8_0 would take 221.4 us, 0.15 % shorter.
+              Instead, blk.0.ffn_down on cpu:1 would take 224.8 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
 
-        blk.1.append_k runs on cpu:1 as kv_append, giving f16[8, 1, 32, 32].
-          It is predicted to take 232 ns, bound by cache.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, blk.1.append_k, with the cache and what reads it, on cpu:0 would take 223.8 us, 0.97 % longer: 4 more messages, 768 more bytes between devices.
+            blk.1.append_k runs on cpu:1 as kv_append, giving f16[8, 1, 32, 32].
+              It is predicted to take 232 ns, bound by cache.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, blk.1.append_k, with the cache and what reads it, on cpu:0 would take 223.8 us, 0.97 % longer: 4 more messages, 768 more bytes between devices.
 
-        output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112].
-          It is predicted to take 15.1 us, bound by memory.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, output on cpu:0 would take 222.9 us, 0.57 % longer: 1 more message, 256 more bytes between devices.
+            output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112].
+              It is predicted to take 15.1 us, bound by memory.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, weights of output in q8_0 would take 220.8 us, 0.40 % shorter.
+              Instead, output on cpu:0 would take 222.9 us, 0.57 % longer: 1 more message, 256 more bytes between devices.
 
-        blk.1.attn_q+attn_k+attn_v runs on cpu:1 as linear.t16.q4+t16.q4.min+t16.q5 of blk.1.attn_q.weight, blk.1.attn_k.weight, blk.1.attn_v.weight, giving f32[n, 128].
-          It is predicted to take 16.4 us, bound by int8.
-          By the whole plan, a token behind 128 others takes 221.7 us.
-          Instead, blk.1.attn_k on cpu:0 would take 217.7 us, 1.79 % shorter: 2 more messages, 384 more bytes between devices.
-          Instead, f32 activations in every product would take 221.3 us, 0.16 % shorter.
-    "#]],
+            blk.1.attn_q+attn_k+attn_v runs on cpu:1 as linear.t16.q4+t16.q4.min+t16.q5 of blk.1.attn_q.weight, blk.1.attn_k.weight, blk.1.attn_v.weight, giving f32[n, 128].
+              It is predicted to take 16.4 us, bound by int8.
+              By the whole plan, a token behind 128 others takes 221.7 us.
+              Instead, blk.1.attn_k on cpu:0 would take 217.7 us, 1.79 % shorter: 2 more messages, 384 more bytes between devices.
+              Instead, f32 activations in every product would take 221.3 us, 0.16 % shorter.
+              Instead, weights of blk.1.attn_k in q8_0 would take 221.7 us, as long.
+        "#]],
     );
     let layer = ask(&home, "blk.1");
     let (_, all) = layer.split_once("blk.1 is ").unwrap();
@@ -90,6 +93,7 @@ fn a_node_could_be_on_another_device() {
         14 steps on cpu:1.
           It is predicted to take 101.4 us, bound by int8.
           By the whole plan, a token behind 128 others takes 221.7 us.
+          Instead, weights of blk.1 in q8_0 would take 220.8 us, 0.41 % shorter.
           Instead, blk.1 on cpu:0 would take 221.2 us, 0.23 % shorter.
           Instead, f32 activations in every product would take 221.3 us, 0.16 % shorter.
     "#]]
@@ -103,38 +107,39 @@ fn a_divided_node_could_be_whole() {
         &home,
         &["blk.0.ffn_down", "blk.0.attention"],
         &expect![[r#"
-        blk.0.ffn_down runs on cpu:0 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 0 to 64 of 96), giving f32[n, 64].
-          It is predicted to take 8714 ns, bound by memory.
-        blk.0.ffn_down.all_reduce runs on cpu:0 as slice, giving f32[n, 32].
-          It is predicted to take 256 ns, bound by cache.
-        blk.0.ffn_down.all_reduce runs on cpu:0 as fused, giving f32[n, 32].
-          It is predicted to take 384 ns, bound by cache.
-        blk.0.ffn_down runs on cpu:1 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 64 to 96 of 96), giving f32[n, 64].
-          It is predicted to take 4490 ns, bound by memory.
-        blk.0.ffn_down.all_reduce runs on cpu:1 as slice, giving f32[n, 32].
-          It is predicted to take 256 ns, bound by cache.
-        blk.0.ffn_down.all_reduce runs on cpu:1 as fused, giving f32[n, 32].
-          It is predicted to take 384 ns, bound by cache.
-        blk.0.ffn_down is 6 steps on cpu:0, cpu:1, most of it on cpu:0.
-          It is predicted to take 9354 ns, bound by memory.
-          By the whole plan, a token behind 128 others takes 157.2 us.
-          Instead, blk.0.ffn_down whole on each of cpu:0, cpu:1 would take 166.4 us, 5.89 % longer: 4 fewer messages, 512 fewer bytes between devices.
-          Instead, blk.0.ffn_down on cpu:0 alone would take 167.3 us, 6.46 % longer: 3 fewer messages, 256 fewer bytes between devices.
+            blk.0.ffn_down runs on cpu:0 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 0 to 64 of 96), giving f32[n, 64].
+              It is predicted to take 8714 ns, bound by memory.
+            blk.0.ffn_down.all_reduce runs on cpu:0 as slice, giving f32[n, 32].
+              It is predicted to take 256 ns, bound by cache.
+            blk.0.ffn_down.all_reduce runs on cpu:0 as fused, giving f32[n, 32].
+              It is predicted to take 384 ns, bound by cache.
+            blk.0.ffn_down runs on cpu:1 as linear.t16.bf16 of blk.0.ffn_down.weight (columns 64 to 96 of 96), giving f32[n, 64].
+              It is predicted to take 4490 ns, bound by memory.
+            blk.0.ffn_down.all_reduce runs on cpu:1 as slice, giving f32[n, 32].
+              It is predicted to take 256 ns, bound by cache.
+            blk.0.ffn_down.all_reduce runs on cpu:1 as fused, giving f32[n, 32].
+              It is predicted to take 384 ns, bound by cache.
+            blk.0.ffn_down is 6 steps on cpu:0, cpu:1, most of it on cpu:0.
+              It is predicted to take 9354 ns, bound by memory.
+              By the whole plan, a token behind 128 others takes 157.2 us.
+              Instead, weights of blk.0.ffn_down in q8_0 would take 157.0 us, 0.11 % shorter.
+              Instead, blk.0.ffn_down whole on each of cpu:0, cpu:1 would take 166.4 us, 5.89 % longer: 4 fewer messages, 512 fewer bytes between devices.
+              Instead, blk.0.ffn_down on cpu:0 alone would take 167.3 us, 6.46 % longer: 3 fewer messages, 256 fewer bytes between devices.
 
-        blk.0.attention runs on cpu:0 as paged_attention, giving f32[n, 32].
-          It is predicted to take 17.2 us, bound by f16.
-        blk.0.attention runs on cpu:0 as quantise, giving q8_a[n, 32].
-          It is predicted to take 168 ns, bound by cache.
-        blk.0.attention runs on cpu:1 as paged_attention, giving f32[n, 32].
-          It is predicted to take 17.2 us, bound by f16.
-        blk.0.attention runs on cpu:1 as quantise, giving q8_a[n, 32].
-          It is predicted to take 168 ns, bound by cache.
-        blk.0.attention is 4 steps on cpu:0, cpu:1.
-          It is predicted to take 17.3 us, bound by f16.
-          By the whole plan, a token behind 128 others takes 157.2 us.
-          Instead, blk.0.attention, with the cache and what reads it, on cpu:0 alone would take 179.3 us, 1.14 times as long: 3 fewer messages, 256 fewer bytes between devices.
-          Instead, blk.0.attention, with the cache and what reads it, whole on each of cpu:0, cpu:1 would take 179.3 us, 1.14 times as long: 4 fewer messages, 512 fewer bytes between devices.
-    "#]],
+            blk.0.attention runs on cpu:0 as paged_attention, giving f32[n, 32].
+              It is predicted to take 17.2 us, bound by f16.
+            blk.0.attention runs on cpu:0 as quantise, giving q8_a[n, 32].
+              It is predicted to take 168 ns, bound by cache.
+            blk.0.attention runs on cpu:1 as paged_attention, giving f32[n, 32].
+              It is predicted to take 17.2 us, bound by f16.
+            blk.0.attention runs on cpu:1 as quantise, giving q8_a[n, 32].
+              It is predicted to take 168 ns, bound by cache.
+            blk.0.attention is 4 steps on cpu:0, cpu:1.
+              It is predicted to take 17.3 us, bound by f16.
+              By the whole plan, a token behind 128 others takes 157.2 us.
+              Instead, blk.0.attention, with the cache and what reads it, on cpu:0 alone would take 179.3 us, 1.14 times as long: 3 fewer messages, 256 fewer bytes between devices.
+              Instead, blk.0.attention, with the cache and what reads it, whole on each of cpu:0, cpu:1 would take 179.3 us, 1.14 times as long: 4 fewer messages, 512 fewer bytes between devices.
+        "#]],
     );
 }
 
@@ -144,25 +149,26 @@ fn a_node_on_the_only_device_could_be_computed_otherwise_or_not() {
     home.run(&["compile", "tiny.gguf", "-o", "m.heddle", "--threads", "1"]).ok();
     why(
         &home,
-        &["blk.1.ffn_gate", "blk.0.ffn_down", "cpu:0", "edge:0"],
+        &["blk.1.ffn_gate", "blk.0.attn_norm", "cpu:0", "edge:0"],
         &expect![[r#"
-        blk.1.ffn_gate+ffn_up runs on cpu:0 as linear.t16.q8+t16.levels4 of blk.1.ffn_gate.weight, blk.1.ffn_up.weight, giving f32[n, 192].
-          It is predicted to take 24.6 us, bound by int8.
-          By the whole plan, a token behind 128 others takes 220.4 us.
-          Instead, f32 activations in every product would take 220.1 us, 0.16 % shorter.
+            blk.1.ffn_gate+ffn_up runs on cpu:0 as linear.t16.q8+t16.levels4 of blk.1.ffn_gate.weight, blk.1.ffn_up.weight, giving f32[n, 192].
+              It is predicted to take 24.6 us, bound by int8.
+              By the whole plan, a token behind 128 others takes 220.4 us.
+              Instead, f32 activations in every product would take 220.1 us, 0.16 % shorter.
+              Instead, weights of blk.1.ffn_gate in q4_0 would take 220.4 us, as long.
 
-        blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
-          It is predicted to take 13.2 us, bound by memory.
-          No alternative: no other device works for the same sequences, and no product with quantised weights is here, whose arithmetic could be another.
+            blk.0.attn_norm runs on cpu:0 as fused of blk.0.attn_norm.weight, giving q8_a[n, 64].
+              It is predicted to take 592 ns, bound by cache.
+              No alternative: no other device works for the same sequences, and no product with weights is here that could be computed otherwise.
 
-        cpu:0 (1 thread) has layers 0 to 1, in replica 0 of 1: 39 steps; it takes at most 21.57 MB of memory.
-          It is predicted to take 220.4 us, bound by f16.
-          No alternative: it is the only device of the plan.
+            cpu:0 (1 thread) has layers 0 to 1, in replica 0 of 1: 39 steps; it takes at most 21.57 MB of memory.
+              It is predicted to take 220.4 us, bound by f16.
+              No alternative: it is the only device of the plan.
 
-        edge 0 carries tokens from the host to cpu:0, once a step as i32[n], now 4 B each; it holds 1 at once and is late after 30000 ms.
-          It is predicted to take 0 ns, bound by latency.
-          No alternative: it joins a device and the host, which makes or needs what it carries.
-    "#]],
+            edge 0 carries tokens from the host to cpu:0, once a step as i32[n], now 4 B each; it holds 1 at once and is late after 30000 ms.
+              It is predicted to take 0 ns, bound by latency.
+              No alternative: it joins a device and the host, which makes or needs what it carries.
+        "#]],
     );
 }
 
@@ -228,7 +234,7 @@ fn a_plan_could_do_without_a_device_or_have_more_on_it() {
 #[test]
 fn what_has_no_room_elsewhere_says_so() {
     let home = home();
-    let devices = "cpu:0[memory=22MB],cpu:1[memory=1MB]";
+    let devices = "cpu:0[memory=22MB],cpu:1[memory=750kB]";
     home.run(&["compile", "tiny.gguf", "-o", "m.heddle", "--devices", devices, "--partition", "pipeline:2"])
         .ok();
     why(
@@ -238,12 +244,13 @@ fn what_has_no_room_elsewhere_says_so() {
             cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 21.43 MB of 22.00 MB of memory.
               It is predicted to take 102.4 us, bound by f16.
               By the whole plan, a token behind 128 others takes 221.7 us.
-              Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20573780 over the budget of 1000000 (weights 120640, KV cache for 256 tokens 65536).
+              Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20823780 over the budget of 750000 (weights 120640, KV cache for 256 tokens 65536).
 
             blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
               It is predicted to take 13.2 us, bound by memory.
               By the whole plan, a token behind 128 others takes 221.7 us.
-              Instead, blk.0.ffn_down on cpu:1 would take 224.8 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+              Instead, weights of blk.0.ffn_down in q8_0 would take 221.4 us, 0.15 % shorter.
+              Instead, blk.0.ffn_down on cpu:1 cannot be: the plan takes 893320 bytes of cpu:1 at decode, 143320 over the budget of 750000 (weights 90496, KV cache for 256 tokens 32768).
         "#]],
     );
 }
@@ -259,16 +266,17 @@ fn hints_are_given_up_for_those_nodes_alone_that_are_asked_about() {
         &home,
         &["blk.1.ffn_down", "edge:8"],
         &expect![[r#"
-        blk.1.ffn_down runs on cpu:1 as fused.t16.f16 of blk.1.ffn_down.weight, giving f32[n, 64], as a person said: Place(nodes: "blk.1", device: "cpu:1").
-          It is predicted to take 13.2 us, bound by memory.
-          By the whole plan, a token behind 128 others takes 222.4 us.
-          Instead, blk.1.ffn_down on cpu:0 would take 225.6 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
+            blk.1.ffn_down runs on cpu:1 as fused.t16.f16 of blk.1.ffn_down.weight, giving f32[n, 64], as a person said: Place(nodes: "blk.1", device: "cpu:1").
+              It is predicted to take 13.2 us, bound by memory.
+              By the whole plan, a token behind 128 others takes 222.4 us.
+              Instead, weights of blk.1.ffn_down in q8_0 would take 221.3 us, 0.49 % shorter.
+              Instead, blk.1.ffn_down on cpu:0 would take 225.6 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
 
-        edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 64], now 256 B each; it holds 1 at once and is late after 30000 ms.
-          It is predicted to take 1256 ns, bound by latency.
-          By the whole plan, a token behind 128 others takes 222.4 us.
-          Instead, the plan without Place(nodes: "blk.1", device: "cpu:1") would take 220.4 us, 0.90 % shorter: 2 fewer messages, 512 fewer bytes between devices.
-    "#]],
+            edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 64], now 256 B each; it holds 1 at once and is late after 30000 ms.
+              It is predicted to take 1256 ns, bound by latency.
+              By the whole plan, a token behind 128 others takes 222.4 us.
+              Instead, the plan without Place(nodes: "blk.1", device: "cpu:1") would take 220.4 us, 0.90 % shorter: 2 fewer messages, 512 fewer bytes between devices.
+        "#]],
     );
 }
 
@@ -277,7 +285,7 @@ fn facts_are_the_same_as_json() {
     let home = compiled("pipeline:2", &[]);
     let json = home.run(&["why", "m.heddle", "output", "--topology", "machine.ron", "--json"]).ok();
     expect![[r#"
-        [{"about":"output","decision":"output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112]","cost_ns":15050,"limit":"memory","measure":"a token behind 128 others","whole_ns":221680,"instead":[{"what":"output on cpu:0","predicted_ns":222936,"more_messages":1,"more_bytes":256,"hints":["Place(nodes: \"output\", device: \"cpu:0\")"]}]}]
+        [{"about":"output","decision":"output runs on cpu:1 as linear.t16.bf16 of output.weight, giving f32[m, 112]","cost_ns":15050,"limit":"memory","measure":"a token behind 128 others","whole_ns":221680,"instead":[{"what":"weights of output in q8_0","predicted_ns":220800,"more_messages":0,"more_bytes":0,"hints":["Format(weights: \"output\", format: \"q8_0\")"]},{"what":"output on cpu:0","predicted_ns":222936,"more_messages":1,"more_bytes":256,"hints":["Place(nodes: \"output\", device: \"cpu:0\")"]}]}]
     "#]].assert_eq(&json);
 }
 

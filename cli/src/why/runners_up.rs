@@ -106,7 +106,9 @@ impl<'a> RunnersUp<'a> {
         let (own, made) =
             (&self.outline.plan, compile_from(&source, options, &devices, self.topology.as_ref()));
         let predicted = made.map_err(|error| explain(&error)).and_then(|made| {
-            let is_same = made.plan.threads == own.threads && made.plan.edges == own.edges;
+            let is_same = made.plan.threads == own.threads
+                && made.plan.kernels == own.kernels
+                && made.plan.edges == own.edges;
             match is_same || about.is_some_and(|edge| has_the_same(own, edge, &made.plan)) {
                 true => Ok(None),
                 false => Ok(Some((predict(&made.plan)?, per_token(&made.plan)))),

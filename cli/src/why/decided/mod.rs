@@ -6,7 +6,7 @@ use crate::inspect::{layers, peak_bytes};
 use crate::output;
 use anyhow::bail;
 use ir::Symbols;
-use ir::plan::{Device, DeviceId, Edge, End, Plan, Step, Why};
+use ir::plan::{Device, DeviceId, Edge, End, Plan, Step, WeightId, Why};
 use ir::topology::Topology;
 use ir::work::StepSize;
 use passes::cost::{Cost, CostModel};
@@ -18,8 +18,8 @@ pub(super) enum Subject<'a> {
         path: String,
         /// Who computes them.
         on: Vec<DeviceId>,
-        /// Whether they multiply with quantised weights.
-        multiply_quantised: bool,
+        /// The weights that they multiply with.
+        multiply: Vec<WeightId>,
     },
     Edge(&'a Edge),
     Device(&'a Device),

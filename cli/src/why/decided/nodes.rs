@@ -1,8 +1,8 @@
 //! The steps that a path means: where they run, what they cost, what they are made of.
 use super::{Decided, Subject};
 use crate::why::answer::{Answer, devices};
-use ir::plan::{Arg, DeviceId, Hint, Kernel, Pattern, Step};
-use ir::{Class, DType, Op};
+use ir::plan::{Arg, DeviceId, Hint, Kernel, Pattern, Step, WeightId};
+use ir::{Class, Op};
 use passes::cost::Cost;
 
 impl<'a> Decided<'a> {
@@ -33,8 +33,8 @@ impl<'a> Decided<'a> {
                     limit: Some(cost.limit().name().to_owned()),
                     ..Answer::default()
                 };
-                let multiplies_quantised = multiplies_quantised(kernel);
-                found.push(Found { device: thread.device, cost, multiplies_quantised, answer });
+                let multiplies = self.multiplies(kernel, args);
+                found.push(Found { device: thread.device, cost, multiplies, answer });
             }
         }
         Ok(found)
@@ -44,7 +44,7 @@ impl<'a> Decided<'a> {
     pub(super) fn together(&self, what: &str, found: Vec<Found>) -> (Vec<Answer>, Subject<'a>) {
         let mut on: Vec<DeviceId> = found.iter().map(|step| step.device).collect();
         on.dedup();
-        let multiply_quantised = found.iter().any(|step| step.multiplies_quantised);
+        let multiply = found.iter().flat_map(|step| step.multiplies.clone()).collect();
         let sum = |device: &DeviceId| {
             let mut sum = Cost::default();
             found.iter().filter(|step| step.device == *device).for_each(|step| sum += step.cost);
@@ -69,7 +69,18 @@ impl<'a> Decided<'a> {
                 ..Answer::default()
             });
         }
-        (answers, Subject::Nodes { path: what.to_owned(), on, multiply_quantised })
+        (answers, Subject::Nodes { path: what.to_owned(), on, multiply })
+    }
+
+    /// The weights that a kernel multiplies with.
+    fn multiplies(&self, kernel: &Kernel, args: &[Arg]) -> Vec<WeightId> {
+        let is_product =
+            Op::parse(&kernel.op.0, &kernel.op.1).is_ok_and(|op| op.class() == Class::Contraction);
+        let weights = args.iter().filter(|_| is_product).filter_map(|arg| match arg {
+            Arg::W(id) => self.plan.weights.get(id.0 as usize),
+            _ => None,
+        });
+        weights.filter(|weight| weight.ty.rank() > 1).map(|weight| weight.id).collect()
     }
 
     /// The hints that are about a node, or about one that was joined into it.
@@ -118,13 +129,9 @@ impl<'a> Decided<'a> {
 pub(super) struct Found {
     device: DeviceId,
     cost: Cost,
-    multiplies_quantised: bool,
+    /// The weights that it multiplies with.
+    multiplies: Vec<WeightId>,
     answer: Answer,
-}
-
-fn multiplies_quantised(kernel: &Kernel) -> bool {
-    let is_product = Op::parse(&kernel.op.0, &kernel.op.1).is_ok_and(|op| op.class() == Class::Contraction);
-    is_product && kernel.inputs.iter().any(|ty| matches!(ty.dtype, DType::Quant(_)))
 }
 
 /// Whether a step's path is the one asked for, a part of one that was joined of several, or beneath it.

@@ -45,9 +45,9 @@ pub(super) fn settled(plan: &Plan, subject: &Subject<'_>) -> Option<&'static str
             Some("it joins a device and the host, which makes or needs what it carries")
         }
         Subject::Device(_) if plan.devices.len() == 1 => Some("it is the only device of the plan"),
-        Subject::Nodes { multiply_quantised: false, .. } if each == 1 => Some(
-            "no other device works for the same sequences, and no product with quantised weights is here, whose \
-             arithmetic could be another",
+        Subject::Nodes { multiply, .. } if each == 1 && multiply.is_empty() => Some(
+            "no other device works for the same sequences, and no product with weights is here that could be computed \
+             otherwise",
         ),
         _ => None,
     }
@@ -57,9 +57,7 @@ impl Choices<'_> {
     /// What there is to try.
     pub(super) fn about(&self, subject: &Subject<'_>) -> Vec<Other> {
         match subject {
-            Subject::Nodes { path, on, multiply_quantised } => {
-                self.about_nodes(path, on, *multiply_quantised)
-            }
+            Subject::Nodes { path, on, multiply } => self.about_nodes(path, on, multiply),
             Subject::Edge(edge) => self.about_edge(edge),
             Subject::Device(device) => self.about_device(device),
         }
@@ -186,7 +184,7 @@ mod tests {
         let made = compiler::compile(&checkpoint, options, &devices).unwrap();
         let topology = Topology { version: 2, devices: vec![], switches: vec![], links: vec![] };
         let on = on.iter().map(|number| DeviceId(*number)).collect();
-        let subject = Subject::Nodes { path: path.to_owned(), on, multiply_quantised: false };
+        let subject = Subject::Nodes { path: path.to_owned(), on, multiply: vec![] };
         Choices { plan: &made.plan, graph: &made.reference, cut: &made.cut, topology: &topology }
             .about(&subject)
     }

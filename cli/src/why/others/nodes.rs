@@ -1,19 +1,30 @@
 //! Where else nodes could be, whole instead of divided, or with other arithmetic.
 use super::{Choices, MOST, Other, pattern};
-use ir::Op;
-use ir::plan::{Activations, DeviceId, Hint, Pattern};
+use ir::plan::{Activations, DeviceId, Hint, Pattern, WeightId};
+use ir::quant::Format;
+use ir::{DType, Op};
+
+/// What weights could be in, the first of these that they are not.
+const OTHER_FORMATS: [Format; 2] = [Format::Q8_0, Format::Q4_0];
 
 impl Choices<'_> {
     /// Of the nodes of a path, of part of one that was joined of several, or beneath it, which these devices compute;
-    /// whether they multiply with quantised weights.
-    pub(super) fn about_nodes(&self, path: &str, on: &[DeviceId], multiply_quantised: bool) -> Vec<Other> {
+    /// the weights that they multiply with.
+    pub(super) fn about_nodes(&self, path: &str, on: &[DeviceId], multiply: &[WeightId]) -> Vec<Other> {
         let (path, collective) = without_collective(path);
         if collective {
             return self.ways(None);
         }
         let Ok(nodes) = pattern(path) else { return vec![] };
         let mut others = self.elsewhere(path, &nodes, on);
-        if multiply_quantised {
+        let weights = || multiply.iter().filter_map(|id| self.plan.weights.get(id.0 as usize));
+        // Others can be joined with those that were asked about.
+        let own: Vec<DType> =
+            weights().filter(|weight| nodes.matches(&weight.name)).map(|weight| weight.ty.dtype).collect();
+        let other =
+            OTHER_FORMATS.map(DType::Quant).into_iter().find(|other| own.iter().any(|own| own != other));
+        others.extend(other.map(|format| self.in_format(path, &nodes, format)));
+        if weights().any(|weight| matches!(weight.ty.dtype, DType::Quant(_))) {
             others.push(self.by_other_arithmetic());
         }
         others
@@ -95,6 +106,11 @@ impl Choices<'_> {
         with.sort_unstable();
         with.dedup();
         with.into_iter().filter_map(|path| pattern(path).ok()).collect()
+    }
+
+    fn in_format(&self, path: &str, weights: &Pattern, format: DType) -> Other {
+        let said = Hint::Format { weights: weights.clone(), format };
+        self.hinted(format!("weights of {path} in {format}"), vec![said])
     }
 
     fn by_other_arithmetic(&self) -> Other {

@@ -30,27 +30,15 @@ pub(crate) fn plan(plan: &Plan) -> Result<(), Vec<Fault>> {
 
 /// What an edited plan says of weights that is not how they were packed for the plan that was compiled, into `dir`.
 pub(crate) fn packed(plan: &Plan, original: &Plan, dir: &Path) -> Vec<Fault> {
-    let edit =
-        |weights: &str, format: DType| format!("heddle edit {} --format '{weights}={format}'", dir.display());
-    let formats = |plan: &Plan| {
-        plan.options.hints.iter().filter(|h| matches!(h, Hint::Format { .. })).cloned().collect::<Vec<_>>()
-    };
-    let mut faults = vec![];
-    let (asked, acted) = (formats(plan), formats(original));
-    if asked != acted {
-        let edit = match asked.iter().find(|hint| !acted.contains(hint)) {
-            Some(Hint::Format { weights, format }) => edit(weights.text(), *format),
-            _ => "heddle edit".to_owned(),
-        };
-        let message = format!("hints of formats act where weights are packed: say it with {edit}");
-        faults.push(Fault { at: Where { section: Section::Options, index: 0 }, message });
-    }
+    let mut faults: Vec<Fault> = unheard(plan, original, dir).into_iter().collect();
     let mut by_name: HashMap<&str, Vec<&Weight>> = HashMap::new();
     original.weights.iter().for_each(|w| by_name.entry(&w.name).or_default().push(w));
     for (index, w) in plan.weights.iter().enumerate() {
         let of_name = by_name.get(w.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let lies = |w: &Weight| (w.ty.clone(), w.part, w.layout.clone(), w.offset);
-        if of_name.iter().any(|own| lies(own) == lies(w)) {
+        let lies_as = |own: &&Weight| {
+            (&own.ty, own.part, &own.layout, own.offset) == (&w.ty, w.part, &w.layout, w.offset)
+        };
+        if of_name.iter().any(lies_as) {
             continue;
         }
         let message = match of_name.iter().find(|own| own.part == w.part) {
@@ -59,7 +47,7 @@ pub(crate) fn packed(plan: &Plan, original: &Plan, dir: &Path) -> Vec<Fault> {
                 w.name,
                 w.ty,
                 own.ty,
-                edit(&w.name, w.ty.dtype)
+                edit(dir, &w.name, w.ty.dtype)
             ),
             Some(own) => format!(
                 "{} is {} in layout {} at {}, and was packed as {} in layout {} at {}",
@@ -71,6 +59,26 @@ pub(crate) fn packed(plan: &Plan, original: &Plan, dir: &Path) -> Vec<Fault> {
         faults.push(Fault { at: Where { section: Section::Weights, index }, message });
     }
     faults
+}
+
+/// Formats that a person wrote among the options of a plan that was compiled already.
+fn unheard(plan: &Plan, original: &Plan, dir: &Path) -> Option<Fault> {
+    let formats = |plan: &Plan| -> Vec<Hint> {
+        plan.options.hints.iter().filter(|hint| matches!(hint, Hint::Format { .. })).cloned().collect()
+    };
+    let (asked, acted) = (formats(plan), formats(original));
+    let edit = match asked.iter().find(|hint| !acted.contains(hint)) {
+        Some(Hint::Format { weights, format }) => edit(dir, weights.text(), *format),
+        _ => "heddle edit".to_owned(),
+    };
+    let message = format!("hints of formats act where weights are packed: say it with {edit}");
+    let at = Where { section: Section::Options, index: 0 };
+    (asked != acted).then_some(Fault { at, message })
+}
+
+/// What changes the format of weights of a bundle.
+fn edit(dir: &Path, weights: &str, format: DType) -> String {
+    format!("heddle edit {} --format '{weights}={format}'", dir.display())
 }
 
 impl Outline {

@@ -50,8 +50,18 @@ pub(super) fn row_axes(op: &Op) -> usize {
     if matches!(op, Op::KvAppend(_)) { 2 } else { 1 }
 }
 
-/// The values that a stretch of the reference has, and their shape.
-pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Option<(Vec<u64>, Vec<f32>)> {
+/// What a value should be.
+#[derive(Debug, PartialEq)]
+pub(super) struct Expected {
+    shape: Vec<u64>,
+    values: Vec<f32>,
+    /// How wide the pieces are that stand side by side in a row; each is held to its own greatest magnitude, for what
+    /// reads one of them is, too.
+    pieces: Vec<u64>,
+}
+
+/// The values that a stretch of the reference has.
+pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Option<Expected> {
     let pieces: Vec<_> = stretch
         .pieces
         .iter()
@@ -59,7 +69,7 @@ pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Opt
         .collect::<Option<_>>()?;
     let mut shape = pieces.first()?.0.shape().to_vec();
     if pieces.len() == 1 && pieces[0].1.range.is_none() {
-        return Some((shape, pieces[0].0.to_f32()));
+        return Some(Expected { shape, values: pieces[0].0.to_f32(), pieces: vec![] });
     }
     let axis = stretch.axis;
     let outer: u64 = shape.get(..axis)?.iter().product();
@@ -73,7 +83,8 @@ pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Opt
         }
         parts.push((tensor.to_f32(), whole, range));
     }
-    shape[axis] = parts.iter().map(|(_, _, range)| range.end - range.start).sum();
+    let widths: Vec<u64> = parts.iter().map(|(_, _, range)| range.end - range.start).collect();
+    shape[axis] = widths.iter().sum();
     let mut all = vec![];
     for row in 0..outer {
         for (values, whole, range) in &parts {
@@ -81,13 +92,14 @@ pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Opt
             all.extend_from_slice(&values[at(range.start)..at(range.end)]);
         }
     }
-    Some((shape, all))
+    let pieces = if axis + 1 == shape.len() { widths } else { vec![] };
+    Some(Expected { shape, values: all, pieces })
 }
 
 /// How far `found` is from `expected`; none where they are not of one shape. A row is so many of the last axes.
 pub(super) fn deviation(
     found: &Tensor,
-    (shape, expected): &(Vec<u64>, Vec<f32>),
+    Expected { shape, values: expected, pieces }: &Expected,
     row_axes: usize,
     tolerance: &Tolerance,
 ) -> Option<Deviation> {
@@ -101,7 +113,14 @@ pub(super) fn deviation(
     };
     let floor = FLOOR * most(expected);
     let mut worst = (0.0, 0);
-    for (row, (found, expected)) in found.chunks(width).zip(expected.chunks(width)).enumerate() {
+    let widths = if row_axes == 1 && !pieces.is_empty() { pieces.as_slice() } else { &[width as u64] };
+    let mut widths = widths.iter().cycle().map(|width| *width as usize);
+    let mut begin = 0;
+    while begin < found.len() {
+        let Some(own) = widths.by_ref().find(|width| *width > 0) else { break };
+        let row = begin..(begin + own).min(found.len());
+        let (found, expected) = (&found[row.clone()], &expected[row.clone()]);
+        begin = row.end;
         let scale = f64::from(most(expected).max(floor));
         let (mut farthest, mut squares, mut of) = ((0.0, 0), 0.0, 0.0);
         for (column, (a, b)) in found.iter().zip(expected).enumerate() {
@@ -109,7 +128,7 @@ pub(super) fn deviation(
             let error = if is_same { 0.0 } else { (f64::from(*a) - f64::from(*b)).abs() / scale };
             let error = if error.is_nan() { f64::INFINITY } else { error };
             if error > farthest.0 {
-                farthest = (error, row * width + column);
+                farthest = (error, row.start + column);
             }
             squares += error * error;
             of += if b.is_finite() { (f64::from(*b) / scale).powi(2) } else { 0.0 };
@@ -148,22 +167,30 @@ mod tests {
     #[test]
     fn an_error_is_relative_to_its_row() {
         let found = Tensor::f32(&[2, 2], &[100.0, 1.0, 2.0, 1.5]);
-        let all = (vec![2, 2], vec![100.0, 2.0, 2.0, 1.0]);
+        let of = |shape: &[u64], values: &[f32], pieces: &[u64]| Expected {
+            shape: shape.to_vec(),
+            values: values.to_vec(),
+            pieces: pieces.to_vec(),
+        };
+        let all = of(&[2, 2], &[100.0, 2.0, 2.0, 1.0], &[]);
         let worst = deviation(&found, &all, 1, &WORST).unwrap();
         assert_eq!((worst.error, worst.at, worst.found, worst.expected), (0.25, vec![1, 1], 1.5, 1.0));
-        assert!(deviation(&found, &(vec![4], vec![0.0; 4]), 1, &WORST).is_none());
+        assert!(deviation(&found, &of(&[4], &[0.0; 4], &[]), 1, &WORST).is_none());
+        // What stands beside great values is not lost in them.
+        let pieces = deviation(&found, &of(&[2, 2], &[100.0, 2.0, 2.0, 1.0], &[1, 1]), 1, &WORST).unwrap();
+        assert_eq!((pieces.error, pieces.at), (0.5, vec![0, 1]));
         let whole = deviation(&found, &all, 2, &WORST).unwrap();
         assert_eq!((whole.error, whole.at), (0.01, vec![0, 1]));
         let mean = deviation(
             &Tensor::f32(&[2], &[3.0, 3.0]),
-            &(vec![2], vec![3.0, 4.0]),
+            &of(&[2], &[3.0, 4.0], &[]),
             1,
             &Tolerance { is_mean: true, ..WORST },
         );
         assert_eq!(mean.map(|mean| (mean.error, mean.at)), Some((0.2, vec![1])));
         let broken = Tensor::f32(&[1], &[f32::NAN]);
-        assert_eq!(deviation(&broken, &(vec![1], vec![1.0]), 1, &WORST).unwrap().error, f64::INFINITY);
-        assert_eq!(deviation(&broken, &(vec![1], vec![f32::NAN]), 1, &WORST).unwrap().error, 0.0);
+        assert_eq!(deviation(&broken, &of(&[1], &[1.0], &[]), 1, &WORST).unwrap().error, f64::INFINITY);
+        assert_eq!(deviation(&broken, &of(&[1], &[f32::NAN], &[]), 1, &WORST).unwrap().error, 0.0);
     }
 
     #[test]
@@ -174,7 +201,9 @@ mod tests {
         ]);
         let piece = |reference, range| Piece { reference, range };
         let stretch = Stretch { axis: 1, pieces: vec![piece(3, Some(1..3)), piece(5, None)] };
-        assert_eq!(values_of(&stretch, &values), Some((vec![2, 3], vec![1.0, 2.0, 8.0, 4.0, 5.0, 9.0])));
+        let expected =
+            Expected { shape: vec![2, 3], values: vec![1.0, 2.0, 8.0, 4.0, 5.0, 9.0], pieces: vec![2, 1] };
+        assert_eq!(values_of(&stretch, &values), Some(expected));
         let beyond = Stretch { axis: 1, pieces: vec![piece(3, Some(2..4))] };
         assert_eq!(values_of(&beyond, &values), None);
     }

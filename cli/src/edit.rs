@@ -1,10 +1,10 @@
 //! `heddle edit`: moves nodes of a bundle's plan or the ends of its stages, or changes formats of its weights, by
 //! compiling it with more hints.
 use crate::diff::{Difference, Times};
-use crate::{calibrate, interrupt, output, progress};
+use crate::{calibrate, interrupt, load};
 use anyhow::{anyhow, bail};
 use clap::Args;
-use compiler::{Bundle, CompileError, Draft};
+use compiler::{Bundle, CompileError, Draft, Outline};
 use ir::plan::{Hint, Pattern};
 use std::fs;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ fn format(text: &str) -> Result<Hint, String> {
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let bundle = Bundle::open(&options.dir)?;
+    let bundle = Outline::open(&options.dir)?;
     if bundle.is_edited {
         bail!(
             "{}: its plan.ron was edited, which would be lost: bring back plan.original.ron first",
@@ -82,15 +82,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let mut own = bundle.plan.options.clone();
     own.hints = hints(own.hints, &options);
     let (checkpoint, said) = (&bundle.checkpoint, own.hints.clone());
-    let compiled =
-        compiler::compile(checkpoint, own, &bundle.plan.devices).map_err(|error| explain(error, &said))?;
+    let devices = &bundle.plan.devices;
+    let compiled = match &topology {
+        Some(topology) => compiler::compile_over(checkpoint, own, devices, topology),
+        None => compiler::compile(checkpoint, own, devices),
+    };
+    let compiled = compiled.map_err(|error| explain(error, &said))?;
     let draft = Draft::begin(&options.dir)?;
     let partial = draft.partial().to_owned();
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
-    let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));
-    let bar = progress::bytes(&what, Some(compiled.plan.model.packed_bytes));
-    draft.finish(&compiled, checkpoint, topology.as_ref(), &|bytes| bar.inc(bytes))?;
-    bar.finish_and_clear();
+    load::write(draft, &compiled, checkpoint, topology.as_ref())?;
     Difference::of_plans(&bundle.plan, &compiled.plan, &times).write_as(options.json)
 }
 

@@ -8,6 +8,7 @@ use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
 use compiler::{Bundle, Compiled, Draft, Outline};
 use ir::plan::{Phase, Plan};
+use ir::topology::Topology;
 use runtime::{Session, Times};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -154,15 +155,25 @@ pub(crate) fn make(
         Prompter::new(&checkpoint, raw)?;
     }
     let compiled = compilation.compile(&checkpoint, steps)?;
-    if !compiled.is_runnable(&checkpoint) {
-        draft.finish_outline(&compiled, &checkpoint, compilation.own_topology())?;
-        return Ok(compiled);
+    write(draft, &compiled, &checkpoint, compilation.own_topology())?;
+    Ok(compiled)
+}
+
+/// Writes a bundle, with a progress bar; without weights where it cannot run.
+pub(crate) fn write(
+    draft: Draft,
+    compiled: &Compiled,
+    checkpoint: &Checkpoint,
+    topology: Option<&Topology>,
+) -> anyhow::Result<()> {
+    if !compiled.is_runnable(checkpoint) {
+        return Ok(draft.finish_outline(compiled, checkpoint, topology)?);
     }
     let what = format!("packing the weights of {}", output::plain(&compiled.plan.model.file));
     let bar = progress::bytes(&what, Some(compiled.plan.model.packed_bytes));
-    draft.finish(&compiled, &checkpoint, compilation.own_topology(), &|bytes| bar.inc(bytes))?;
+    draft.finish(compiled, checkpoint, topology, &|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
-    Ok(compiled)
+    Ok(())
 }
 
 /// Refuses what would not fit, before any of it is taken.

@@ -393,3 +393,19 @@ fn a_bundle_without_weights_is_verified_and_so_is_an_edit_of_it() {
     });
     assert!(verify(&[]).refused().contains("the proof has "));
 }
+
+#[test]
+fn a_bundle_without_weights_is_edited_too() {
+    let home = home();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/smollm2-135m.json");
+    fs::copy(config, home.path().join("tiny.json")).unwrap();
+    let placed = ["compile", "tiny.json", "--devices", "machine.ron", "--partition", "pipeline:2"];
+    home.run(&[&placed[..], &["-o", "b.heddle"]].concat()).ok();
+    let edited = home.run(&["edit", "b.heddle", "--stage", "1=15"]).ok();
+    expect!["moved from cpu:0 to cpu:1, 64 nodes: blk.{15..18}"]
+        .assert_eq(edited.split("\n\n").next().unwrap());
+    assert!(home.run(&["verify", "b.heddle"]).ok().starts_with("sound: plan "));
+    let why = home.run(&["why", "b.heddle", "cpu:1"]).ok();
+    assert!(why.contains("cpu:1 (1 thread) has layers 15 to 29"), "{why}");
+    assert!(why.contains("Instead, layers 14 to 29 on cpu:1 would take"), "{why}");
+}

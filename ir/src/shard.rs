@@ -10,6 +10,9 @@ use std::ops::Range;
 /// Rows of a matrix are divided at multiples of this, so that no tile of a packed one is cut.
 pub const ROWS_GRAIN: u64 = 64;
 
+/// Elements of the longest block of a quantised format.
+const BLOCK_MOST: u64 = 256;
+
 /// How the devices of a group hold a value; they are called ranks, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sharding {
@@ -137,9 +140,48 @@ impl Shares {
         Some(ranges)
     }
 
-    /// Divides the heads of an attention whose query heads share key heads in equal groups: for each rank its
-    /// query heads, and the key heads that these read. A rank has whole groups, or a part of one.
-    pub fn divide_heads(&self, heads: u64, kv_heads: u64) -> Option<Heads> {
+    /// Divides the heads of an attention, `width` elements each, whose query heads share key heads in equal groups: for
+    /// each rank its query heads, and the key heads that these read. Ranks have whole groups, or each a part of one,
+    /// or, where that is fairer, also parts of the groups of their first and last heads.
+    pub fn divide_heads(&self, heads: u64, kv_heads: u64, width: u64) -> Option<Heads> {
+        let by_groups = self.divide_groups(heads, kv_heads);
+        let by_heads = self.divide_between_groups(heads, kv_heads, width);
+        match (by_groups, by_heads) {
+            (Some(groups), Some(heads)) if self.most(&heads) < self.most(&groups) => Some(heads),
+            (groups, heads) => groups.or(heads),
+        }
+    }
+
+    /// What the rank has that has most for its share: a query head's projections are as much to read as a key head's,
+    /// which has a cache, too.
+    fn most(&self, heads: &Heads) -> f64 {
+        let len = |range: &Range<u64>| range.end - range.start;
+        let each = heads.queries.iter().zip(&heads.keys).zip(&self.shares);
+        each.map(|((q, k), share)| (len(q) + 2 * len(k)) as f64 / f64::from(*share)).fold(0.0, f64::max)
+    }
+
+    /// Any query heads, as near to the shares as can be where no block of a quantised format is cut.
+    fn divide_between_groups(&self, heads: u64, kv_heads: u64, width: u64) -> Option<Heads> {
+        let sharing = heads.checked_div(kv_heads).filter(|sharing| *sharing > 0)?;
+        let grain = (1..=BLOCK_MOST).find(|grain| (grain * width).is_multiple_of(BLOCK_MOST))?;
+        let total: u64 = self.shares.iter().map(|s| u64::from(*s)).sum();
+        let (mut start, mut before) = (0, 0);
+        let (mut queries, mut keys) = (vec![], vec![]);
+        for (rank, share) in (1..).zip(&self.shares) {
+            before += u64::from(*share);
+            let nearest = (2 * heads * before + total * grain) / (2 * total * grain) * grain;
+            let end = if rank == self.shares.len() { heads } else { nearest };
+            if end <= start || end > heads {
+                return None;
+            }
+            queries.push(start..end);
+            keys.push(start / sharing..end.div_ceil(sharing));
+            start = end;
+        }
+        Some(Heads { queries, keys })
+    }
+
+    fn divide_groups(&self, heads: u64, kv_heads: u64) -> Option<Heads> {
         let sharing = heads.checked_div(kv_heads)?;
         if self.shares.len() as u64 <= kv_heads {
             let kv = self.divide(kv_heads, 1)?;
@@ -257,12 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn heads_go_in_whole_groups_or_in_parts_of_one() {
+    fn heads_go_in_whole_groups_or_in_parts_of_one_or_as_is_fairest() {
         let divide = |ranks, heads, kv| {
-            let Heads { queries, keys } = Shares::new(vec![1; ranks]).divide_heads(heads, kv)?;
+            let Heads { queries, keys } = Shares::new(vec![1; ranks]).divide_heads(heads, kv, 64)?;
             Some((lengths(queries), keys.iter().map(|r| (r.start, r.end)).collect::<Vec<_>>()))
         };
-        assert_eq!(divide(2, 9, 3), Some((vec![6, 3], vec![(0, 2), (2, 3)])));
+        assert_eq!(divide(2, 9, 3), Some((vec![4, 5], vec![(0, 2), (1, 3)])));
+        assert_eq!(divide(3, 32, 4), Some((vec![12, 8, 12], vec![(0, 2), (1, 3), (2, 4)])));
+        // What is saved of queries would be lost on keys.
+        assert_eq!(divide(3, 40, 10).unwrap().0, [12, 16, 12]);
         assert_eq!(divide(4, 9, 3), Some((vec![3, 2, 1, 3], vec![(0, 1), (1, 2), (1, 2), (2, 3)])));
         assert_eq!(divide(3, 4, 1), Some((vec![1, 2, 1], vec![(0, 1); 3])));
         assert_eq!(divide(8, 64, 4).unwrap().0, [8; 8]);

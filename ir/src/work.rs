@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn attention_reads_what_is_cached_once_a_sequence_and_what_a_window_shows() {
-        let op = |window| PagedAttention { scale: 0.125, window, softcap: None };
+        let op = |window| PagedAttention { scale: 0.125, window, softcap: None, shared: None };
         let [keys, values] = [[128, 3, 64, 32], [128, 3, 32, 64]].map(|s| TensorType::known(DType::F16, &s));
         let ints = rows(DType::I32, &[]);
         let table = TensorType::known(DType::I32, &[2, 64]);

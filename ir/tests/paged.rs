@@ -73,7 +73,7 @@ fn attention_over_pages_is_attention_over_each_sequence() {
     };
     let (keys, values) = (fill(true, &transposed, &k), fill(false, &empty, &v));
     for window in [None, Some(1), Some(2), Some(9)] {
-        let op = PagedAttention { scale: 0.5, window, softcap: None };
+        let op = PagedAttention { scale: 0.5, window, softcap: None, shared: None };
         let paged = eval(op, &[&q, &keys, &values, &s.positions, &s.slots, &s.pages]).unwrap().to_f32();
         let expected = apart(&s, &q, &k, &v, window.map(|w| w as usize));
         let off = paged.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -87,7 +87,7 @@ fn a_softcap_bounds_how_far_keys_differ() {
     let keys = Tensor::build(&[1, 1, 1, 2], |at| if at[3] == 0 { -100.0 } else { 100.0 });
     let values = Tensor::f32(&[1, 1, 2, 1], &[0.0, 1.0]);
     let one = |v| Tensor::i32(&[1], &[v]);
-    let op = PagedAttention { scale: 1.0, window: None, softcap: Some(1.0) };
+    let op = PagedAttention { scale: 1.0, window: None, softcap: Some(1.0), shared: None };
     let pages = Tensor::i32(&[1, 1], &[0]);
     let out = eval(op, &[&ones(&[1, 1, 1]), &keys, &values, &one(1), &one(0), &pages]).unwrap();
     let expected = 1.0 / (1.0 + (-2f32).exp());
@@ -130,7 +130,7 @@ fn an_address_outside_is_refused() {
         let refusal = eval(append, &[&cache, &row, &one(position), &one(slot), &sequences().pages]);
         assert_eq!(refusal, Err(says.to_owned()));
         let q = wave(&[1, HEADS, WIDTH], 0.0);
-        let op = PagedAttention { scale: 1.0, window: None, softcap: None };
+        let op = PagedAttention { scale: 1.0, window: None, softcap: None, shared: None };
         let at = [&one(position), &one(slot), &sequences().pages];
         assert_eq!(eval(op, &[&q, &keys, &cache, at[0], at[1], at[2]]), Err(says.to_owned()));
     }

@@ -28,6 +28,7 @@ fn of(c: &mut Criterion, name: &str, context: usize, n: usize, layers: usize) {
         isa: Isa::detect(),
         n: constant(n),
         heads: HEADS,
+        shared: (HEADS / CACHE.heads, 0),
         cache: CACHE,
         pages_per_slot: constant(pages),
         scale: 0.125,

@@ -237,6 +237,7 @@ impl Bench<'_> {
             isa: self.isa,
             n: Extent { constant: 0, terms: vec![(1, 0)] },
             heads,
+            shared: (4, 0),
             cache,
             pages_per_slot: Extent { constant: pages as i64, terms: vec![] },
             scale: 0.1,
@@ -254,7 +255,7 @@ impl Bench<'_> {
         let (keys, values) = (types([cache.width, PAGE]), types([PAGE, cache.width]));
         let table = TensorType::known(DType::I32, &[1, pages as i64]);
         let inputs = [rows(&[heads, cache.width]), keys.clone(), values, ints.clone(), ints, table];
-        let op = Op::from(ops::PagedAttention { scale: 0.1, window: None, softcap: None });
+        let op = Op::from(ops::PagedAttention { scale: 0.1, window: None, softcap: None, shared: None });
         let bytes = 2 * keys.bytes(|_| None).context("a cache has a size")? as usize;
 
         let most = ROWS_ATTENTION[ROWS_ATTENTION.len() - 1] as usize;

@@ -232,6 +232,7 @@ macro_rules! ops {
 
 pub use compare::Relation;
 pub use fused::{Anchor, Fused, evaluate_body};
+pub use paged_attention::Shared;
 pub use reduce::Fold;
 pub use rope::Pairing;
 

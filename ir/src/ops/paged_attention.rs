@@ -1,6 +1,7 @@
 //! `paged_attention`: causal attention of new tokens over their sequences' paged caches (Kwon et al., 2023).
 //!
-//! Query heads share key heads in order: query head `j` of `h` reads key head `j / (h / hk)` of `hk`.
+//! Query heads share key heads in order: query head `j` of `h` reads key head `j / (h / hk)` of `hk`; where a device has
+//! but some of those that share its first or last one, [`Shared`] says which.
 use super::paged::{Pages, cache, table};
 use super::{Class, OpDef, OpError, arity, check};
 use crate::expr::Body;
@@ -23,6 +24,27 @@ pub struct PagedAttention {
     /// Caps scaled products as `softcap` does.
     #[serde(default)]
     pub softcap: Option<f32>,
+    /// How query heads share key heads, where it is not evenly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
+}
+
+/// Query head `j` reads key head `(j + skip) / by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// How many query heads share a key head.
+    pub by: u32,
+    /// How many of those that share the first key head are not here.
+    pub skip: u32,
+}
+
+impl Shared {
+    /// Whether so many query heads read all of so many key heads, and no others.
+    fn fits(self, heads: i64, key_heads: i64) -> bool {
+        let Shared { by, skip } = self;
+        let end = heads.checked_add(i64::from(skip));
+        skip < by && end.is_some_and(|end| (end as u64).div_ceil(u64::from(by)) == key_heads as u64)
+    }
 }
 
 impl OpDef for PagedAttention {
@@ -38,7 +60,8 @@ impl OpDef for PagedAttention {
         check::exactly(2, v, TensorType::new(k.dtype, shape))?;
         table(3, addresses, n)?;
         let h = check::constant("the number of query heads", h)?;
-        if *d != Dim::from(width) || h % heads != 0 {
+        let fits = self.shared.map_or(h % heads == 0, |shared| shared.fits(h, heads));
+        if *d != Dim::from(width) || !fits {
             return Err(OpError::Invalid(format!("queries {q} do not fit keys {k}")));
         }
         if self.window == Some(0) {
@@ -56,10 +79,11 @@ impl OpDef for PagedAttention {
         let (positions, slots) = (inputs[3].to_ints(), inputs[4].to_ints());
         let [keys_at, pages] = [(1, true), (2, false)].map(|(i, t)| Pages::new(inputs[5], inputs[i], t));
         let [n, h, d] = [0, 1, 2].map(|axis| inputs[0].shape()[axis] as usize);
-        let sharing = h / inputs[1].shape()[1] as usize;
+        let even = Shared { by: (h / inputs[1].shape()[1] as usize) as u32, skip: 0 };
+        let Shared { by, skip } = self.shared.unwrap_or(even);
         let mut out = vec![];
         for (token, head) in (0..n).flat_map(|t| (0..h).map(move |head| (t, head))) {
-            let query = &q[(token * h + head) * d..][..d];
+            let (query, key_head) = (&q[(token * h + head) * d..][..d], (head + skip as usize) / by as usize);
             let last = positions[token];
             pages.find(slots[token], last)?;
             let first = self.window.map_or(0, |w| (last + 1 - i64::from(w)).max(0));
@@ -68,7 +92,7 @@ impl OpDef for PagedAttention {
                 rows.push(pages.find(slots[token], position)?);
             }
             let score = |at: &(usize, usize)| {
-                let key: Vec<f32> = (0..d).map(|i| keys[keys_at.element(*at, head / sharing, i)]).collect();
+                let key: Vec<f32> = (0..d).map(|i| keys[keys_at.element(*at, key_head, i)]).collect();
                 self.score(query, &key)
             };
             let scores: Vec<f64> = rows.iter().map(score).collect();
@@ -76,7 +100,7 @@ impl OpDef for PagedAttention {
             let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
             let total: f64 = weights.iter().sum();
             out.extend((0..d).map(|i| {
-                let value = |at| f64::from(values[pages.element(at, head / sharing, i)]);
+                let value = |at| f64::from(values[pages.element(at, key_head, i)]);
                 let sum: f64 = rows.iter().zip(&weights).map(|(at, w)| w * value(*at)).sum();
                 (sum / total) as f32
             }));
@@ -129,9 +153,23 @@ impl OpDef for PagedAttention {
         Ok(self.shard(asked)?.needs.swap_remove(input))
     }
 
+    /// A rank that has not whole groups is told which heads share.
+    fn on_rank(&self, rank: usize, needs: &[Sharding], _: &TensorType) -> Self {
+        let [queries, keys] = [0, 1].map(|input| needs[input].along(1).unwrap_or_default());
+        let (Some(all), Some(all_keys)) = (queries.last(), keys.last()) else { return self.clone() };
+        let by = all.end / all_keys.end.max(1);
+        let (own, own_keys) = (&queries[rank], &keys[rank]);
+        let is_even = own_keys.end - own_keys.start == 1
+            || (own.start, own.end) == (own_keys.start * by, own_keys.end * by);
+        let skip = own.start.saturating_sub(own_keys.start * by);
+        let shared = (!is_even).then_some(Shared { by: by as u32, skip: skip as u32 });
+        PagedAttention { shared: shared.or(self.shared), ..self.clone() }
+    }
+
     fn samples() -> Vec<(Self, Vec<TensorType>)> {
         let i32 = |shape: &[i64]| TensorType::known(DType::I32, shape);
-        let plain = PagedAttention { scale: 0.35, window: None, softcap: None };
+        let plain = PagedAttention { scale: 0.35, window: None, softcap: None, shared: None };
+        let parts = |by, skip| PagedAttention { shared: Some(Shared { by, skip }), ..plain.clone() };
         let of = |op: &PagedAttention, dtype, n, h, [p, hk, page, d]: [i64; 4]| {
             let [keys, values] = [[p, hk, d, page], [p, hk, page, d]].map(|s| TensorType::known(dtype, &s));
             let q = TensorType::f32(&[n, h, d]);
@@ -142,6 +180,9 @@ impl OpDef for PagedAttention {
             of(&plain, DType::F16, 3, 3, [5, 1, 2, 7]),
             of(&PagedAttention { window: Some(2), ..plain.clone() }, DType::F32, 5, 2, [3, 2, 2, 16]),
             of(&PagedAttention { softcap: Some(0.5), ..plain.clone() }, DType::F16, 1, 9, [4, 3, 16, 64]),
+            of(&parts(3, 0), DType::F16, 2, 4, [3, 2, 32, 64]),
+            of(&parts(3, 1), DType::F32, 3, 5, [3, 2, 4, 8]),
+            of(&parts(4, 3), DType::F16, 6, 7, [4, 3, 32, 16]),
         ]
     }
 }
@@ -150,9 +191,10 @@ impl OpDef for PagedAttention {
 fn heads(asked: &Asked<'_>) -> Result<Heads, OpError> {
     let count = |input: usize| asked.inputs[input].shape[1].known().and_then(|d| u64::try_from(d).ok());
     let (queries, keys) = (count(0).unwrap_or(0), count(1).unwrap_or(0));
-    asked.shares.divide_heads(queries, keys).ok_or_else(|| {
+    let width = asked.inputs[0].shape[2].known().map_or(1, |width| width.max(1) as u64);
+    asked.shares.divide_heads(queries, keys, width).ok_or_else(|| {
         let works: Vec<String> = (1..=queries.min(DEGREES_SHOWN))
-            .filter(|ranks| Shares::new(vec![1; *ranks as usize]).divide_heads(queries, keys).is_some())
+            .filter(|ranks| Shares::new(vec![1; *ranks as usize]).divide_heads(queries, keys, width).is_some())
             .map(|ranks| ranks.to_string())
             .collect();
         OpError::Invalid(format!(

@@ -12,6 +12,8 @@ pub(super) struct Attend<'a> {
     item: Item,
     /// What this worker does behind it.
     next: Option<Item>,
+    /// The item's query heads.
+    heads: Range<usize>,
     scratch: Scratch,
 }
 
@@ -55,7 +57,14 @@ impl<'a> Attend<'a> {
             at = at.wrapping_add(len);
             start
         });
-        Attend { call, item, next, scratch: Scratch { queries, keys, values, scores, states, part_states } }
+        let heads = call.op.sharing_of(item.head);
+        Attend {
+            call,
+            item,
+            next,
+            heads,
+            scratch: Scratch { queries, keys, values, scores, states, part_states },
+        }
     }
 }
 
@@ -76,7 +85,7 @@ impl Work for Attend<'_> {
 
 impl Attend<'_> {
     fn rows(&self) -> usize {
-        self.item.block.tokens * self.call.op.sharing()
+        self.item.block.tokens * self.heads.len()
     }
 
     /// Does the item's parts, from the caches as they lie or from what is gathered of them.
@@ -135,9 +144,9 @@ impl Attend<'_> {
     /// the next.
     #[inline(always)]
     fn offset(&self, row: usize) -> usize {
-        let (op, Item { block, head, .. }) = (self.call.op, &self.item);
-        let (token, own) = (row / op.sharing(), row % op.sharing());
-        ((block.first + token) * op.heads + head * op.sharing() + own) * op.cache.width
+        let (op, Item { block, .. }) = (self.call.op, &self.item);
+        let (token, own) = (row / self.heads.len(), row % self.heads.len());
+        ((block.first + token) * op.heads + self.heads.start + own) * op.cache.width
     }
 
     /// Lays queries out as they are used: a group's first elements, its second ones, and so on.
@@ -267,7 +276,7 @@ impl Attend<'_> {
     /// What of a part one of the rows sees.
     #[inline(always)]
     fn walked(&self, found: &Part, rows: Range<usize>) -> Range<usize> {
-        let sharing = self.call.op.sharing();
+        let sharing = self.heads.len();
         let (mut first, mut last) = (PART, 0);
         for (start, end) in &found.own[rows.start / sharing..rows.end.div_ceil(sharing)] {
             if start < end {
@@ -315,7 +324,7 @@ impl Attend<'_> {
     ) {
         let op = self.call.op;
         for row in row..row + R {
-            let (start, end) = found.own[row / op.sharing()];
+            let (start, end) = found.own[row / self.heads.len()];
             unsafe {
                 let (scores, state) =
                     (self.scratch.scores.add(row * SCORES), states.add(row * op.state_len()));

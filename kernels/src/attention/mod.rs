@@ -23,8 +23,10 @@ use std::ops::Range;
 pub struct PagedAttention {
     pub isa: Isa,
     pub n: Extent,
-    /// Query heads, a multiple of the cache's.
+    /// Query heads.
     pub heads: usize,
+    /// How many of them share a head of the cache, and how many of those that share the first are not here.
+    pub shared: (usize, usize),
     /// That of values; keys differ in being transposed.
     pub cache: Cache,
     /// Columns of the page table.
@@ -86,9 +88,16 @@ impl Executable for PagedAttention {
 }
 
 impl PagedAttention {
-    /// Query heads that share a key head.
+    /// Most query heads that share a key head.
     fn sharing(&self) -> usize {
-        self.heads / self.cache.heads
+        self.shared.0
+    }
+
+    /// The query heads that share a key head.
+    #[inline(always)]
+    fn sharing_of(&self, key_head: usize) -> Range<usize> {
+        let (by, skip) = self.shared;
+        (key_head * by).saturating_sub(skip)..((key_head + 1) * by - skip).min(self.heads)
     }
 
     /// Most neighbouring tokens worked on together.

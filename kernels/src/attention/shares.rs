@@ -159,7 +159,8 @@ impl<'a> Call<'a> {
     /// The item is not whole.
     pub(super) unsafe fn shared_states(&self, item: &Item, part: usize) -> *mut f32 {
         let op = self.op;
-        let row = (part * FEW + item.block.first) * op.heads + item.head * op.sharing() * item.block.tokens;
+        let before = op.sharing_of(item.head).start * item.block.tokens;
+        let row = (part * FEW + item.block.first) * op.heads + before;
         let shared = self.shared.expect("only a call with shared memory splits parts");
         unsafe { shared.add(SHARED_ZEROS).cast::<f32>().add(row * op.state_len()) }
     }

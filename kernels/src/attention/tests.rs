@@ -25,21 +25,22 @@ fn symbol() -> Extent {
 
 impl Case {
     /// `tokens` are slots and positions; each slot's history goes up to the last of its positions.
-    fn new(random: &mut Random, sharing: usize, cache: Cache, tokens: &[(i32, i32)]) -> Case {
+    fn new(random: &mut Random, (heads, shared): Heads, cache: Cache, tokens: &[(i32, i32)]) -> Case {
         let pages_per_slot = tokens.iter().map(|t| t.1 as usize / cache.page + 1).max().unwrap();
         let row = cache.heads * cache.width;
         let mut case = Case {
             op: PagedAttention {
                 isa: Isa::detect(),
                 n: symbol(),
-                heads: cache.heads * sharing,
+                heads,
+                shared,
                 cache,
                 pages_per_slot: Extent { constant: pages_per_slot as i64, terms: vec![] },
                 scale: 0.3,
                 window: None,
                 softcap: None,
             },
-            queries: random.reals(tokens.len() * row * sharing),
+            queries: random.reals(tokens.len() * heads * cache.width),
             // What was never written is NaN.
             keys: vec![0xff; SLOTS * pages_per_slot * cache.page * row * cache.element_bytes()],
             values: vec![],
@@ -130,7 +131,8 @@ impl Case {
         for (index, out) in out.chunks_exact(width).enumerate() {
             let (token, head) = (index / op.heads, index % op.heads);
             let query = &self.queries[index * width..][..width];
-            let start = head / op.sharing() * width;
+            let (by, skip) = op.shared;
+            let start = (head + skip) / by * width;
             let history = &self.history[self.slots[token] as usize];
             let seen = &history[op.seen(self.positions[token])];
             let score = |rows: &[Vec<f32>; 2]| {
@@ -171,27 +173,33 @@ fn split(random: &mut Random, workers: usize) -> Vec<Range<usize>> {
     units
 }
 
-fn caches() -> Vec<(usize, Cache)> {
+/// Query heads, how many share a key head, and how many of the first one's are elsewhere.
+type Heads = (usize, (usize, usize));
+
+fn caches() -> Vec<(Heads, Cache)> {
     let of = |element, heads, page, width| Cache { element, heads, page, width };
     vec![
-        (3, of(Element::F16, 3, 32, 64)),
-        (1, of(Element::F16, 3, 16, 64)),
-        (1, of(Element::F32, 2, 4, 8)),
-        (5, of(Element::F32, 1, 96, 48)),
-        (4, of(Element::F16, 1, 64, 256)),
-        (7, of(Element::F32, 1, 2, 7)),
-        (2, of(Element::F16, 2, 5, 80)),
+        ((9, (3, 0)), of(Element::F16, 3, 32, 64)),
+        ((5, (3, 1)), of(Element::F16, 2, 32, 64)),
+        ((4, (3, 0)), of(Element::F16, 2, 32, 64)),
+        ((7, (4, 3)), of(Element::F32, 3, 4, 8)),
+        ((3, (1, 0)), of(Element::F16, 3, 16, 64)),
+        ((2, (1, 0)), of(Element::F32, 2, 4, 8)),
+        ((5, (5, 0)), of(Element::F32, 1, 96, 48)),
+        ((4, (4, 0)), of(Element::F16, 1, 64, 256)),
+        ((7, (7, 0)), of(Element::F32, 1, 2, 7)),
+        ((4, (2, 0)), of(Element::F16, 2, 5, 80)),
     ]
 }
 
 #[test]
 fn tokens_of_several_sequences_see_their_own_history() {
     let mut random = Random(8);
-    for (sharing, cache) in caches() {
+    for (heads, cache) in caches() {
         for (window, softcap) in
             [(None, None), (Some(1), None), (Some(33), Some(0.5)), (Some(300), Some(30.0))]
         {
-            let mut case = Case::new(&mut random, sharing, cache, &mixed());
+            let mut case = Case::new(&mut random, heads, cache, &mixed());
             (case.op.window, case.op.softcap) = (window, softcap);
             let out = case.run(Isa::detect(), 0..case.slots.len());
             case.expect_close(&out);
@@ -202,8 +210,8 @@ fn tokens_of_several_sequences_see_their_own_history() {
 #[test]
 fn a_token_has_the_same_bits_in_any_company_split_and_instruction_set() {
     let mut random = Random(9);
-    for (sharing, cache) in caches() {
-        let mut case = Case::new(&mut random, sharing, cache, &mixed());
+    for (heads, cache) in caches() {
+        let mut case = Case::new(&mut random, heads, cache, &mixed());
         case.op.softcap = Some(2.0);
         let (n, row) = (case.slots.len(), case.op.heads * cache.width);
         let whole = case.run(Isa::Portable, 0..n);
@@ -225,7 +233,7 @@ fn a_token_has_the_same_bits_in_any_company_split_and_instruction_set() {
 #[test]
 fn large_scores_neither_overflow_nor_vanish() {
     let cache = Cache { element: Element::F32, heads: 1, page: 16, width: 16 };
-    let mut case = Case::new(&mut Random(10), 1, cache, &[(0, 70)]);
+    let mut case = Case::new(&mut Random(10), (1, (1, 0)), cache, &[(0, 70)]);
     case.op.scale = 1000.0;
     let out = case.run(Isa::detect(), 0..1);
     assert!(out.iter().all(|x| x.is_finite() && x.abs() <= 1.0));

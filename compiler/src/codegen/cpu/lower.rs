@@ -106,11 +106,14 @@ impl Cx<'_> {
 
     fn paged_attention(&self, op: &ops::PagedAttention) -> Result<Arc<dyn Executable>, String> {
         let [q, _, values, _, _, pages] = self.inputs()?;
+        let (heads, cache) = (known(&q.shape[1])?, self.cache(values, false)?);
+        let even = (heads / cache.heads.max(1), 0);
         Ok(Arc::new(PagedAttention {
             isa: self.isa,
             n: self.extent(&q.shape[0])?,
-            heads: known(&q.shape[1])?,
-            cache: self.cache(values, false)?,
+            heads,
+            shared: op.shared.map_or(even, |shared| (shared.by as usize, shared.skip as usize)),
+            cache,
             pages_per_slot: self.extent(&pages.shape[1])?,
             scale: op.scale,
             window: op.window.map(|w| w as usize),

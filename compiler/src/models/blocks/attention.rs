@@ -32,7 +32,12 @@ pub(crate) fn paged(
     cx.keep(v);
     // A window of 2^32 tokens or more is none.
     let window = config.window_of(layer).and_then(|w| u32::try_from(w).ok());
-    let op = PagedAttention { scale: config.attention_scale, window, softcap: config.attention_softcap };
+    let op = PagedAttention {
+        scale: config.attention_scale,
+        window,
+        softcap: config.attention_softcap,
+        shared: None,
+    };
     let h = cx.op("attention", op, &[q, k, v, i.positions, i.slots, i.pages])?;
     cx.linear("attn_output", h, config.hidden, heads * width)
 }

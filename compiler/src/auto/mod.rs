@@ -8,7 +8,7 @@ use crate::error::CompileError;
 use crate::import::Checkpoint;
 use candidates::{Candidate, choices, partitions};
 use estimate::{Asked, Estimate};
-use ir::plan::{AllReduce, Device, DeviceId, Instead, Options, Partition, Why};
+use ir::plan::{AllReduce, Device, DeviceId, Hint, Instead, Options, Partition, Why};
 use ir::topology::Topology;
 use passes::partition::{CutError, check_devices, devices_for};
 use passes::simulate::{Load, Predicted};
@@ -183,18 +183,20 @@ fn candidates(
         Asked { sequences: aim.sequences(options), prompt: PROMPT.min(options.context / 2), answer: ANSWER };
     let first = devices.first().ok_or(CompileError::NoDevice)?;
     let alone = Device { id: DeviceId(0), memory: None, ..first.clone() };
+    // Formats of weights are none of the cut's business.
+    let is_cut_free = options.hints.iter().all(|hint| matches!(hint, Hint::Format { .. }));
     let whole = Options {
         partition: Partition::WHOLE,
         micro_batches: 1,
         memory: None,
-        hints: vec![],
+        hints: if is_cut_free { options.hints.clone() } else { vec![] },
         ..options.clone()
     };
     let whole = compile_from(source, whole, &[alone], None)?.plan;
     let mut estimate = Estimate::new(whole, aim.topology, config.hidden, config.layers);
     let mut all = vec![];
     for partition in partitions(devices.len() as u32, asked.sequences, config.experts.is_some()) {
-        let choices = match options.hints.is_empty() {
+        let choices = match is_cut_free {
             true => choices(devices, partition.devices() as usize, aim.topology),
             // Hints name devices: these are not to be chosen.
             false => vec![devices_for(partition, &options.hints, devices)],
@@ -216,13 +218,13 @@ fn candidates(
     }
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     let layers = |candidate: &Candidate| config.layers * candidate.devices.len() as u64;
-    // With fewer layers hints would not find theirs.
     let is_little = all.iter().map(|(_, candidate)| layers(candidate)).sum::<u64>() <= ALL;
-    if !options.hints.is_empty() {
+    if !is_cut_free {
         // Of several that refuse the same, the last is told of.
         all.sort_by_key(|(_, candidate)| candidate.partition.devices());
     }
-    if is_little || !options.hints.is_empty() {
+    // With fewer layers hints of the cut would not find theirs.
+    if is_little || !is_cut_free {
         return Ok((all.into_iter().map(|(_, candidate)| candidate).collect(), false));
     }
     let held = estimate.held();

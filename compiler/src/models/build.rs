@@ -99,12 +99,15 @@ impl<'a> Build<'a> {
         Ok(Build { checkpoint, options, formats, graph, inputs, kept, weights, derived, scope })
     }
 
-    pub(super) fn finish(mut self, logits: NodeId) -> Result<StepGraph, BuildError> {
+    /// Of a config that can have fewer layers than the checkpoint, where hints need not find theirs.
+    pub(super) fn finish(mut self, logits: NodeId, config: &Config) -> Result<StepGraph, BuildError> {
         let is_matrix =
             |name: &str, n: NodeId| self.graph[n].ty.rank() > 1 && !self.derived.contains_key(name);
         let weights: Vec<(&str, bool)> =
             self.weights.iter().map(|(name, n)| (name.as_str(), is_matrix(name, *n))).collect();
-        self.formats.check(&weights, self.config().tied_embeddings)?;
+        if config.layers == self.config().layers {
+            self.formats.check(&weights, config.tied_embeddings)?;
+        }
         self.graph.outputs = [&[logits], &self.kept[..]].concat();
         self.graph.number_as_reference();
         let batch = i64::from(self.options.replica_batch());

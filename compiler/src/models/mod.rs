@@ -40,5 +40,5 @@ pub(crate) fn step_graph_of(
     })?;
     let mut cx = Build::new(checkpoint, options)?;
     let logits = (architecture.build)(&mut cx, config)?;
-    cx.finish(logits)
+    cx.finish(logits, config)
 }

@@ -219,10 +219,10 @@ fn a_plan_could_do_without_a_device_or_have_more_on_it() {
           Instead, layers 18 to 29 on cpu:1 would take 307.9 ms, as long.
           Instead, layers 20 to 29 on cpu:1 would take 307.9 ms, as long.
 
-        cpu:1 (1 thread) has layers 0 to 29, of each tensor one part of 2, in replica 0 of 1: 582 steps; it takes at most 162.77 MB of 1.00 GB of memory.
-          It is predicted to take 139.9 ms, bound by f16.
-          By the whole plan, a token behind 512 others takes 170.5 ms.
-          Instead, cpu:0 alone would take 307.9 ms, 1.81 times as long: 123 fewer messages, 379392 fewer bytes between devices.
+        cpu:1 (1 thread) has layers 0 to 29, of each tensor one part of 2, in replica 0 of 1: 582 steps; it takes at most 207.54 MB of 1.00 GB of memory.
+          It is predicted to take 161.3 ms, bound by f16.
+          By the whole plan, a token behind 512 others takes 162.0 ms.
+          Instead, cpu:0 alone would take 307.9 ms, 1.90 times as long: 123 fewer messages, 379392 fewer bytes between devices.
 
         cpu:1 (1 thread) has layers 0 to 29, in replica 1 of 2: 400 steps; it takes at most 371.06 MB of 1.00 GB of memory.
           It is predicted to take 307.9 ms, bound by f16.

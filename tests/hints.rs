@@ -185,3 +185,23 @@ fn hints_that_cannot_be_honoured_say_why_and_by_which_lines() {
         assert!(found.starts_with(expected), "{hints}: {found}");
     }
 }
+
+#[test]
+fn a_tied_table_is_on_a_device_whole_or_in_part() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/smollm2-135m.json");
+    let checkpoint = Checkpoint::open(&model).unwrap_or_else(|e| panic!("{e}"));
+    let compiled = |hints| compile(&checkpoint, options("tensor:2", hints), &devices(2));
+    for hints in [
+        r#"[Whole(nodes: "blk.0.ffn_down"), Whole(nodes: "embed")]"#,
+        r#"[Whole(nodes: "blk.0.ffn_down"), Place(nodes: "embed", device: "cpu:1")]"#,
+    ] {
+        let error = compiled(hints).err().expect(hints);
+        let found = error.hint().map(|hint| hint.explain(&[1, 2]));
+        let expected = "line 2: embed and output read token_embd.weight, and a device would need all of it and a part: \
+                        say the same of them";
+        assert_eq!(found.as_deref(), Some(expected), "{error}");
+    }
+    let plan = compiled(r#"[Whole(nodes: "embed"), Whole(nodes: "output")]"#).unwrap().plan;
+    let tables = plan.weights.iter().filter(|weight| weight.name == "token_embd.weight");
+    assert_eq!(tables.map(|table| table.part.is_none()).collect::<Vec<_>>(), [true, true]);
+}

@@ -5,7 +5,7 @@
 //! by what the users want, which is asked for from the outputs up.
 use super::collectives::{Spread, spread_as};
 use super::cut::{Cut, Stage, layer_of};
-use super::hints::{Placed, place};
+use super::hints::{ByHand, HintError, Placed, place};
 use crate::PassError;
 use ir::ops::{Input, Weight};
 use ir::plan::AllReduce;
@@ -24,7 +24,7 @@ pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
     for (replica, stages) in cut.replicas.iter().enumerate() {
         let placed = place(old, cut, replica, stage_of_nodes(old, stages))?;
         let wanted = wanted(old, &placed)?;
-        let (values, sources) = (HashMap::new(), HashMap::new());
+        let (values, sources, parts) = (HashMap::new(), HashMap::new(), HashMap::new());
         let Placed { stages, at, whole } = placed;
         let mut replica = Replica {
             old,
@@ -35,8 +35,10 @@ pub(super) fn run(old: &Graph, cut: &Cut) -> Result<Graph, PassError> {
             wanted,
             new: &mut new,
             inputs: &inputs,
+            by_hand: &cut.by_hand,
             values,
             sources,
+            parts,
         };
         for n in old.order() {
             if old[n].op.given_name().is_none() {
@@ -128,8 +130,11 @@ struct Replica<'a> {
     inputs: &'a HashMap<NodeId, NodeId>,
     /// The values that stages have, as they were made or as somebody there needed them.
     values: HashMap<(NodeId, usize), Vec<Spread>>,
+    by_hand: &'a [ByHand],
     /// Weights and states that devices have.
     sources: HashMap<(NodeId, u32, Option<Part>), NodeId>,
+    /// What of each a device has.
+    parts: HashMap<(NodeId, u32), Option<Part>>,
 }
 
 impl Replica<'_> {
@@ -226,6 +231,9 @@ impl Replica<'_> {
         if let Some(&node) = self.sources.get(&(n, place, part)) {
             return Ok(node);
         }
+        if self.parts.insert((n, place), part).is_some_and(|other| other != part) {
+            return Err(self.torn(n));
+        }
         let op: Op = match &self.old[n].op {
             Op::Weight(weight) => Weight { ty, part, ..weight.clone() }.into(),
             Op::Input(input) => Input { ty, part, ..input.clone() }.into(),
@@ -234,6 +242,23 @@ impl Replica<'_> {
         let node = copy(self.old, n, self.new, op, &[], place)?;
         self.sources.insert((n, place, part), node);
         Ok(node)
+    }
+
+    /// Why a weight cannot be on a device in two forms.
+    fn torn(&self, n: NodeId) -> PassError {
+        let users = self.old.users(n);
+        let paths: Vec<&str> = users.iter().map(|user| self.old[*user].path.as_str()).collect();
+        let name = self.old[n].op.given_name().unwrap_or_default();
+        let reason = format!(
+            "{} read {name}, and a device would need all of it and a part: say the same of them",
+            paths.join(" and ")
+        );
+        let said = self.by_hand.iter().filter(|said| paths.iter().any(|path| said.nodes.matches(path)));
+        let hints: Vec<usize> = said.map(|said| said.hint).collect();
+        match hints.is_empty() {
+            true => PassError::Cut { node: name.to_owned(), reason },
+            false => HintError { hints, reason }.into(),
+        }
     }
 
     /// Logits whole on one device, caches as they are divided.

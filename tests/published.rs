@@ -5,13 +5,30 @@
 use compiler::import::{Checkpoint, Config};
 use compiler::models;
 use compiler::tokenizer::SpecialTokens;
-use ir::plan::{Activations, Options};
+use ir::plan::{Activations, Device, Options, Partition};
 use ir::{DType, Op};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tests::fixtures::{self, Arrays};
 use tests::running::{Running, best, exact};
+
+/// Cuts two, three and four ways, of each kind and combined; the first add up nothing in another order.
+const CUTS: [&str; 12] = [
+    "pipeline:2",
+    "pipeline:3",
+    "pipeline:4",
+    "data:2",
+    "data:3",
+    "data:4",
+    "data:2,pipeline:2",
+    "tensor:2",
+    "tensor:3",
+    "tensor:4",
+    "pipeline:2,tensor:2",
+    "data:2,tensor:2",
+];
+const EXACT: usize = 7;
 
 /// By how much the best logit must lead for the greedy token to be certain.
 const CERTAIN: f64 = 0.05;
@@ -37,6 +54,11 @@ macro_rules! models {
         #[test]
         fn greedy_tokens_are_equal_where_the_margin_is_wide() {
             model().greedy_agrees();
+        }
+
+        #[test]
+        fn cuts_answer_as_the_whole() {
+            model().cuts_agree();
         }
 
         #[test]
@@ -161,6 +183,45 @@ impl Published {
             }
         }
         assert!(certain > 300, "only {certain} of the reference's tokens are certain");
+    }
+
+    fn cuts_agree(&self) {
+        let greedy = self.json("greedy.json");
+        let ids = greedy["cases"][0]["prompt_ids"].as_array().expect("ids").iter();
+        let prompt: Vec<i32> = ids.map(|id| id.as_i64().expect("an id") as i32).collect();
+        let (whole, expected) = self.answer("none", &prompt);
+        for (at, cut) in CUTS.into_iter().enumerate() {
+            let (tokens, logits) = self.answer(cut, &prompt);
+            assert_eq!(tokens, whole, "cut by {cut}");
+            for (found, expected) in logits.iter().zip(&expected) {
+                let largest = expected.iter().fold(0f32, |most, v| most.max(v.abs()));
+                let far = |(a, b): &(&f32, &f32)| match at < EXACT {
+                    true => a.to_bits() != b.to_bits(),
+                    false => (*a - *b).abs() > 1e-4 * largest,
+                };
+                assert_eq!(found.iter().zip(expected).find(far), None, "cut by {cut}");
+            }
+        }
+    }
+
+    /// Tokens behind a prompt of the second sequence, which is not the first replica's, and the logits of each.
+    fn answer(&self, cut: &str, prompt: &[i32]) -> (Vec<i32>, Vec<Vec<f32>>) {
+        let partition: Partition = cut.parse().expect("a cut");
+        let options = Options { partition, micro_batches: partition.pipeline, max_batch: 4, ..exact(128) };
+        let devices: Vec<Device> = (0..partition.devices()).map(|number| Device::cpu(number, 1)).collect();
+        let mut running = Running::on(&self.checkpoint, options, &devices);
+        let width = running.session.vocabulary();
+        let mut row = |at, tokens: &[i32]| {
+            let logits = running.step(1, at, tokens);
+            logits[logits.len() - width..].to_vec()
+        };
+        let mut all = vec![row(0, prompt)];
+        let mut tokens = vec![];
+        for at in (prompt.len()..).take(8) {
+            tokens.push(best(all.last().expect("the prompt's")));
+            all.push(row(at, &tokens[tokens.len() - 1..]));
+        }
+        (tokens, all)
     }
 
     fn exact_perplexity_agrees(&self) {

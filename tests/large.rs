@@ -72,5 +72,9 @@ fn a_mixture_of_235_billion_parameters_fits_eight() {
 fn what_does_not_fit_says_on_which_device_and_what_would() {
     let refused = planned("models/llama-3-70b.json", "pipeline:2", 40_000_000_000).err().unwrap();
     assert!(refused.contains(" of gpu:") && refused.contains("over the budget of 40000000000"), "{refused}");
-    assert!(refused.contains("times as many devices, as in --partition tensor:"), "{refused}");
+    let advice = "over more such devices --partition pipeline:2,tensor:2 or --partition pipeline:4 would fit";
+    assert!(refused.ends_with(advice), "{refused}");
+    let refused = planned("models/llama-3-70b.json", "pipeline:2", 1_000_000_000).err().unwrap();
+    let advice = "no cut into stages or parts over up to 64 such devices fits";
+    assert!(refused.ends_with(advice), "{refused}");
 }

@@ -395,3 +395,24 @@ fn steps_use_what_an_earlier_one_has_made_once() {
         ["node:\"blk.0.ffn_norm\"", "[B(13)", "[B(18)", "", "buffer 18 is read before it is written"],
     ]);
 }
+
+#[test]
+fn two_devices_have_two_names() {
+    let sound = text_of(64, 16, "pipeline:2".parse().unwrap());
+    refused_in(
+        &sound,
+        &[["id:1,name:\"cpu:1\"", "cpu:1", "cpu:0", "id:1,name:\"cpu:0\"", "called cpu:0, too"]],
+    );
+}
+
+#[test]
+fn a_cache_that_is_read_is_written() {
+    let sound = text();
+    let append = line(&sound, &["node:\"blk.1.append_k\""]) - 1;
+    let edited: Vec<&str> =
+        sound.lines().enumerate().filter(|(at, _)| *at != append).map(|(_, line)| line).collect();
+    let edited = edited.join("\n") + "\n";
+    let reads = line(&edited, &["node:\"blk.1.attention\""]);
+    let found = faults(&edited);
+    assert_eq!(found, [format!("line {reads}: reads state 2, which no step of its device writes")]);
+}

@@ -45,7 +45,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let is_sound = |checkpoint: &Checkpoint| prompter(checkpoint, prompt.is_some()).map(drop);
     let loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION, &is_sound)?;
     let prompter = prompter(&loaded.checkpoint, prompt.is_some())?;
-    eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
+    note!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     let sequence = Sequence::new(&loaded.session, 0);
     let system = options.system.map(|system| message("system", &system)).into_iter().collect();
     let mut chat =
@@ -53,7 +53,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     chat.system = chat.messages.len();
     let Some(prompt) = prompt else { return chat.converse() };
     if let Prompter::Raw = chat.prompter {
-        eprintln!("the model has no chat template: it continues the prompt instead of answering it");
+        note!("the model has no chat template: it continues the prompt instead of answering it");
     }
     match chat.say(&prompt)? {
         End::Interrupted => Err(output::Interrupted.into()),
@@ -90,11 +90,11 @@ impl Chat {
                 "" => {}
                 "/quit" | "/exit" => break,
                 "/reset" => self.messages.truncate(self.system),
-                command if command.starts_with('/') => eprintln!("{command} is unknown: /reset, /quit"),
+                command if command.starts_with('/') => note!("{command} is unknown: /reset, /quit"),
                 text => match self.say(text) {
                     Err(error) if error.is::<output::ClosedPipe>() => return Err(error),
                     // The conversation goes on: a shorter prompt or /reset may do.
-                    Err(error) => eprintln!("error: {}", output::explain(&error)),
+                    Err(error) => note!("error: {}", output::explain(&error)),
                     Ok(_) => {}
                 },
             }
@@ -109,7 +109,7 @@ impl Chat {
         match &answer {
             Ok(answer) if answer.end != End::Interrupted || !answer.text.is_empty() => {
                 self.messages.push(message("assistant", &answer.text));
-                eprintln!("{}", answer.speeds());
+                note!("{}", answer.speeds());
             }
             _ => drop(self.messages.pop()),
         }
@@ -143,7 +143,7 @@ impl Chat {
         }
         if turns > 0 {
             let (s, are) = if turns == 1 { ("", "is") } else { ("s", "are") };
-            eprintln!(
+            note!(
                 "the conversation no longer fits the context of {context} tokens: its oldest {turns} turn{s} {are} forgotten"
             );
         }

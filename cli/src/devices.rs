@@ -66,7 +66,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         Ok(found) => {
             cpu.calibration = found.and_then(|topology| Calibration::of(topology, cpu.device, place))
         }
-        Err(error) => eprintln!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
+        Err(error) => note!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
     }
     if options.json {
         return output::write_json(&[&cpu]);

@@ -29,7 +29,7 @@ pub(crate) fn prompt(
         ids = cut(loaded, prompter, messages, ids, context - generation.room(context))?;
     }
     if tokens > context || shortened.is_some() {
-        eprintln!("the prompt is cut to its last {} tokens: the context holds {context}", ids.len());
+        note!("the prompt is cut to its last {} tokens: the context holds {context}", ids.len());
     }
     Ok(ids)
 }

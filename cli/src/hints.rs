@@ -1,9 +1,9 @@
 //! `--hints`: what a person says of a plan, in a file; what cannot be honoured is refused by its lines.
+use crate::output;
 use anyhow::anyhow;
 use compiler::CompileError;
 use ir::plan::Hint;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Hints, and where they stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub(crate) struct Hints {
 impl Hints {
     /// Reads a file.
     pub(crate) fn read(path: &str) -> Result<Hints, String> {
-        let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+        let text = output::read_text(Path::new(path)).map_err(|error| format!("cannot read it: {error}"))?;
         let read = Hint::read(&text).map_err(|fault| format!("{path}: {fault}"))?;
         let (lines, hints) = read.into_iter().unzip();
         Ok(Hints { path: path.into(), lines, hints })

@@ -24,7 +24,7 @@ pub fn install() -> anyhow::Result<()> {
             return;
         }
         tidy_up();
-        eprintln!("interrupted");
+        note!("interrupted");
         std::process::exit(INTERRUPTED.into());
     })
     .context("cannot listen for interrupts")

@@ -1,6 +1,11 @@
 //! What the binary `heddle` is made of: one module per subcommand, and what they share.
 //!
 //! It is a library so that tests of whole models find their files as a user's command would, by [`cache`].
+/// Says something on standard error: a line that nobody has to hear.
+macro_rules! note {
+    ($($part:tt)*) => { $crate::output::note(format_args!($($part)*)) };
+}
+
 mod answer;
 pub mod bench;
 pub mod cache;

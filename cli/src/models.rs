@@ -55,10 +55,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let own: u64 = rows.iter().map(|row| row.bundle_bytes).sum();
     let others = cache.all_bundle_bytes().saturating_sub(own);
     if others > 0 {
-        eprintln!("and {} compiled from models elsewhere", output::bytes(others));
+        note!("and {} compiled from models elsewhere", output::bytes(others));
     }
     if rows.is_empty() {
-        eprintln!("no model is kept yet: `heddle pull smollm2` fetches one");
+        note!("no model is kept yet: `heddle pull smollm2` fetches one");
         return Ok(());
     }
     let cells = |row: &Row| {

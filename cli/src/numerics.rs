@@ -57,7 +57,7 @@ impl Numerics {
         let most = TOKENS.min(options.chunk as usize).min(options.context as usize).max(1);
         let tokens: Vec<i32> = ids.iter().take(most).map(|id| *id as i32).collect();
         if tokens.len() < ids.len() && !self.json {
-            eprintln!("of {} tokens the first {}", ids.len(), tokens.len());
+            note!("of {} tokens the first {}", ids.len(), tokens.len());
         }
         let report = numerics(bundle, &tokens)?;
         if self.json {

@@ -1,7 +1,9 @@
 //! Results go to standard output, everything else to standard error; here is how both are written.
 use serde::Serialize;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Whoever read our output has left: a reason to stop, and none to complain.
@@ -51,6 +53,24 @@ pub fn write(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClosedPipe.into()),
         Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
     }
+}
+
+/// Writes a line to standard error; one that cannot be written there is lost, and nothing else is.
+pub fn note(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Most bytes of a file that a person writes.
+const WRITTEN_MOST: u64 = 64 << 20;
+
+/// Reads a file that a person writes, and no endless one.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(WRITTEN_MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > WRITTEN_MOST {
+        return Err(io::Error::other(format!("it has more than {}", bytes(WRITTEN_MOST))));
+    }
+    Ok(text)
 }
 
 /// Writes a value to standard output as one line of JSON.

@@ -18,11 +18,12 @@ pub(crate) struct Placement {
     #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
     /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
-    /// whole experts), or several, as in pipeline:2,tensor:2; auto
-    /// takes what is predicted to be best, as this machine was measured [default: auto over several devices]
+    /// whole experts), or several, as in pipeline:2,tensor:2; auto takes what is predicted to be best, as this machine
+    /// was measured. tensor and expert add up in another order, so with int8 activations a close choice of words may
+    /// fall otherwise than uncut [default: auto over several devices]
     #[arg(long, value_name = "CUT", value_parser = cut)]
     partition: Option<Cut>,
-    /// How devices that divide tensors add up sums [default: direct; auto takes what is predicted to be best]
+    /// How devices that divide tensors add up sums [default: direct; --partition auto takes what is predicted to be best]
     #[arg(long, value_name = "WAY", value_parser = way)]
     all_reduce: Option<AllReduce>,
     /// What auto chooses for [default: latency of one conversation, throughput of several]

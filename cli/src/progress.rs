@@ -6,8 +6,8 @@ use std::io::IsTerminal;
 pub(crate) fn bytes(what: &str, total: Option<u64>) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         match total {
-            Some(total) => eprintln!("{what}: {}", crate::output::bytes(total)),
-            None => eprintln!("{what}"),
+            Some(total) => note!("{what}: {}", crate::output::bytes(total)),
+            None => note!("{what}"),
         }
     }
     // A bar on something other than a terminal draws nothing.

@@ -36,7 +36,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             Pulled::Local(Way::HardLink) => "kept by hard link",
             Pulled::Local(Way::Copy) => "kept as a copy",
         };
-        eprintln!("{}: {how}, {}, sha256 {}", kept.name, output::bytes(kept.bytes()), kept.sha256());
+        note!("{}: {how}, {}, sha256 {}", kept.name, output::bytes(kept.bytes()), kept.sha256());
         output::write(&format!("{}\n", cache.path_of(&kept).display()))?;
     }
     Ok(())

@@ -19,7 +19,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let cache = Cache::from_env()?;
     for name in &options.names {
         let bytes = cache.remove(name)?;
-        eprintln!("removed {name}, {}", output::bytes(bytes));
+        note!("removed {name}, {}", output::bytes(bytes));
     }
     Ok(())
 }

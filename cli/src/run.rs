@@ -96,7 +96,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let prompt_ids = fit::prompt(&loaded, &prompter, &messages, &options.generation)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     if !options.json {
-        eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
+        note!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     }
     let mut sequence = Sequence::new(&loaded.session, 0);
     let live = options.watch.then(|| Live::start(loaded.session.watch()));
@@ -106,13 +106,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let seen = live.map(Live::finish);
     if options.json {
         let first_token_ms = (answer.first_token - start).as_secs_f64() * 1e3;
-        seen.iter().for_each(|seen| eprintln!("{seen}"));
+        seen.iter().for_each(|seen| note!("{seen}"));
         return output::write_json(&report(&loaded, prompt_ids, answer, load_ms, first_token_ms));
     }
     output::write(if is_held { &answer.text } else { "" })?;
     output::write("\n")?;
-    seen.iter().for_each(|seen| eprintln!("{seen}"));
-    eprintln!("{}", answer.speeds());
+    seen.iter().for_each(|seen| note!("{seen}"));
+    note!("{}", answer.speeds());
     Ok(())
 }
 

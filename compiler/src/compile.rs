@@ -5,7 +5,7 @@ use crate::import::{Checkpoint, Config};
 use crate::models::{self, Derived, StepGraph};
 use crate::verify::{self, explain};
 use ir::Graph;
-use ir::plan::{Device, DeviceId, MemoryProof, Model, Options, Plan};
+use ir::plan::{Device, DeviceId, MemoryProof, Model, Options, Partition, Plan};
 use ir::topology::Topology;
 use passes::partition::{Cut, Means};
 use passes::{Cx, PlanStage, Stage, schedule};
@@ -240,13 +240,56 @@ fn advice(
     if fitting > 0 {
         return Ok(format!("the largest context that fits is {fitting} tokens: --context {fitting}"));
     }
-    let budget = plan.budget(proof.device).unwrap_or_default();
-    let times = proof.weights.saturating_add(proof.states).div_ceil(budget.max(1)).max(2);
-    let group = plan.options.partition.tensor.max(1).saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
-    Ok(format!(
-        "no context fits: the weights and the largest step alone take more; \
-         it would take about {times} times as many devices, as in --partition tensor:{group} or \
-         pipeline:{}",
-        plan.options.partition.pipeline.max(1).saturating_mul(times as u32)
-    ))
+    more_devices(source, plan, proof)
+}
+
+/// Most devices of which a plan is made, for the sake of advice.
+const ADVISED: u32 = 64;
+
+/// Which cut over more devices like the one that lacks memory fits.
+fn more_devices(source: &Source<'_>, plan: &Plan, proof: &MemoryProof) -> Result<String, CompileError> {
+    let none = "no context fits: the weights and the largest step alone take more";
+    let own = plan.options.partition;
+    let like = &plan.devices[proof.device.0 as usize];
+    let memory = plan.budget(proof.device);
+    // Weights and caches are divided at best, the rest is there on each.
+    let [held, room] = [proof.weights.saturating_add(proof.states), proof.total];
+    let room = memory.unwrap_or_default().saturating_sub(room.saturating_sub(held));
+    let growing = |of: fn(Partition, u32) -> Partition| {
+        let times = (1..).map(|power| 2u32.pow(power));
+        let cuts = times.map(move |times| (u64::from(times), of(own, times)));
+        cuts.take_while(|(_, cut)| cut.devices() <= ADVISED).collect::<Vec<_>>()
+    };
+    let tensor = growing(|own, times| Partition { tensor: own.tensor * times, ..own });
+    let pipeline = growing(|own, times| Partition { pipeline: own.pipeline * times, ..own });
+    let mut fitting = vec![];
+    for cuts in [tensor, pipeline] {
+        for (times, partition) in cuts {
+            if held.div_ceil(times) > room {
+                continue;
+            }
+            let devices: Vec<Device> = (0..partition.devices())
+                .map(|id| Device { id: DeviceId(id), memory, ..like.clone() })
+                .map(|device| Device { name: format!("{}~{}", like.name, device.id.0), ..device })
+                .collect();
+            let options = Options {
+                partition,
+                micro_batches: partition.pipeline,
+                hints: vec![],
+                ..plan.options.clone()
+            };
+            let means = Means::new(devices.iter().map(|device| device.threads).collect());
+            // A cut that cannot be is none to advise.
+            let fits =
+                planned(source, options, &devices, &means).is_ok_and(|made| excess(&made.plan).is_empty());
+            if fits {
+                fitting.push(format!("--partition {partition}"));
+                break;
+            }
+        }
+    }
+    Ok(match fitting.is_empty() {
+        false => format!("{none}; over more such devices {} would fit", fitting.join(" or ")),
+        true => format!("{none}, and no cut into stages or parts over up to {ADVISED} such devices fits"),
+    })
 }

@@ -18,7 +18,13 @@ pub(crate) fn unsound(path: &Path, text: &str, faults: &[Fault]) -> CompileError
 
 /// Faults with the lines that they are about.
 pub(crate) fn explain(text: &str, faults: &[Fault]) -> String {
-    faults.iter().map(|f| f.explain(text)).collect::<Vec<_>>().join("\n")
+    // One line too many or too few makes a fault of every line behind it.
+    const SHOWN: usize = 20;
+    let mut lines: Vec<String> = faults.iter().take(SHOWN).map(|f| f.explain(text)).collect();
+    if let Some(more) = faults.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
 }
 
 /// What the plan and the backend say of a plan.

@@ -93,11 +93,29 @@ impl Change {
     }
 }
 
+/// The first lines of an explained graph that have faults beneath them, with these.
+fn faulted(graph: &str) -> String {
+    const SHOWN: usize = 8;
+    let is_fault = |line: &str| line.trim_start().starts_with("// ^ ");
+    let (mut shown, mut own): (Vec<&str>, &str) = (vec![], "");
+    for line in graph.lines() {
+        if !is_fault(line) {
+            own = line;
+            continue;
+        }
+        shown.extend(Some(own).filter(|own| !own.is_empty()));
+        shown.push(line);
+        own = "";
+    }
+    shown.truncate(SHOWN);
+    shown.join("\n")
+}
+
 /// Why a pass could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// A pass made a graph that does not verify: a bug of ours.
-    #[error("the pass {pass} broke the graph:\n{graph}")]
+    #[error("the pass {pass} broke the graph, a fault of heddle's:\n{}", faulted(graph))]
     Broke {
         /// Which.
         pass: &'static str,

@@ -98,15 +98,9 @@ mod tests {
         };
         let fault = drive(&Cx::default(), &Pass { name: "liar", run }, &mut graph()).unwrap_err();
         expect_test::expect![[r#"
-            the pass liar broke the graph:
-            graph g {
-              x = input(): f32[4]
-              %0 = add(x, x): f32[4]
+            the pass liar broke the graph, a fault of heddle's:
               %1 = add(): f32[5]
-              // ^ error: expects 2 inputs, got 0
-              return %0, %1
-            }
-        "#]]
+              // ^ error: expects 2 inputs, got 0"#]]
         .assert_eq(&fault.to_string());
     }
 

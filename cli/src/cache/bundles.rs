@@ -104,7 +104,7 @@ impl Place {
             match at_once(&lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    eprintln!("waiting for another process that is compiling {what}");
+                    note!("waiting for another process that is compiling {what}");
                     patiently(&lock).with_context(fault)?;
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(fault),

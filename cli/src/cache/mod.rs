@@ -98,7 +98,7 @@ impl Cache {
             Ok(None) => {}
             Err(fault) => {
                 let fault = output::explain(&fault);
-                eprintln!("what is kept of {name} is damaged ({fault}), fetching it again");
+                note!("what is kept of {name} is damaged ({fault}), fetching it again");
             }
         }
         let partial = self.partial(&name);
@@ -157,7 +157,7 @@ impl Cache {
         for entry in entries {
             match Kept::read(&entry?.path()) {
                 Ok(kept) => list.extend(kept),
-                Err(damage) => eprintln!("{}", output::explain(&damage)),
+                Err(damage) => note!("{}", output::explain(&damage)),
             }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
@@ -204,7 +204,7 @@ impl Cache {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                eprintln!("waiting for another process that is pulling {name}");
+                note!("waiting for another process that is pulling {name}");
                 file.lock().with_context(fault)?;
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(fault),

@@ -26,7 +26,7 @@ pub(crate) fn place(cache: &Cache) -> PathBuf {
 /// The topology in a file; none where there is no such file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Topology>> {
     let fault = || format!("cannot read {}", path.display());
-    match fs::read_to_string(path) {
+    match output::read_text(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         text => Ok(Some(Topology::from_text(&text.with_context(fault)?).with_context(fault)?)),
     }
@@ -97,7 +97,7 @@ pub(crate) fn kept_or_measured(cache: &Cache) -> anyhow::Result<Topology> {
             _ => output::explain(&error),
         },
     };
-    eprintln!("{reason}: calibrating, which takes up to a minute");
+    note!("{reason}: calibrating, which takes up to a minute");
     keep(cache)
 }
 
@@ -133,6 +133,6 @@ pub(crate) fn for_devices(topology: Topology, wanted: &[Device]) -> anyhow::Resu
     let threads: u32 = parts.iter().map(|part| part.1).sum();
     topology.split(own, &parts).with_context(|| {
         let has = topology.device(own).map_or(0, |device| device.threads);
-        format!("the devices want {threads} threads at once, this machine has {has}: what it would take there cannot be said")
+        format!("the devices want {threads} threads at once, this machine has {has}: what it would take there cannot be said, but with --topology FILE for a machine that has them")
     })
 }

@@ -91,7 +91,7 @@ impl Change {
     /// Says why there are no times.
     pub(crate) fn explain(&self) {
         if let Some(reason) = &self.untimed {
-            eprintln!("no times are predicted: {reason}");
+            note!("no times are predicted: {reason}");
         }
     }
 

@@ -121,8 +121,8 @@ impl Difference {
         parts.push(self.items.iter().map(|line| format!("{line}\n")).collect());
         parts.retain(|part: &String| !part.is_empty());
         match (self.is_equal, parts.is_empty()) {
-            (true, _) => eprintln!("they are equal"),
-            (false, true) => eprintln!("no difference but in numbers and offsets"),
+            (true, _) => note!("they are equal"),
+            (false, true) => note!("no difference but in numbers and offsets"),
             (false, false) => {}
         }
         output::write(&parts.join("\n"))

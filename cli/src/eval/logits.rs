@@ -60,7 +60,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
         let _ = fs::remove_file(&partial);
     }
     written.with_context(|| format!("cannot write {}", options.output.display()))?;
-    eprintln!("{}: logits behind {} tokens", options.output.display(), ids.len());
+    note!("{}: logits behind {} tokens", options.output.display(), ids.len());
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 fn tell_if_slow(session: &Session) {
     let rows = session.max("m");
     if rows < Steps::EVALUATION.rows as usize / 4 {
-        eprintln!(
+        note!(
             "the bundle gives the logits of {rows} in a step, so a step reads no more tokens, which takes long: compile it with --rows {}, or name the model instead",
             Steps::EVALUATION.rows
         );

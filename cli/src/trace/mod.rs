@@ -83,7 +83,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let prompter = Prompter::new(&loaded.checkpoint, options.raw)?;
     let generation = Generation::greedy(options.tokens);
     let prompt_ids = fit::prompt(&loaded, &prompter, &[message("user", &text)], &generation)?;
-    eprintln!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
+    note!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     let mut sequence = Sequence::new(&loaded.session, 0);
     let answer = answer(&mut loaded, &mut sequence, &prompt_ids, &generation, &|| false, &mut |_| Ok(()))?;
     let (plan, record) = (loaded.session.plan(), loaded.session.record());
@@ -104,9 +104,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let start_ns = record.host.first().map_or(0, |deed| deed.began_ns);
     let rows = Rows { plan, record: &record, rounds: &rounds, predicted: predicted.as_ref(), start_ns };
     target.write(&rows, &about)?;
-    eprintln!("{}", answer.speeds());
-    eprintln!("predictions: {}", output::plain(&predictions));
-    eprintln!(
+    note!("{}", answer.speeds());
+    note!("predictions: {}", output::plain(&predictions));
+    note!(
         "{}: open it in https://ui.perfetto.dev or in chrome://tracing; click on a step to see what it took",
         output::plain(&options.output.display().to_string())
     );

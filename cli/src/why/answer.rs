@@ -49,7 +49,9 @@ impl Instead {
     /// What it would take beside the `own` nanoseconds of what was decided, and what makes the difference.
     fn clause(&self, own: Option<u64>) -> String {
         let what = &self.what;
-        let Some(other) = self.predicted_ns else { return format!("{what} cannot be: {}", self.reason) };
+        let Some(other) = self.predicted_ns else {
+            return format!("{what} cannot be: {}", self.reason.lines().next().unwrap_or_default());
+        };
         let ratio = own.map_or(String::new(), |own| format!(", {}", ratio(other as f64 / own.max(1) as f64)));
         let differs = self.differs();
         let differs = if differs.is_empty() { differs } else { format!(": {differs}") };

@@ -150,7 +150,12 @@ impl Candidate {
             Err(refused @ CompileError::Budget { .. }) => refused,
             compiled => return (self, compiled),
         };
-        for &all_reduce in &self.spare {
+        // Ways differ in the slots of edges, which are little of it all.
+        let is_close = match &refused {
+            CompileError::Budget { needed, budget, .. } => (needed - budget) <= budget / 8,
+            _ => false,
+        };
+        for &all_reduce in self.spare.iter().filter(|_| is_close) {
             let other = Candidate { all_reduce, spare: vec![], ..self.clone() };
             if let Ok(compiled) = other.compile(source, options, topology) {
                 return (other, Ok(compiled));

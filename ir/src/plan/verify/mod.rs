@@ -111,6 +111,10 @@ impl Plan {
                 self.verify_progress(&mut faults);
             }
             self.verify_indices(&mut faults);
+            self.threads
+                .iter()
+                .enumerate()
+                .for_each(|(at, thread)| self.verify_kept(at, thread, &mut faults));
             self.verify_memory(&mut faults);
         }
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
@@ -118,6 +122,9 @@ impl Plan {
 
     fn verify_devices(&self, faults: &mut Faults) {
         for (index, Device { name, threads, .. }) in self.devices.iter().enumerate() {
+            if self.devices[..index].iter().any(|other| other.name == *name) {
+                faults.add(Section::Devices, index, format!("another device is called {name}, too"));
+            }
             if *threads == 0 || *threads > 4096 {
                 faults.add(
                     Section::Devices,

@@ -1,7 +1,7 @@
 //! The part of the verifier that follows values: where they lie, when they live, who reads them.
 use super::Faults;
 use super::memory::BYTES_MAX;
-use crate::plan::{ALIGNMENT, Arg, Buffer, Kernel, Plan, Section, Step, Thread, Weight};
+use crate::plan::{ALIGNMENT, Arg, Buffer, Kernel, Plan, Section, StateId, Step, Thread, Weight};
 use crate::{Symbols, TensorType};
 use std::collections::HashSet;
 
@@ -83,6 +83,25 @@ impl Plan {
         for (at, thread) in self.threads.iter().enumerate() {
             self.verify_lives(at, thread, faults);
             self.verify_learned(at, thread, faults);
+        }
+    }
+
+    /// What a step reads of a state, some step of the device writes.
+    pub(super) fn verify_kept(&self, at: usize, thread: &Thread, faults: &mut Faults) {
+        let state = |arg: &Arg| if let Arg::S(id) = arg { Some(*id) } else { None };
+        let runs = thread.steps.iter().enumerate().filter_map(|(index, step)| match step {
+            Step::Run { args, .. } => args.split_last().map(|(output, inputs)| (index, output, inputs)),
+            _ => None,
+        });
+        let written: HashSet<StateId> = runs.clone().filter_map(|(_, output, _)| state(output)).collect();
+        for (index, _, inputs) in runs {
+            if let Some(id) = inputs.iter().filter_map(state).find(|id| !written.contains(id)) {
+                faults.add(
+                    Section::Thread(at),
+                    index,
+                    format!("reads {id}, which no step of its device writes"),
+                );
+            }
         }
     }
 

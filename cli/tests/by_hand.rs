@@ -141,7 +141,7 @@ fn diff_says_what_moved_what_crosses_and_what_it_costs() {
             prefill of 128 tokens     21.365 ms  21.440 ms  +0.4 %
             decode of a token          0.220 ms   0.222 ms  +0.9 %
             between devices, a token    0 bytes  512 bytes
-            memory of cpu:0            21.57 MB   21.51 MB  -0.3 %
+            memory of cpu:0            23.57 MB   23.51 MB  -0.3 %
             memory of cpu:1                   -  610.46 kB
 
             - step blk.1.ffn_down: linear.t16.f16 {}(f32[n, 96], blk.1.ffn_down.weight, f32[n, 64])
@@ -189,7 +189,7 @@ fn an_edit_is_verified_beside_what_was_compiled() {
         prefill of 128 tokens     21.440 ms  21.399 ms   -0.2 %
         decode of a token          0.222 ms   0.222 ms   -0.3 %
         between devices, a token  512 bytes  256 bytes  -50.0 %
-        memory of cpu:0            21.51 MB   21.43 MB   -0.4 %
+        memory of cpu:0            23.51 MB   23.43 MB   -0.3 %
         memory of cpu:1           610.46 kB  684.42 kB  +12.1 %
     "#]]
     .assert_eq(&format!("{table}{}", text.err));
@@ -382,7 +382,7 @@ fn a_bundle_without_weights_is_verified_and_so_is_an_edit_of_it() {
         prefill of 512 tokens     97787.232 ms  62603.614 ms     -36.0 %
         decode of a token           307.903 ms    162.014 ms     -47.4 %
         between devices, a token    2304 bytes  379392 bytes  +16366.7 %
-        memory of cpu:0              281.17 MB     226.41 MB     -19.5 %
+        memory of cpu:0              283.17 MB     228.41 MB     -19.3 %
         memory of cpu:1              177.90 MB     207.54 MB     +16.7 %
     "#]]
     .assert_eq(table);

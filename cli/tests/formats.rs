@@ -59,7 +59,7 @@ fn a_format_is_edited_in_place_and_said_to_whom_asks() {
                                   BEFORE      AFTER      BY
         prefill of 128 tokens  21.365 ms  21.383 ms  +0.1 %
         decode of a token       0.220 ms   0.219 ms  -0.6 %
-        memory of cpu:0         21.57 MB   21.46 MB  -0.5 %
+        memory of cpu:0         23.57 MB   23.46 MB  -0.5 %
     "#]]
     .assert_eq(said.split_once("\n- ").map_or(&said, |(costs, _)| costs));
     let by_file = "(hints: [\n  Format(weights: \"blk.*.ffn_down\", format: \"q8_0\"),\n  Format(weights: \"blk.0.attn_{q,k}\", format: \"q4_0\"),\n])";

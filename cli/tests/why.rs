@@ -161,7 +161,7 @@ fn a_node_on_the_only_device_could_be_computed_otherwise_or_not() {
               It is predicted to take 592 ns, bound by cache.
               No alternative: no other device works for the same sequences, and no product with weights is here that could be computed otherwise.
 
-            cpu:0 (1 thread) has layers 0 to 1, in replica 0 of 1: 39 steps; it takes at most 21.57 MB of memory.
+            cpu:0 (1 thread) has layers 0 to 1, in replica 0 of 1: 39 steps; it takes at most 23.57 MB of memory.
               It is predicted to take 220.4 us, bound by f16.
               No alternative: it is the only device of the plan.
 
@@ -234,17 +234,17 @@ fn a_plan_could_do_without_a_device_or_have_more_on_it() {
 #[test]
 fn what_has_no_room_elsewhere_says_so() {
     let home = home();
-    let devices = "cpu:0[memory=22MB],cpu:1[memory=750kB]";
+    let devices = "cpu:0[memory=24MB],cpu:1[memory=750kB]";
     home.run(&["compile", "tiny.gguf", "-o", "m.heddle", "--devices", devices, "--partition", "pipeline:2"])
         .ok();
     why(
         &home,
         &["cpu:0", "blk.0.ffn_down"],
         &expect![[r#"
-            cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 21.43 MB of 22.00 MB of memory.
+            cpu:0 (1 thread) has layer 0, in replica 0 of 1: 21 steps; it takes at most 23.43 MB of 24.00 MB of memory.
               It is predicted to take 102.4 us, bound by f16.
               By the whole plan, a token behind 128 others takes 221.7 us.
-              Instead, cpu:1 alone cannot be: the plan takes 21573780 bytes of cpu:1 at prefill, 20823780 over the budget of 750000 (weights 120640, KV cache for 256 tokens 65536).
+              Instead, cpu:1 alone cannot be: the plan takes 23573780 bytes of cpu:1 at prefill, 22823780 over the budget of 750000 (weights 120640, KV cache for 256 tokens 65536).
 
             blk.0.ffn_down runs on cpu:0 as fused.t16.bf16 of blk.0.ffn_down.weight, giving f32[n, 64].
               It is predicted to take 13.2 us, bound by memory.

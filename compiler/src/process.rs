@@ -2,7 +2,7 @@
 use crate::import::Checkpoint;
 
 /// Resident bytes of the binary and its runtime before a tokeniser is built, as measured.
-const BASE_BYTES: u64 = 20_900_000;
+const BASE_BYTES: u64 = 22_900_000;
 /// Resident bytes of the tokeniser for each token of the vocabulary, as measured.
 const TOKEN_BYTES: u64 = 43;
 

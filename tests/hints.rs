@@ -5,6 +5,7 @@ use compiler::import::Checkpoint;
 use ir::plan::{Device, End, Hint, Options, Partition, Plan, Step};
 use std::fs;
 use std::path::Path;
+use tests::examples;
 use tests::fixtures::{self, Reference};
 use tests::running::{Running, exact};
 
@@ -188,8 +189,7 @@ fn hints_that_cannot_be_honoured_say_why_and_by_which_lines() {
 
 #[test]
 fn a_tied_table_is_on_a_device_whole_or_in_part() {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/smollm2-135m.json");
-    let checkpoint = Checkpoint::open(&model).unwrap_or_else(|e| panic!("{e}"));
+    let checkpoint = examples::model("smollm2-135m");
     let compiled = |hints| compile(&checkpoint, options("tensor:2", hints), &devices(2));
     for hints in [
         r#"[Whole(nodes: "blk.0.ffn_down"), Whole(nodes: "embed")]"#,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use tests::fixtures;
+use tests::running::exact;
 
 /// How many mutants of a plan are looked at.
 const MUTANTS: usize = 3000;
@@ -175,18 +176,13 @@ fn mutants_run(model: &str, cut: &str, seed: u64) {
         several => (0..several).map(|number| Device::cpu(number, 1)).collect(),
     };
     let options = Options {
-        context: 40,
-        max_batch: 2,
         chunk: 24,
         rows: 2,
-        page: 16,
         kv: DType::F16,
         activations: Activations::Int8,
         partition,
-        all_reduce: Default::default(),
         micro_batches: partition.pipeline,
-        memory: None,
-        hints: vec![],
+        ..exact(40)
     };
     let compiled = compile(&checkpoint, options, &devices).unwrap_or_else(|e| fail(&e));
     let dir = tempfile::tempdir().unwrap_or_else(|e| fail(&e));

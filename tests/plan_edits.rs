@@ -4,6 +4,7 @@ use compiler::{codegen, compile};
 use ir::DType;
 use ir::plan::{Activations, Device, Options, Partition, Plan};
 use tests::fixtures;
+use tests::running::exact;
 
 /// The plan of a tiny model for two sequences.
 fn text() -> String {
@@ -15,18 +16,12 @@ fn text_of(context: u32, page: u32, partition: Partition) -> String {
     let checkpoint =
         Checkpoint::open(&fixtures::path("tiny/gguf/llama.gguf")).unwrap_or_else(|e| panic!("{e}"));
     let options = Options {
-        context,
-        max_batch: 2,
-        chunk: 128,
         rows: 4,
         page,
         kv: DType::F16,
         activations: Activations::Int8,
         partition,
-        all_reduce: Default::default(),
-        micro_batches: 1,
-        memory: None,
-        hints: vec![],
+        ..exact(context)
     };
     let devices: Vec<Device> = (0..partition.devices()).map(|number| Device::cpu(number, 2)).collect();
     compile(&checkpoint, options, &devices).unwrap_or_else(|e| panic!("{e}")).plan.to_text()

@@ -9,7 +9,7 @@ use ir::plan::{Activations, Device, Options, Partition};
 use ir::{DType, Op};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use tests::examples;
 use tests::fixtures::{self, Arrays};
 use tests::running::{Running, best, exact};
 
@@ -79,8 +79,8 @@ macro_rules! models {
 }
 
 models! {
-    smollm2: "smollm2", "smollm2-135m.json";
-    gemma3: "gemma3-270m", "gemma-3-270m.json";
+    smollm2: "smollm2", "smollm2-135m";
+    gemma3: "gemma3-270m", "gemma-3-270m";
 }
 
 struct Published {
@@ -115,8 +115,7 @@ impl Published {
 
     /// As one of the examples does, by which plans are made without the model.
     fn has_the_shapes_of(&self, config: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models").join(config);
-        let alone = Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}"));
+        let alone = examples::model(config);
         let shapes = |checkpoint: &Checkpoint| -> BTreeMap<String, String> {
             let made = models::step_graph(checkpoint, &exact(128)).unwrap_or_else(|e| panic!("{e}"));
             let shape = |n| match &made.graph[n].op {

@@ -1,51 +1,17 @@
 //! Plans of published models in short, as `heddle inspect` and `heddle simulate` say it: who has what, what crosses, what
 //! it takes. `UPDATE_EXPECT=1` accepts what came out.
-use compiler::compile_over;
-use compiler::import::Checkpoint;
-use ir::DType;
-use ir::plan::{Activations, AllReduce, Device, DeviceId, Options, Partition};
-use ir::topology::Topology;
 use similar::TextDiff;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn beneath(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use std::path::Path;
+use tests::examples;
 
 /// What a user sees of a model's plan, cut so over the first devices of a machine.
 fn summary(model: &str, machine: &str, cut: &str) -> String {
-    let checkpoint = Checkpoint::open(&beneath(&format!("../examples/models/{model}.json")));
-    let checkpoint = checkpoint.unwrap_or_else(|e| panic!("{e}"));
-    let text = fs::read_to_string(beneath(&format!("../examples/topologies/{machine}.ron"))).unwrap();
-    let topology = Topology::from_text(&text).unwrap_or_else(|e| panic!("{machine}: {e}"));
-    let partition: Partition = cut.parse().unwrap();
-    let batch = partition.data.max(partition.pipeline);
-    let options = Options {
-        context: 4096,
-        max_batch: batch,
-        chunk: 256,
-        rows: batch,
-        page: 32,
-        kv: DType::F16,
-        activations: Activations::Int8,
-        partition,
-        all_reduce: AllReduce::Direct,
-        micro_batches: partition.pipeline,
-        memory: None,
-        hints: vec![],
-    };
-    let device = |(id, own): (u32, &ir::topology::Device)| Device {
-        id: DeviceId(id),
-        name: own.name.clone(),
-        kind: own.kind,
-        threads: own.threads,
-        memory: Some(own.memory_bytes),
-    };
-    let devices: Vec<Device> = (0..partition.devices()).zip(&topology.devices).map(device).collect();
-    let plan = compile_over(&checkpoint, options, &devices, &topology).unwrap_or_else(|e| panic!("{e}")).plan;
-    let predicted = cli::simulate::summary(&plan, &topology, batch, 512).unwrap_or_else(|e| panic!("{e:#}"));
-    format!("{}\n{predicted}", cli::inspect::summary(&plan))
+    let topology = examples::machine(machine);
+    let made = examples::planned(model, &topology, cut, None).unwrap_or_else(|e| panic!("{e}"));
+    let (plan, batch) = (&made.plan, made.plan.options.max_batch);
+    let predicted = cli::simulate::summary(plan, &topology, batch, 512).unwrap_or_else(|e| panic!("{e:#}"));
+    format!("{}\n{predicted}", cli::inspect::summary(plan))
 }
 
 /// Holds summaries of a model to a file, one behind the other.
@@ -53,7 +19,7 @@ fn check(model: &str, machine: &str, cuts: &[&str]) {
     let said =
         cuts.iter().map(|cut| format!("# {model}, {cut}, {machine}\n\n{}", summary(model, machine, cut)));
     let found = said.collect::<Vec<_>>().join("\n");
-    let path = beneath(&format!("summaries/{model}.txt"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("summaries/{model}.txt"));
     let expected = fs::read_to_string(&path).unwrap_or_default();
     if found == expected {
         return;

@@ -3,23 +3,10 @@ mod support;
 
 use expect_test::{Expect, expect};
 use std::fs;
-use support::{Home, fixture};
+use support::{Home, TOPOLOGY, fixture};
 
 const HINTS: &str =
     "// The last layer goes apart.\n(hints: [\n    Place(nodes: \"blk.1\", device: \"cpu:1\"),\n])\n";
-
-/// Two devices, each a thread that reads a byte in a nanosecond, joined as fast.
-const TOPOLOGY: &str = r#"(
-    version: 2,
-    devices: [
-        (name: "cpu:0", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
-        (name: "cpu:1", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
-    ],
-    links: [
-        (from: "cpu:0", to: "cpu:1", latency_ns: 1000, bytes_per_second: 1000000000),
-    ],
-)
-"#;
 
 const TWO: &str = "cpu:0,cpu:1";
 const RUN: &[&str] = &["--prompt", "one two", "--raw", "--greedy", "--ignore-eos", "--tokens", "6", "--json"];

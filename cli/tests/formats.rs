@@ -3,17 +3,7 @@ mod support;
 
 use expect_test::expect;
 use std::fs;
-use support::{Home, fixture};
-
-/// A device that reads a byte in a nanosecond.
-const TOPOLOGY: &str = r#"(
-    version: 2,
-    devices: [
-        (name: "cpu:0", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
-    ],
-    links: [],
-)
-"#;
+use support::{Home, TOPOLOGY, fixture};
 
 const RUN: &[&str] = &["--prompt", "one two", "--raw", "--greedy", "--ignore-eos", "--tokens", "6", "--json"];
 

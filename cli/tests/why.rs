@@ -3,20 +3,7 @@ mod support;
 
 use expect_test::{Expect, expect};
 use std::fs;
-use support::{Home, fixture};
-
-/// Two devices, each a thread that reads a byte in a nanosecond, joined as fast.
-const TOPOLOGY: &str = r#"(
-    version: 2,
-    devices: [
-        (name: "cpu:0", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
-        (name: "cpu:1", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
-    ],
-    links: [
-        (from: "cpu:0", to: "cpu:1", latency_ns: 1000, bytes_per_second: 1000000000),
-    ],
-)
-"#;
+use support::{Home, TOPOLOGY, fixture};
 
 /// A home with two models and a topology.
 fn home() -> Home {

@@ -340,12 +340,17 @@ pub(crate) mod tests {
     use ir::plan::{Activations, Partition};
     use ir::{DType, text};
 
-    /// For steps of at most four tokens.
-    pub(crate) fn request(partition: Partition, micro_batches: u32, devices: &[Device]) -> Request {
+    /// For steps of at most so many tokens.
+    pub(crate) fn request(
+        partition: Partition,
+        micro_batches: u32,
+        tokens: u32,
+        devices: &[Device],
+    ) -> Request {
         let options = Options {
             context: 32,
             max_batch: partition.data,
-            chunk: 4,
+            chunk: tokens,
             rows: 1,
             page: 32,
             kv: DType::F16,
@@ -363,7 +368,7 @@ pub(crate) mod tests {
             sha256: String::new(),
             packed_bytes: 0,
         };
-        let symbols = vec![Symbol { name: "n".into(), max: 4, decode: 1 }];
+        let symbols = vec![Symbol { name: "n".into(), max: tokens.into(), decode: 1 }];
         Request { model, options, symbols, devices: devices.to_vec() }
     }
 
@@ -379,7 +384,7 @@ pub(crate) mod tests {
         let text = format!("graph g {{\n{}\nreturn %{}\n}}", lines.join("\n"), 2 * VALUES - 2);
         let graph = text::read(&text).unwrap().graph;
         let devices = [0, 1].map(|id| Device::cpu(id, 1));
-        let plan = run(&Cx::default(), &graph, request(Partition::WHOLE, 1, &devices)).unwrap();
+        let plan = run(&Cx::default(), &graph, request(Partition::WHOLE, 1, 4, &devices)).unwrap();
         let between = plan.edges.iter().filter(|edge| edge.to != End::Host && edge.from != End::Host);
         let capacities: Vec<u32> = between.map(|edge| edge.capacity).collect();
         assert_eq!(capacities, [CAPACITY_MAX]);

@@ -10,6 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// Two devices, each a thread that reads a byte in a nanosecond, joined as fast.
+pub const TOPOLOGY: &str = r#"(
+    version: 2,
+    devices: [
+        (name: "cpu:0", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
+        (name: "cpu:1", kind: cpu, memory_bytes: 1000000000, threads: 1, teams: [(launch_ns: 10, operations: (int8: 1000000000, f16: 1000000000, f32: 1000000000, exp: 1000000000), reads: [(bytes: 1, bytes_per_second: 1000000000)])]),
+    ],
+    links: [
+        (from: "cpu:0", to: "cpu:1", latency_ns: 1000, bytes_per_second: 1000000000),
+    ],
+)
+"#;
+
 /// An empty folder with a cache in it; both vanish with the value.
 pub struct Home {
     folder: tempfile::TempDir,

@@ -43,6 +43,14 @@ impl Step {
     }
 }
 
+impl Thread {
+    /// The step that reads each buffer last.
+    pub fn last_reads(&self) -> HashMap<BufferId, usize> {
+        let reads = |(index, step): (usize, &Step)| step.reads().into_iter().map(move |id| (id, index));
+        self.steps.iter().enumerate().flat_map(reads).collect()
+    }
+}
+
 impl Plan {
     /// What each step of a thread does with slots.
     ///
@@ -51,10 +59,7 @@ impl Plan {
     pub fn slot_uses(&self, thread: &Thread) -> Vec<SlotUse> {
         let mut uses = vec![SlotUse::default(); thread.steps.len()];
         let slot = |id: BufferId| self.buffers[id.0 as usize].slot;
-        let mut last_reads: HashMap<BufferId, usize> = HashMap::new();
-        for (index, step) in thread.steps.iter().enumerate() {
-            last_reads.extend(step.reads().into_iter().map(|id| (id, index)));
-        }
+        let last_reads = thread.last_reads();
         for (index, step) in thread.steps.iter().enumerate() {
             match step {
                 Step::Run { .. } => uses[index].claims = step.writes().and_then(slot),

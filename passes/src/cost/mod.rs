@@ -306,11 +306,11 @@ fn ns(much: u64, per_second: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{self, Request};
+    use crate::schedule::{self, tests::request};
     use crate::{Cx, memory};
-    use ir::plan::{Activations, Device, DeviceId, Edge, End, Model, Options, Symbol};
+    use ir::plan::{Device, DeviceId, Edge, End, Partition};
     use ir::topology::{Kind, Link, Rate, RateAt, Read, VERSION};
-    use ir::{DType, Symbols, text};
+    use ir::{Symbols, text};
 
     fn plan() -> Plan {
         let text = "graph g {
@@ -323,30 +323,7 @@ mod tests {
          }";
         let mut graph = text::read(text).expect("the text is one of a graph").graph;
         crate::run_one(&Cx::default(), "layout", &mut graph).expect("every weight lies plainly");
-        let options = Options {
-            context: 32,
-            max_batch: 1,
-            chunk: 16,
-            rows: 1,
-            page: 32,
-            kv: DType::F16,
-            activations: Activations::F32,
-            partition: ir::plan::Partition::WHOLE,
-            all_reduce: Default::default(),
-            micro_batches: 1,
-            memory: None,
-            hints: vec![],
-        };
-        let model = Model {
-            name: "m".into(),
-            architecture: "a".into(),
-            file: "f".into(),
-            sha256: String::new(),
-            packed_bytes: 0,
-        };
-        let symbols = vec![Symbol { name: "n".into(), max: 16, decode: 1 }];
-        let device = Device::cpu(0, 1);
-        let request = Request { model, options, symbols, devices: vec![device] };
+        let request = request(Partition::WHOLE, 1, 16, &[Device::cpu(0, 1)]);
         let mut plan = schedule::run(&Cx::default(), &graph, request).expect("a plan");
         memory::run(&Cx::default(), &mut plan, 0).expect("offsets");
         plan

@@ -2,13 +2,13 @@
 //!
 //! A kernel writes into a slot what is sent behind it, and reads in a slot what was received just before it: no step
 //! between waits for anything, so nobody waits longer than for a copy, and no circle of waiting comes of it.
-use ir::plan::{BufferId, EdgeId, Plan, Step};
+use ir::plan::{BufferId, EdgeId, Plan, Step, Thread};
 use std::collections::HashMap;
 
 pub(super) fn run(plan: &mut Plan) {
     for at in 0..plan.threads.len() {
         let steps = &plan.threads[at].steps;
-        let uses = Uses::of(steps);
+        let uses = Uses::of(&plan.threads[at]);
         // Senders first: a kernel that waits for a free slot is a step that waits.
         for (buffer, edge) in put_sent(steps, &uses) {
             plan.buffers[buffer.0 as usize].slot = Some(edge);
@@ -26,13 +26,10 @@ struct Uses {
 }
 
 impl Uses {
-    fn of(steps: &[Step]) -> Uses {
-        let mut uses = Uses { writes: HashMap::new(), last_reads: HashMap::new() };
-        for (index, step) in steps.iter().enumerate() {
-            uses.last_reads.extend(step.reads().into_iter().map(|id| (id, index)));
-            uses.writes.extend(step.writes().map(|id| (id, index)));
-        }
-        uses
+    fn of(thread: &Thread) -> Uses {
+        let writes = |(index, step): (usize, &Step)| Some((step.writes()?, index));
+        let writes = thread.steps.iter().enumerate().filter_map(writes).collect();
+        Uses { writes, last_reads: thread.last_reads() }
     }
 
     fn last_read(&self, buffer: BufferId, or: usize) -> usize {

@@ -33,7 +33,7 @@ fn run(cut: &str, (micro_batches, under_way): (u32, u32), rounds: usize) -> Simu
     for pass in ["partition", "layout"] {
         crate::run_one(&cx, pass, &mut graph).unwrap();
     }
-    let request = request(partition, micro_batches, &devices);
+    let request = request(partition, micro_batches, 4, &devices);
     let mut plan = schedule::run(&cx, &graph, request).unwrap();
     memory::run(&cx, &mut plan, 0).unwrap();
     let size = StepSize { symbols: Symbols::new().with("n", 1), sequences: vec![] };

@@ -1,12 +1,17 @@
 //! Which values lie in slots of edges instead of the arena, so that sending and receiving copies nothing.
 //!
 //! A kernel writes into a slot what is sent behind it, and reads in a slot what was received just before it: no step
-//! between waits for anything, so nobody waits longer than for a copy, and no circle of waiting comes of it.
+//! between waits for anything, so nobody waits longer than for a copy, and no circle of waiting comes of it. Slots are
+//! memory of the host, so this is for processors alone: what an accelerator computes lies in a memory of its own.
 use ir::plan::{BufferId, EdgeId, Plan, Step, Thread};
 use std::collections::HashMap;
 
 pub(super) fn run(plan: &mut Plan) {
     for at in 0..plan.threads.len() {
+        let device = plan.threads[at].device;
+        if !plan.devices[device.0 as usize].kind.is_cpu() {
+            continue;
+        }
         let steps = &plan.threads[at].steps;
         let uses = Uses::of(&plan.threads[at]);
         // Senders first: a kernel that waits for a free slot is a step that waits.
@@ -70,4 +75,45 @@ fn put_received(plan: &Plan, steps: &[Step], uses: &Uses) -> Vec<(BufferId, Edge
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::partition::Cut;
+    use crate::schedule::{self, tests::request};
+    use crate::{Cx, memory};
+    use ir::plan::{Device, Partition};
+    use ir::text;
+    use ir::topology::Kind;
+
+    /// The devices on which values lie in slots, of two that have a product each.
+    fn in_slots(kinds: [Kind; 2]) -> Vec<u32> {
+        let text = "graph g {
+           x = input(): f32[n, 16]
+           w0 = weight(): f32[16, 16]
+           w1 = weight(): f32[16, 16]
+           %0 = linear(x, w0): f32[n, 16] @blk.0.w
+           %1 = linear(%0, w1): f32[n, 16] @blk.1.w
+           return %1
+         }";
+        let mut graph = text::read(text).expect("the text is one of a graph").graph;
+        let partition: Partition = "pipeline:2".parse().unwrap();
+        let devices = [0, 1].map(|id| Device { kind: kinds[id as usize], ..Device::cpu(id, 1) });
+        let cx = Cx { cut: Cut::of(&graph, partition, &devices).unwrap(), ..Cx::default() };
+        for pass in ["partition", "layout"] {
+            crate::run_one(&cx, pass, &mut graph).unwrap();
+        }
+        let mut plan = schedule::run(&cx, &graph, request(partition, 1, 4, &devices)).unwrap();
+        memory::run(&cx, &mut plan, 0).unwrap();
+        plan.buffers.iter().filter(|b| b.slot.is_some()).map(|b| b.device.0).collect()
+    }
+
+    #[test]
+    fn what_an_accelerator_computes_lies_in_no_slot() {
+        let (cpu, gpu) = (Kind::Cpu, Kind::Gpu);
+        assert_eq!(in_slots([cpu, cpu]), [0, 1]);
+        assert_eq!(in_slots([cpu, gpu]), [0]);
+        assert_eq!(in_slots([gpu, cpu]), [1]);
+        assert_eq!(in_slots([gpu, gpu]), []);
+    }
 }

@@ -1,4 +1,5 @@
 //! What can go wrong while a plan runs.
+use crate::device::accelerator::DeviceError;
 use crate::sync::Shared;
 use crate::{ArenaError, EdgeError, PagesError, Role, SampleError, TeamError};
 use ir::plan::Edge;
@@ -28,6 +29,22 @@ pub enum RunError {
         device: String,
         /// What the system said.
         cause: ArenaError,
+    },
+    /// An accelerator could not be made ready.
+    #[error("{device}: {cause}")]
+    Device {
+        /// The device's name.
+        device: String,
+        /// What it said.
+        cause: DeviceError,
+    },
+    /// A team lacks code for what its steps run.
+    #[error("{device}: found no code for kernel {kernel}, expected some for every kernel that its steps run")]
+    NoCode {
+        /// The device's name.
+        device: String,
+        /// The kernel's name.
+        kernel: String,
     },
     /// A thread could not be started.
     #[error("{device}: cannot start its threads: {reason}")]
@@ -85,6 +102,15 @@ pub enum Cause {
         at: Place,
         /// What the panic said.
         message: String,
+    },
+    /// An accelerator failed.
+    #[error("{at}: {cause}")]
+    Device {
+        /// Where it told so: of steps that it was asked to run together, the first. What failed is this or was asked
+        /// for before.
+        at: Place,
+        /// What happened.
+        cause: DeviceError,
     },
     /// A device's team could not be started.
     #[error("{device}: {cause}")]

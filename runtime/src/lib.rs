@@ -6,7 +6,8 @@
 //! | [`edge`] | a bounded queue of byte messages with one writer and one reader |
 //! | [`team`] | the threads inside one device, over which one kernel's units are split |
 //! | [`arena`] | one allocation per device, in which buffers are offsets |
-//! | [`device`] | what a device runs: compiled kernels behind one trait |
+//! | [`device`] | what a device runs: compiled kernels behind one trait; accelerators behind another |
+//! | `engine` | what drives a device: a team, or an accelerator |
 //! | [`pages`] | which page of the KV cache holds which tokens of which sequence |
 //! | `clock`, [`Record`] | what kernels took in all; when each step was taken; where that is asked for |
 //! | `worker`, `session` | one device thread; all of a plan's, with the host that feeds them |
@@ -25,6 +26,7 @@ mod bell;
 mod clock;
 pub mod device;
 pub mod edge;
+mod engine;
 mod error;
 pub mod generate;
 pub mod memory;
@@ -46,8 +48,10 @@ mod watch;
 mod worker;
 
 pub use arena::{Arena, ArenaError};
+pub use device::accelerator::{Accelerator, DeviceError};
 pub use device::{Executable, Extent};
 pub use edge::{EdgeCounters, EdgeError, EdgeFault, Monitor, Reader, Role, Writer, edge};
+pub use engine::Engine;
 pub use error::{Cause, Place, RunError, Verdict, Wait};
 pub use generate::sampler::{SampleError, Sampler, SamplerOptions};
 #[cfg(not(loom))]

@@ -15,14 +15,16 @@ pub struct Resident {
     pub file_bytes: u64,
 }
 
-/// Memory of one device of a session: packed weights, caches, arena, scratch, slots of edges.
+/// Memory of one device of a session: packed weights, caches, arena, scratch, slots of edges. Those lie in the host's
+/// memory for an accelerator, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The device.
     pub device: DeviceId,
     /// Bytes that it took when the session started.
     pub bytes: u64,
-    /// Of these, what lies in memory now, by the system's own count of pages; `None` where it does not say.
+    /// Of these, what lies in memory now, by the system's own count of pages; `None` where it does not say, as of the
+    /// memory of an accelerator.
     pub resident_bytes: Option<u64>,
 }
 
@@ -81,10 +83,32 @@ impl Span {
     }
 }
 
+/// What was taken for a device.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// In the host's memory.
+    Here(Vec<Span>),
+    /// So many bytes of a memory of the device's own.
+    There(u64),
+}
+
 impl Held {
-    pub(crate) fn by(device: DeviceId, spans: &[Span]) -> Held {
-        let resident_bytes = spans.iter().map(Span::resident_bytes).sum();
-        Held { device, bytes: spans.iter().map(Span::bytes).sum(), resident_bytes }
+    pub(crate) fn by(device: DeviceId, taken: &[Taken]) -> Held {
+        let bytes = |taken: &Taken| match taken {
+            Taken::Here(spans) => spans.iter().map(Span::bytes).sum(),
+            Taken::There(bytes) => *bytes,
+        };
+        let resident_bytes = |taken: &Taken| -> Option<u64> {
+            match taken {
+                Taken::Here(spans) => spans.iter().map(Span::resident_bytes).sum(),
+                Taken::There(_) => None,
+            }
+        };
+        Held {
+            device,
+            bytes: taken.iter().map(bytes).fold(0, u64::saturating_add),
+            resident_bytes: taken.iter().map(resident_bytes).sum(),
+        }
     }
 }
 

@@ -2,15 +2,15 @@
 use crate::clock::Clock;
 use crate::edge::Monitor;
 use crate::error::RunError;
-use crate::memory::{Held, Span};
+use crate::memory::{Held, Span, Taken};
 use crate::record::{Log, Record, Recorder};
 use crate::replica::{Host, LOGITS, Replica};
 use crate::sync::{Arc, Shared, thread};
 use crate::vigil::Vigil;
 use crate::watch::Watch;
-use crate::worker::{Weights, Worker};
-use crate::{Executable, Reader, Writer, edge};
-use ir::plan::{DeviceId, End, Plan};
+use crate::worker::{Ends, Seat, Weights, Worker};
+use crate::{Engine, Executable, edge};
+use ir::plan::{DeviceId, End, Plan, Thread};
 use std::collections::{HashMap, VecDeque};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,8 +39,8 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     vigil: Vigil,
-    /// Where each device's memory lies.
-    taken: Vec<(DeviceId, Vec<Span>)>,
+    /// Each device's memory.
+    taken: Vec<(DeviceId, [Taken; 2])>,
     /// One for each thread of the plan, if its kernels are timed.
     clocks: Vec<Shared<Clock>>,
     /// One for each thread of the plan, and the host's, if its steps are recorded.
@@ -84,23 +84,37 @@ impl Session {
         weights: Weights,
         times: Times,
     ) -> Result<Session, RunError> {
-        check(plan, code, &weights)?;
-        let mut ends = Ends::default();
+        let engines = plan.threads.iter().map(|_| Engine::team(code)).collect();
+        Session::start_on(plan, engines, weights, times)
+    }
+
+    /// Starts the plan's device threads, each with the engine that drives its device: one for each of the plan's
+    /// threads, in their order. The plan must have passed [`Plan::verify`]; it is checked again. Where one device
+    /// cannot be made ready, none is kept.
+    pub fn start_on(
+        plan: &Plan,
+        engines: Vec<Engine>,
+        weights: Weights,
+        times: Times,
+    ) -> Result<Session, RunError> {
+        check(plan, &weights)?;
+        if engines.len() != plan.threads.len() {
+            let (found, expected) = (engines.len() as u64, plan.threads.len() as u64);
+            return Err(RunError::Mismatch { what: "engines", found, expected });
+        }
+        plan.threads.iter().zip(&engines).try_for_each(|(thread, engine)| engine.fits(plan, thread))?;
+        let mut ends: HashMap<End, Ends> = HashMap::new();
         let mut monitors = vec![];
         for e in &plan.edges {
             let (writer, reader) = edge(e);
             monitors.push(writer.monitor());
-            ends.writers.entry(e.from).or_default().insert(e.id.0, writer);
-            ends.readers.entry(e.to).or_default().insert(e.id.0, reader);
+            ends.entry(e.from).or_default().writers.insert(e.id.0, writer);
+            ends.entry(e.to).or_default().readers.insert(e.id.0, reader);
         }
-        let mut taken: Vec<_> =
-            plan.threads.iter().map(|t| shares(plan, t.device, &weights, &monitors)).collect();
-        let (mut workers, mut clocks, mut recorders) = (vec![], vec![], vec![]);
+        let (mut workers, mut clocks, mut recorders, mut taken) = (vec![], vec![], vec![], vec![]);
         let start = Instant::now();
         let watch = Arc::new(Watch::new(Shared::new(plan.clone()), monitors));
-        for (seat, thread) in plan.threads.iter().enumerate() {
-            let end = End::Device(thread.device);
-            let (readers, writers) = (ends.readers.remove(&end), ends.writers.remove(&end));
+        for (number, (thread, engine)) in plan.threads.iter().zip(engines).enumerate() {
             let (mut clock, mut recorder) = (None, None);
             match times {
                 Times::None => {}
@@ -111,19 +125,15 @@ impl Session {
             }
             clocks.extend(clock.clone());
             recorders.extend(recorder.clone());
-            let worker = Worker::new(
-                plan,
-                (watch.clone(), seat),
-                code,
-                &weights,
-                (readers.unwrap_or_default(), writers.unwrap_or_default()),
-                (clock, recorder),
-            )?;
-            taken[seat].1.extend(worker.spans());
+            let seat = Seat { watch: watch.clone(), number, clock, recorder };
+            let own = ends.remove(&End::Device(thread.device)).unwrap_or_default();
+            let read_here = matches!(engine, Engine::Team(_)).then_some(&weights);
+            let shares = shares(plan, thread.device, read_here, watch.edges());
+            let worker = Worker::new(plan, seat, engine, &weights, own)?;
+            taken.push((thread.device, [shares, worker.taken()]));
             workers.push(worker);
         }
-        let feeds = ends.writers.remove(&End::Host).unwrap_or_default();
-        let results = ends.readers.remove(&End::Host).unwrap_or_default();
+        let Ends { readers: results, writers: feeds } = ends.remove(&End::Host).unwrap_or_default();
         let replicas = Replica::all(plan, feeds, results)?;
         let logits = plan.edges.iter().find(|e| e.name == LOGITS && e.to == End::Host);
         let vocabulary = logits.and_then(|e| e.ty.shape.last()?.known()).unwrap_or(0) as usize;
@@ -202,7 +212,7 @@ impl Session {
     /// The memory of each device, in the order of the plan's threads: what [`ir::plan::MemoryProof::own`] states for
     /// the largest step.
     pub fn memory(&self) -> Vec<Held> {
-        self.taken.iter().map(|(device, spans)| Held::by(*device, spans)).collect()
+        self.taken.iter().map(|(device, taken)| Held::by(*device, taken)).collect()
     }
 
     /// The run seen from outside, for as long as anybody likes to look: counters of its edges, steps of its devices.
@@ -329,38 +339,36 @@ impl Drop for Session {
     }
 }
 
-/// What a device has beside its own allocations: its weights, and the slots of edges that the plan's proof gives to it.
-fn shares(plan: &Plan, device: DeviceId, weights: &Weights, monitors: &[Monitor]) -> (DeviceId, Vec<Span>) {
-    let mapped: &[u8] = (**weights).as_ref();
+/// What a device has beside its own allocations: its weights where it reads them in the host's memory, and the slots of
+/// edges that the plan's proof gives to it.
+fn shares(plan: &Plan, device: DeviceId, weights: Option<&Weights>, monitors: &[Monitor]) -> Taken {
+    let mapped: &[u8] = weights.map_or(&[], |weights| (**weights).as_ref());
     let weight = |weight: &ir::plan::Weight| {
         let end = weight.offset.checked_add(weight.bytes)?;
         mapped.get(usize::try_from(weight.offset).ok()?..usize::try_from(end).ok()?).map(Span::of)
     };
     let kept = monitors.iter().filter(|monitor| monitor.edge().keeper() == Some(device));
     let weights = plan.weights.iter().filter(|weight| weight.device == device).filter_map(weight);
-    (device, weights.chain(kept.flat_map(|monitor| monitor.spans().iter().copied())).collect())
+    Taken::Here(weights.chain(kept.flat_map(|monitor| monitor.spans().iter().copied())).collect())
 }
 
-/// Whether a plan is sound, and code and weights are its own.
-pub(crate) fn check(plan: &Plan, code: &[Shared<dyn Executable>], weights: &Weights) -> Result<(), RunError> {
+/// Whether a plan is sound, and weights are its own.
+pub(crate) fn check(plan: &Plan, weights: &Weights) -> Result<(), RunError> {
     if let Err(faults) = plan.verify() {
         return Err(RunError::Unsound(faults[0].to_string()));
     }
-    let mismatch =
-        |what, found: usize, expected| Err(RunError::Mismatch { what, found: found as u64, expected });
-    if code.len() != plan.kernels.len() {
-        return mismatch("kernels", code.len(), plan.kernels.len() as u64);
-    }
     let mapped: &[u8] = (**weights).as_ref();
-    if (mapped.len() as u64) < plan.model.packed_bytes {
-        return mismatch("bytes of packed weights", mapped.len(), plan.model.packed_bytes);
+    match (mapped.len() as u64, plan.model.packed_bytes) {
+        (found, expected) if found < expected => {
+            Err(RunError::Mismatch { what: "bytes of packed weights", found, expected })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Starts the device threads: all, or none that stays.
 fn spawn(plan: &Plan, workers: Vec<Worker>, watch: &Watch) -> Result<Vec<JoinHandle<()>>, RunError> {
-    let start = |(worker, thread): (Worker, &ir::plan::Thread)| {
+    let start = |(worker, thread): (Worker, &Thread)| {
         let device = &plan.devices[thread.device.0 as usize].name;
         let spawned = std::thread::Builder::new().name(device.clone()).spawn(move || worker.run());
         spawned.map_err(|e| RunError::Threads { device: device.clone(), reason: e.to_string() })
@@ -376,10 +384,4 @@ struct UnderWay {
     /// Where there are several replicas: which of them work for it, and which of the rows asked for each of their
     /// own rows is; none for one that nobody asked for.
     asked: Vec<(usize, Vec<Option<usize>>)>,
-}
-
-#[derive(Default)]
-struct Ends {
-    writers: HashMap<End, HashMap<u32, Writer>>,
-    readers: HashMap<End, HashMap<u32, Reader>>,
 }

@@ -2,6 +2,7 @@
 //!
 //! The code, the memory and the messages are those of a session. Only the order in which devices take turns is
 //! another: each goes on until it waits for a message that nobody has sent yet.
+use crate::engine::has_places;
 use crate::error::{Cause, Place, RunError, Verdict};
 use crate::session::check;
 use crate::sync::Shared;
@@ -34,7 +35,8 @@ pub fn walk(
     feed: Feed<'_>,
     look: &mut dyn FnMut(Seen<'_>),
 ) -> Result<(), RunError> {
-    check(plan, code, weights)?;
+    check(plan, weights)?;
+    has_places(plan, code.len())?;
     if syms.len() != plan.symbols.len() {
         let (found, expected) = (syms.len() as u64, plan.symbols.len() as u64);
         return Err(RunError::Mismatch { what: "symbols", found, expected });

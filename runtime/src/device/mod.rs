@@ -1,4 +1,7 @@
-//! What a device runs: compiled kernels, behind one trait, and dimensions resolved for one step.
+//! What a device runs: compiled kernels, behind one trait, and dimensions resolved for one step; and a device that
+//! runs them itself, behind another.
+pub mod accelerator;
+
 use std::ops::Range;
 
 /// Bytes at the start of the memory that workers share which are zero between kernels.

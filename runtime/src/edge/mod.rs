@@ -110,13 +110,21 @@ impl Writer {
     /// Gives the message's sequence number, counted from 0. The slot is 64-byte aligned and holds what an
     /// earlier message left there.
     pub fn send(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<u64, EdgeError> {
+        self.try_send(|slot| Ok(fill(slot)))
+    }
+
+    /// Like [`Writer::send`], and sends nothing where `fill` fails.
+    pub(crate) fn try_send<E: From<EdgeError>>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<u64, E> {
         self.claim()?;
         let sequence = self.0.writer.moved.load(Ordering::Relaxed);
         let found = self.0.slot(sequence).with_mut(|slot| {
             // SAFETY: the slot is this end's until it is published.
             fill(unsafe { (*slot).room() })
-        });
-        self.publish(found)
+        })?;
+        Ok(self.publish(found)?)
     }
 
     /// Waits for room, and gives the slot of the next message: as many bytes as the edge states, 64-byte aligned,

@@ -1,5 +1,5 @@
 //! A plan's steps with everything found that they name.
-use super::Weights;
+use super::{Ends, Weights};
 use crate::error::RunError;
 use crate::sync::Shared;
 use crate::{Arena, ArenaError, Executable, Extent, Reader, Writer};
@@ -83,7 +83,7 @@ impl Measure {
 }
 
 impl Tells {
-    fn new(edge: &Edge, plan: &Plan) -> Result<Option<Tells>, RunError> {
+    pub(super) fn new(edge: &Edge, plan: &Plan) -> Result<Option<Tells>, RunError> {
         let Some(name) = edge.tells() else { return Ok(None) };
         let each = edge.ty.bytes(|_| Some(1)).unwrap_or(0) as usize;
         Ok(Some(Tells { symbol: symbol(plan, name, &edge.ty)?, each }))
@@ -132,16 +132,13 @@ pub(super) struct Resolved {
 pub(super) fn resolve(
     plan: &Plan,
     thread: &Thread,
-    code: &[Shared<dyn Executable>],
+    code: &[Option<Shared<dyn Executable>>],
     memory: &Memory,
-    (readers, writers): (HashMap<u32, Reader>, HashMap<u32, Writer>),
+    Ends { readers, writers }: Ends,
 ) -> Result<Resolved, RunError> {
     let (at_reader, readers) = listed(readers);
     let (at_writer, writers) = listed(writers);
-    let find = |ends: &HashMap<u32, usize>, id: EdgeId| {
-        let missing = || RunError::Unsound(format!("{id} has no such end on {}", thread.device));
-        ends.get(&id.0).copied().ok_or_else(missing)
-    };
+    let find = |ends: &HashMap<u32, usize>, id: EdgeId| find_end(ends, id, thread);
     let own = plan.buffers.iter().filter(|b| b.slot.is_some() && b.device == thread.device);
     let numbers: HashMap<BufferId, usize> = own.enumerate().map(|(number, b)| (b.id, number)).collect();
     let place = |id: BufferId| match numbers.get(&id) {
@@ -163,7 +160,8 @@ pub(super) fn resolve(
                 Deed::Send { writer: find(&at_writer, *edge)?, from: place(*from)?, measure: measure(*edge)? }
             }
             Step::Run { kernel, args, .. } => {
-                let code = code[kernel.0 as usize].clone();
+                let code =
+                    code[kernel.0 as usize].clone().expect("who gave the engine has been asked for it");
                 let (mut pointers, mut in_slots) = (vec![], vec![]);
                 for (index, arg) in args.iter().enumerate() {
                     let number = if let Arg::B(id) = arg { numbers.get(id) } else { None };
@@ -188,8 +186,14 @@ pub(super) fn resolve(
     Ok(Resolved { steps, readers, writers, slots: vec![std::ptr::null_mut(); numbers.len()] })
 }
 
+/// Where the end of an edge stands in the thread's list.
+pub(super) fn find_end(ends: &HashMap<u32, usize>, id: EdgeId, thread: &Thread) -> Result<usize, RunError> {
+    let missing = || RunError::Unsound(format!("{id} has no such end on {}", thread.device));
+    ends.get(&id.0).copied().ok_or_else(missing)
+}
+
 /// Ends of edges in a list, and by edge where they stand in it.
-fn listed<T>(ends: HashMap<u32, T>) -> (HashMap<u32, usize>, Vec<T>) {
+pub(super) fn listed<T>(ends: HashMap<u32, T>) -> (HashMap<u32, usize>, Vec<T>) {
     let mut at = HashMap::new();
     let ends = ends.into_iter().enumerate().map(|(index, (edge, end))| {
         at.insert(edge, index);

@@ -17,13 +17,13 @@
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
 use compiler::codegen::cpu::{self, Jit, loop_tree};
-use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::interpret::{interpret, interpret_bodies};
 use ir::plan::{Activations, AllReduce, Device, Hint, Model, Options, Partition, Symbol};
 use ir::text::{Names, Text, read};
 use ir::verify::{explain, verify};
 use ir::{DType, Graph, Symbols, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
+use loops::{BodyError, BodyKernel};
 use passes::partition::{Cut, Means};
 use passes::schedule::Request;
 use passes::{Cx, PLAN_PASSES, run_all, run_one};

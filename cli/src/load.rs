@@ -80,9 +80,9 @@ fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
     let (session, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| bundle.checkpoint.tokenizer());
         let session = bundle
-            .lower()
+            .engines()
             .map_err(anyhow::Error::from)
-            .and_then(|code| Ok(Session::start_timed(&bundle.plan, &code, bundle.weights.clone(), times)?));
+            .and_then(|engines| Ok(Session::start_on(&bundle.plan, engines, bundle.weights.clone(), times)?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let Outline { plan, checkpoint, is_edited, .. } = bundle.into_outline();

@@ -5,7 +5,7 @@ use crate::{calibrate, output};
 use clap::Args;
 use compiler::CompileError;
 use ir::plan::{AllReduce, Device, DeviceId, Hint, Partition};
-use ir::topology::Topology;
+use ir::topology::{Kind, Topology};
 use passes::partition::devices_for;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Placement")]
 pub(crate) struct Placement {
-    /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]", or a topology's file, of whose devices the
-    /// first that the partition takes are used [default: as many as the partition takes, which share the threads]
+    /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]" or "vulkan:0" (`heddle devices` lists
+    /// them), or a topology's file, of whose devices the first that the partition takes are used [default: as many as the partition takes, which share the threads]
     #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
     /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
@@ -133,9 +133,11 @@ impl Placement {
     /// The command line that says the same.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let list = |devices: &Devices| {
-            let one = |d: &Device| match d.memory {
-                Some(bytes) => format!("{}[threads={},memory={bytes}]", d.name, d.threads),
-                None => format!("{}[threads={}]", d.name, d.threads),
+            let one = |d: &Device| {
+                let threads = d.kind.is_cpu().then(|| format!("threads={}", d.threads));
+                let said: Vec<_> =
+                    threads.into_iter().chain(d.memory.map(|bytes| format!("memory={bytes}"))).collect();
+                if said.is_empty() { d.name.clone() } else { format!("{}[{}]", d.name, said.join(",")) }
             };
             match &devices.file {
                 Some((path, _)) => path.display().to_string(),
@@ -175,16 +177,20 @@ fn devices(text: &str) -> Result<Devices, String> {
         let end = rest.find(['[', ',']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         let name = name.trim();
-        let number = name.strip_prefix("cpu:").and_then(|number| number.parse::<u32>().ok());
-        if number.is_none() {
-            return Err(format!(
-                "found device {name:?}, expected cpu:0, cpu:1 and so on, or a topology's file that ends in .ron"
-            ));
-        }
+        let is_numbered = |(_, number): &(&str, &str)| number.parse::<u32>().is_ok();
+        let kind = match name.split_once(':').filter(is_numbered) {
+            Some(("cpu", _)) => Kind::Cpu,
+            Some(("vulkan", _)) => Kind::Gpu,
+            _ => {
+                return Err(format!(
+                    "found device {name:?}, expected cpu:0, cpu:1 and so on, vulkan:0, or a topology's file that ends in .ron"
+                ));
+            }
+        };
         if list.iter().any(|device| device.name == name) {
             return Err(format!("found {name} twice, expected each device once"));
         }
-        let mut device = Device { name: name.to_owned(), ..Device::cpu(list.len() as u32, 1) };
+        let mut device = Device { name: name.to_owned(), kind, ..Device::cpu(list.len() as u32, 1) };
         let after = match after.strip_prefix('[') {
             None => after,
             Some(options) => {
@@ -217,6 +223,12 @@ fn set(device: &mut Device, option: &str) -> Result<(), String> {
         format!("found {name}[{}], expected {forms}", option.trim())
     };
     match option.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+        Some(("threads", _)) if !device.kind.is_cpu() => {
+            return Err(format!(
+                "found {name}[{}], expected memory=BYTES as in 2GiB: it has no threads to choose",
+                option.trim()
+            ));
+        }
         Some(("threads", value)) => {
             let threads = value.parse().ok().filter(|n| (1..=1024).contains(n));
             device.threads = threads.ok_or_else(fault)?;

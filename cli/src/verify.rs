@@ -34,8 +34,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     outline.verify_names()?;
     // Of other devices a plan can be made, and no code.
-    if outline.plan.devices.iter().all(|device| device.kind.is_cpu()) {
-        outline.lower()?;
+    if compiler::codegen::has_code(&outline.plan.devices) {
+        outline.check_code()?;
     }
     if !outline.has_weights() && !options.numerics.are_asked() {
         output::write(&summary(&outline, &found))?;

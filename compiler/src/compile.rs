@@ -31,7 +31,7 @@ pub struct Compiled {
 impl Compiled {
     /// Whether its weights can be packed and its plan run: the checkpoint has them, and there is code for the devices.
     pub fn is_runnable(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.has_weights() && self.plan.devices.iter().all(|device| device.kind.is_cpu())
+        checkpoint.has_weights() && codegen::has_code(&self.plan.devices)
     }
 }
 

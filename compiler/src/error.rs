@@ -61,6 +61,8 @@ pub enum LowerError {
     Kernel { id: ir::plan::KernelId, name: String, reason: String },
     #[error("cranelift: {0}")]
     Cranelift(String),
+    #[error("{device}: {reason}")]
+    Device { device: String, reason: String },
 }
 
 impl CompileError {

@@ -6,6 +6,7 @@ use crate::models::{self, StepGraph};
 use crate::{Outline, compile};
 use ir::plan::{Fault, Hint, Plan, Section, Weight, Where};
 use ir::{DType, Op, TensorType};
+use runtime::Engine;
 use runtime::device::Executable;
 use std::collections::HashMap;
 use std::path::Path;
@@ -88,15 +89,29 @@ fn edit(dir: &Path, weights: &str, format: DType) -> String {
 }
 
 impl Outline {
-    /// The code of the plan's kernels, in order of id.
+    /// The code of the plan's kernels, in order of id, for processors alone.
     pub fn lower(&self) -> Result<Vec<Arc<dyn Executable>>, CompileError> {
-        codegen::lower(&self.plan).map_err(|error| match error {
+        codegen::lower(&self.plan).map_err(|error| self.refused(error))
+    }
+
+    /// What drives each of the plan's threads.
+    pub fn engines(&self) -> Result<Vec<Engine>, CompileError> {
+        codegen::engines(&self.plan).map_err(|error| self.refused(error))
+    }
+
+    /// Whether there is code for all kernels where they run; no device need be there.
+    pub fn check_code(&self) -> Result<(), CompileError> {
+        codegen::check(&self.plan).map_err(|error| self.refused(error))
+    }
+
+    fn refused(&self, error: LowerError) -> CompileError {
+        match error {
             LowerError::Kernel { id, reason, .. } => {
                 let at = Where { section: Section::Kernels, index: id.0 as usize };
                 unsound(&self.plan_path(), &self.text, &[Fault { at, message: reason }])
             }
             other => other.into(),
-        })
+        }
     }
 
     /// Holds names and types of the plan's weights to those that the model has, or that are made from it.

@@ -5,9 +5,24 @@
 use super::simd::Simd;
 
 /// Rows of a tile.
-pub(crate) const TILE: usize = 16;
+pub const TILE: usize = 16;
 /// Values in k that a block of codes spans.
-pub(crate) const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
+
+/// How the codes of a block lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Width {
+    /// 4 bits, two vectors in 64 bytes: the first in the low halves of the bytes; before them so many planes of one bit
+    /// more, 64 bits a vector, the lowest first.
+    Nibbles {
+        /// How many.
+        planes: usize,
+    },
+    /// A byte each.
+    Bytes,
+    /// 4 bits that stand for [`LEVELS`].
+    Levels,
+}
 
 /// A width of codes. They are unsigned; `ZERO` is what stands for zero where a layout has no min.
 pub(crate) trait Codes {
@@ -16,6 +31,7 @@ pub(crate) trait Codes {
     const ZERO: u8;
     /// Whether codes reach beyond 127.
     const FULL: bool;
+    const WIDTH: Width;
 
     /// Vectors 2 × `j` and 2 × `j` + 1 of the block at `p`.
     unsafe fn pair<S: Simd>(p: *const u8, j: usize) -> (S::C, S::C);
@@ -38,6 +54,7 @@ impl<const PLANES: usize> Codes for Bits<PLANES> {
     const BYTES: usize = 64 * PLANES + 256;
     const ZERO: u8 = 8 << PLANES;
     const FULL: bool = false;
+    const WIDTH: Width = Width::Nibbles { planes: PLANES };
 
     #[inline(always)]
     unsafe fn pair<S: Simd>(p: *const u8, j: usize) -> (S::C, S::C) {
@@ -78,6 +95,7 @@ impl<const FULL: bool> Codes for Bytes<FULL> {
     const BYTES: usize = 512;
     const ZERO: u8 = 128;
     const FULL: bool = FULL;
+    const WIDTH: Width = Width::Bytes;
 
     #[inline(always)]
     unsafe fn pair<S: Simd>(p: *const u8, j: usize) -> (S::C, S::C) {
@@ -98,7 +116,8 @@ impl<const FULL: bool> Codes for Bytes<FULL> {
 /// Codes of 4 bits that stand for the unevenly spaced levels of `iq4_nl`.
 pub(crate) struct Levels;
 
-const LEVELS: [u8; 16] = {
+/// The levels of `iq4_nl` and 128.
+pub const LEVELS: [u8; 16] = {
     let signed: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
     let mut levels = [0; 16];
     let mut i = 0;
@@ -113,6 +132,7 @@ impl Codes for Levels {
     const BYTES: usize = 256;
     const ZERO: u8 = 128;
     const FULL: bool = true;
+    const WIDTH: Width = Width::Levels;
 
     #[inline(always)]
     unsafe fn pair<S: Simd>(p: *const u8, j: usize) -> (S::C, S::C) {

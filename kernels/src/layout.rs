@@ -11,7 +11,8 @@
 //!
 //! A value is `scale × code + min`, or `scale × (code − zero)` in layouts without mins; in `super` layouts the
 //! scale is unit × i8, which f32 holds exactly, and so the values are those of the format the weights came in.
-use super::codes::{BLOCK, Bits, Bytes, Codes, Levels, TILE};
+pub use super::codes::{BLOCK, LEVELS, TILE, Width};
+use super::codes::{Bits, Bytes, Codes, Levels};
 use super::simd::Simd;
 use ir::DType;
 use ir::quant::Format;
@@ -208,7 +209,81 @@ layouts! {
     Q6Super16 = "t16.q6.super16" coded::<Blocks<Bits<2>, 16, true, false>>,
 }
 
+/// What a layout is, for whoever makes code from it: offsets in a tile, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Values of that dtype, the 16 rows' side by side.
+    Dense(DType),
+    /// Codes behind their scales.
+    Coded(CodedShape),
+}
+
+/// A coded layout. A block is 32 values in k of each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CodedShape {
+    /// How a block's codes lie.
+    pub width: Width,
+    /// Bytes of a block's codes.
+    pub block_bytes: usize,
+    /// How many values share a scale: 16 or 32.
+    pub share: usize,
+    /// The code of zero where there are no mins.
+    pub zero: u8,
+    /// Whether there are mins.
+    pub has_min: bool,
+    /// Values in k from one header to the next; where they are more than a block, each block has i8 that its scales are
+    /// multiples by.
+    pub span: usize,
+    /// Bytes of a header, the scales' f16 before the mins'.
+    pub header_bytes: usize,
+    /// Bytes of a block's i8 scales, which as many of mins may follow; 0 where it has none.
+    pub group_bytes: usize,
+    /// Bytes of a span's header and all its i8.
+    pub span_bytes: usize,
+}
+
+impl CodedShape {
+    /// Where the codes of a tile begin.
+    pub fn codes_at(&self, k: usize) -> usize {
+        (k / self.span * self.span_bytes).next_multiple_of(LINE)
+    }
+
+    /// Bytes of a block's i8, scales and mins.
+    pub fn groups_bytes(&self) -> usize {
+        self.group_bytes * if self.has_min { 2 } else { 1 }
+    }
+}
+
 impl Layout {
+    /// What it is.
+    pub fn shape(self) -> Shape {
+        struct Describe(Layout);
+        impl Visit for Describe {
+            type Out = Shape;
+            fn coded<L: Coded>(self) -> Shape {
+                Shape::Coded(CodedShape {
+                    width: L::Codes::WIDTH,
+                    block_bytes: L::Codes::BYTES,
+                    share: L::SHARE,
+                    zero: L::Codes::ZERO,
+                    has_min: L::MIN,
+                    span: L::SPAN,
+                    header_bytes: L::HEADER_BYTES,
+                    group_bytes: L::GROUP_BYTES,
+                    span_bytes: L::SPAN_BYTES,
+                })
+            }
+            fn dense<L: Dense>(self) -> Shape {
+                Shape::Dense(match self.0 {
+                    Layout::F16 => DType::F16,
+                    Layout::Bf16 => DType::BF16,
+                    _ => DType::F32,
+                })
+            }
+        }
+        self.visit(Describe(self))
+    }
+
     /// The layout of this name, if there is one.
     pub fn parse(name: &str) -> Option<Layout> {
         Layout::ALL.iter().copied().find(|layout| layout.name() == name)

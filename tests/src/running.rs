@@ -3,7 +3,7 @@ use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
 use ir::plan::{Activations, Device, Options, Partition};
-use runtime::{Batch, Session};
+use runtime::{Batch, Session, Times};
 use tempfile::TempDir;
 
 /// Room for two sequences, in pages so short that every prompt crosses some; everything exact.
@@ -46,9 +46,9 @@ impl Running {
         let draft = Draft::begin(&path).unwrap_or_else(|e| fail(&e));
         draft.finish(&compiled, checkpoint, None, &|_| {}).unwrap_or_else(|e| fail(&e));
         let bundle = Bundle::open(&path).unwrap_or_else(|e| fail(&e));
-        let code = bundle.lower().unwrap_or_else(|e| fail(&e));
-        let session =
-            Session::start(&bundle.plan, &code, bundle.weights.clone()).unwrap_or_else(|e| fail(&e));
+        let engines = bundle.engines().unwrap_or_else(|e| fail(&e));
+        let session = Session::start_on(&bundle.plan, engines, bundle.weights.clone(), Times::None);
+        let session = session.unwrap_or_else(|e| fail(&e));
         Running { session, _dir: dir }
     }
 

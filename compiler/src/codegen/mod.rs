@@ -1,38 +1,134 @@
 //! From a plan's kernels to code: one folder per backend.
 pub mod cpu;
+pub mod gpu;
 pub mod reference;
-pub mod tree;
 
 use crate::error::LowerError;
-use ir::plan::{Device, Fault, Plan};
-use passes::Target;
+use ir::plan::{Device, Fault, Kernel, Plan, Step};
+use passes::{Scratch, Target};
+use runtime::Engine;
 use runtime::device::Executable;
 use std::sync::Arc;
 
-/// What passes are told of the devices' backend. There is code for processors only: plans for anything else have
-/// every weight as its file has it, and can be looked at and simulated.
+/// Who has code for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Workers of this process.
+    Cpu,
+    /// The device of that number that Vulkan finds.
+    Vulkan(usize),
+    /// Nobody here: plans for it can be made, looked at and simulated.
+    Elsewhere,
+}
+
+impl Backend {
+    /// The backend of a device, which its name says.
+    pub fn of(device: &Device) -> Backend {
+        let number = |kind: &str| device.name.strip_prefix(kind)?.strip_prefix(':')?.parse().ok();
+        match number("vulkan") {
+            _ if device.kind.is_cpu() => Backend::Cpu,
+            Some(number) => Backend::Vulkan(number),
+            None => Backend::Elsewhere,
+        }
+    }
+}
+
+/// Whether there is code for all of these devices.
+pub fn has_code(devices: &[Device]) -> bool {
+    devices.iter().all(|device| Backend::of(device) != Backend::Elsewhere)
+}
+
+/// What passes are told of the devices' backends. Where there is no code for one of them, every weight lies as its file
+/// has it; else all of them read weights in the processor's layouts.
 pub fn target(devices: &[Device]) -> Target {
-    match devices.iter().all(|device| device.kind.is_cpu()) {
-        true => cpu::target(),
+    match has_code(devices) {
+        true => Target { scratch, ..cpu::target() },
         false => Target::default(),
     }
 }
 
-/// The code of every kernel of a plan, in order of id. A plan that states less memory than the code needs is refused.
+/// Lowers every kernel to learn that it can be, and what memory it needs beside its arguments.
+fn scratch(plan: &Plan) -> Result<Vec<Scratch>, String> {
+    gpu::check(plan).map_err(|e| e.to_string())?;
+    let code = on_cpus(plan).map_err(|e| e.to_string())?;
+    let bytes = |code: &Option<Arc<dyn Executable>>| {
+        code.as_ref().map_or(Scratch::default(), |code| Scratch {
+            own: code.scratch_bytes() as u64,
+            shared: code.shared_bytes() as u64,
+        })
+    };
+    Ok(code.iter().map(bytes).collect())
+}
+
+/// The code of every kernel of a plan, in order of id, for processors alone. A plan that states less memory than the
+/// code needs is refused.
 pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
-    let code = cpu::lower(&plan.kernels, &symbols(plan))?;
+    let code = cpu::lower(plan.kernels.iter(), &symbols(plan))?;
+    plan.kernels.iter().zip(&code).try_for_each(|(kernel, code)| check_room(kernel, code))?;
+    Ok(code)
+}
+
+/// Whether there is code for all kernels where they run, and the plan has the memory that it needs.
+pub fn check(plan: &Plan) -> Result<(), LowerError> {
+    gpu::check(plan)?;
+    let code = on_cpus(plan)?;
+    let mut pairs = plan.kernels.iter().zip(&code);
+    pairs.try_for_each(|(kernel, code)| code.iter().try_for_each(|code| check_room(kernel, code)))
+}
+
+/// What drives each thread of a plan, in order; kernels are made ready where they run.
+pub fn engines(plan: &Plan) -> Result<Vec<Engine>, LowerError> {
+    let code = on_cpus(plan)?;
     for (kernel, code) in plan.kernels.iter().zip(&code) {
-        for (what, stated, needed) in [
-            ("scratch", kernel.scratch, code.scratch_bytes()),
-            ("shared memory", kernel.shared, code.shared_bytes()),
-        ] {
-            if needed as u64 > stated {
-                let reason = format!("states {stated} bytes of {what}, its code needs {needed}");
-                return Err(LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason });
+        code.iter().try_for_each(|code| check_room(kernel, code))?;
+    }
+    let engine = |device: &Device| match Backend::of(device) {
+        Backend::Cpu => Ok(Engine::Team(code.clone())),
+        Backend::Vulkan(number) => gpu::vulkan(device, number).map(Engine::Accelerator),
+        Backend::Elsewhere => {
+            let reason = "there is no code for it: a plan for it can be looked at and simulated";
+            Err(LowerError::Device { device: device.name.clone(), reason: reason.into() })
+        }
+    };
+    plan.threads.iter().map(|thread| engine(&plan.devices[thread.device.0 as usize])).collect()
+}
+
+/// The code of the kernels that processors run.
+fn on_cpus(plan: &Plan) -> Result<Vec<Option<Arc<dyn Executable>>>, LowerError> {
+    let own = kernels_on(plan, |backend| backend == Backend::Cpu);
+    let mut made =
+        cpu::lower(plan.kernels.iter().zip(&own).filter_map(|(k, own)| own.then_some(k)), &symbols(plan))?
+            .into_iter();
+    Ok(own.into_iter().map(|own| if own { made.next() } else { None }).collect())
+}
+
+/// Which kernels run on devices of some backends.
+fn kernels_on(plan: &Plan, is_own: impl Fn(Backend) -> bool) -> Vec<bool> {
+    let mut found = vec![false; plan.kernels.len()];
+    for thread in &plan.threads {
+        if !is_own(Backend::of(&plan.devices[thread.device.0 as usize])) {
+            continue;
+        }
+        for step in &thread.steps {
+            if let Step::Run { kernel, .. } = step {
+                found[kernel.0 as usize] = true;
             }
         }
     }
-    Ok(code)
+    found
+}
+
+fn check_room(kernel: &Kernel, code: &Arc<dyn Executable>) -> Result<(), LowerError> {
+    for (what, stated, needed) in [
+        ("scratch", kernel.scratch, code.scratch_bytes()),
+        ("shared memory", kernel.shared, code.shared_bytes()),
+    ] {
+        if needed as u64 > stated {
+            let reason = format!("states {stated} bytes of {what}, its code needs {needed}");
+            return Err(LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// Every weight that does not lie as the backend reads it.

@@ -1,11 +1,11 @@
 //! Epilogues: bodies with a hole, over the tiles of a product.
 use crate::harness::{Numbers, difference};
 use compiler::codegen::cpu::{Jit, compile_epilogue};
-use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::expr::{Body, Expr, axis, f32, hole, int, load, sum};
 use ir::ops::evaluate_body;
 use ir::{Symbols, Tensor, TensorType};
 use kernels::Epilogue;
+use loops::{BodyError, BodyKernel};
 
 const N: i64 = 11;
 const D: i64 = 83;

@@ -1,7 +1,7 @@
 //! Runs a kernel on host tensors, whole or cut into parts.
 use compiler::codegen::cpu::{Jit, compile_body};
-use compiler::codegen::tree::{BodyError, BodyKernel};
 use ir::{DType, Symbols, Tensor, TensorType};
+use loops::{BodyError, BodyKernel};
 use runtime::device::Executable;
 
 /// Bytes around the output that nothing may touch, and around inputs that nothing may depend on.

@@ -1,9 +1,9 @@
 //! Random bodies against the interpreter.
 use crate::harness::{Numbers, Parts, difference, run};
-use compiler::codegen::tree::BodyKernel;
 use ir::expr::{Body, Cast, Expr, axis, f32, int, load, max_over, size, sum};
 use ir::ops::evaluate_body;
 use ir::{Dim, Symbols, Tensor, TensorType};
+use loops::BodyKernel;
 use proptest::prelude::*;
 
 /// Axes in scope: expressions, and the dimension each runs over.

@@ -1,8 +1,8 @@
 //! Every operator's samples, at several sizes.
 use crate::harness::{Numbers, Parts, difference, run};
-use compiler::codegen::tree::BodyKernel;
 use ir::ops::{self, Op};
 use ir::{DType, Dim, Symbols, Tensor, TensorType};
+use loops::BodyKernel;
 
 /// The kernel of an operator, if it has a body.
 fn kernel(op: &Op, types: &[TensorType]) -> Option<BodyKernel> {

@@ -1,9 +1,9 @@
 //! The bodies that models are made of, written out: what fusion makes, at sizes with and without a rest.
 use crate::harness::{Numbers, Parts, difference, run};
-use compiler::codegen::tree::BodyKernel;
 use ir::expr::{Body, Cast, Expr, axis, f32, int, load, max_over, size, sum};
 use ir::ops::evaluate_body;
 use ir::{DType, Dim, Symbols, Tensor, TensorType};
+use loops::BodyKernel;
 
 fn types(texts: &[&str]) -> Vec<TensorType> {
     texts.iter().map(|t| TensorType::parse(t).expect("a type")).collect()

@@ -1,10 +1,10 @@
 //! Compiled bodies as kernels: how their work is cut into units, and how they are called.
 use super::jit::{Call, Code, Jit};
 use super::rows::ROWS;
-use crate::codegen::tree::{Axis, BodyError, BodyKernel, COST_EXP, Loop, Node, Step, Tree};
 use ir::Dim;
 use ir::expr::Unary;
 use kernels::Epilogue;
+use loops::{Axis, BodyError, BodyKernel, COST_EXP, Loop, Node, Step, Tree};
 use runtime::device::{Executable, Extent};
 use std::ops::Range;
 

@@ -5,9 +5,6 @@
 use super::jit::Call;
 use super::math;
 use super::rows::ROWS;
-use crate::codegen::tree::{
-    Axis, BodyError, Folded, Id, Loop, Node, Source, Span, Step, Tree, Ty, Value as Taken,
-};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{
@@ -16,6 +13,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use ir::expr::Fold;
+use loops::{Axis, BodyError, Folded, Id, Loop, Node, Source, Span, Step, Tree, Ty, Value as Taken};
 use std::collections::HashMap;
 use std::mem::offset_of;
 

@@ -1,11 +1,11 @@
 //! Machine code by Cranelift: from a loop tree to a function in memory of its own.
 use super::clif;
-use crate::codegen::tree::{BodyError, Tree};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types::I64};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{CodegenError, Context, settings, settings::Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use loops::{BodyError, Tree};
 use memmap2::{Mmap, MmapMut};
 use std::sync::Arc;
 

@@ -1,11 +1,9 @@
 //! Chooses code for a plan's kernels: a kernel written by hand where one fits, else the operator's body, compiled.
 use super::body::{compile_body, compile_epilogue, extent};
 use super::{jit::Jit, rope, weights};
-use crate::codegen::symbols;
-use crate::codegen::tree::{BodyError, BodyKernel};
 use crate::error::LowerError;
 use ir::ops::{self, Fused};
-use ir::plan::{Kernel, Plan};
+use ir::plan::Kernel;
 use ir::quant::Format;
 use ir::{DType, Dim, Op, TensorType};
 use kernels::Epilogue;
@@ -19,6 +17,7 @@ use kernels::paged::{Cache, Element};
 use kernels::rope::Rope;
 use kernels::route::Route;
 use kernels::simd::Isa;
+use loops::{BodyError, BodyKernel};
 use runtime::device::{Executable, Extent};
 use std::sync::Arc;
 
@@ -31,10 +30,13 @@ struct Cx<'a> {
 }
 
 /// The code of every kernel, in order.
-pub fn lower(kernels: &[Kernel], symbols: &[String]) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
+pub fn lower<'a>(
+    kernels: impl IntoIterator<Item = &'a Kernel>,
+    symbols: &[String],
+) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     let mut jit = Jit::new().map_err(|e| LowerError::Cranelift(e.to_string()))?;
     let isa = Isa::detect();
-    let mut code = Vec::with_capacity(kernels.len());
+    let mut code = vec![];
     for kernel in kernels {
         let refuse = |reason: String| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
@@ -231,17 +233,7 @@ fn known(dim: &Dim) -> Result<usize, String> {
     dim.known().and_then(|v| usize::try_from(v).ok()).ok_or_else(|| format!("{dim} is not a known size"))
 }
 
-/// What the passes may know of this backend.
-pub fn target() -> passes::Target {
-    passes::Target { layout: weights::layout, packed_bytes: weights::packed_bytes, scratch }
-}
-
-/// Compiles every kernel to learn that it can be, and how much scratch it needs.
-fn scratch(plan: &Plan) -> Result<Vec<passes::Scratch>, String> {
-    let code = lower(&plan.kernels, &symbols(plan)).map_err(|e| e.to_string())?;
-    let bytes = |code: &Arc<dyn Executable>| passes::Scratch {
-        own: code.scratch_bytes() as u64,
-        shared: code.shared_bytes() as u64,
-    };
-    Ok(code.iter().map(bytes).collect())
+/// What the passes may know of this backend; what memory kernels need, [`crate::codegen::target`] says.
+pub(crate) fn target() -> passes::Target {
+    passes::Target { layout: weights::layout, packed_bytes: weights::packed_bytes, ..Default::default() }
 }

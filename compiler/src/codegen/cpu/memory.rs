@@ -1,10 +1,10 @@
 //! Addresses, loads and stores in CLIF.
 use super::clif::{Emit, Form, LANES};
 use super::math;
-use crate::codegen::tree::{Axis, Elem, Id, Node, Source, Ty};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I8X16, I32, I32X4, I64, I64X2};
 use cranelift_codegen::ir::{InstBuilder, Value};
+use loops::{Axis, Elem, Id, Node, Source, Ty};
 
 impl Emit<'_, '_> {
     /// The address of `base + offset` for a form: a value and what to add to it. For a vector, of its first lane.

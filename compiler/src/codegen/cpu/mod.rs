@@ -12,4 +12,5 @@ pub(crate) mod weights;
 
 pub use body::{BodyEpilogue, BodyExecutable, compile_body, compile_epilogue, loop_tree};
 pub use jit::Jit;
-pub use lower::{lower, target};
+pub use lower::lower;
+pub(super) use lower::target;

@@ -1,8 +1,8 @@
 //! The rows that are computed by a function written by hand, and the bodies by which they are known.
-use crate::codegen::tree::RowFunction;
 use ir::expr::{Body, inline};
 use ir::{Op, TensorType, ops};
 use kernels::gated::{GELU, RowCode, SILU};
+use loops::RowFunction;
 use std::sync::LazyLock;
 
 /// The functions that rows may be, and their code.

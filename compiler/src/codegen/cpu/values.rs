@@ -6,11 +6,11 @@ use super::clif::{Emit, Form};
 use super::jit::Call;
 use super::math;
 use super::memory::Load;
-use crate::codegen::tree::{Id, Node, Param, Ty};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use ir::expr::{Binary, Cast, Compare, Unary};
+use loops::{Id, Node, Param, Ty};
 use std::mem::offset_of;
 
 impl Emit<'_, '_> {

@@ -1,4 +1,6 @@
 //! `heddle devices`: what this machine has to run plans on.
+mod gpus;
+
 use crate::cache::Cache;
 use crate::calibrate::{self, Calibration};
 use crate::output;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Show the devices that plans can run on: cores, SIMD, memory, the kernels chosen for them, what was measured
+/// Show the devices that plans can run on: cores, SIMD, memory, the kernels chosen for them, what was measured; GPUs
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -68,14 +70,28 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         }
         Err(error) => note!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
     }
+    let gpus = gpus::vulkan();
     if options.json {
-        return output::write_json(&[&cpu]);
+        let gpus = gpus.unwrap_or_default().into_iter().map(Device::Gpu);
+        return output::write_json(
+            &std::iter::once(Device::Cpu(Box::new(cpu))).chain(gpus).collect::<Vec<_>>(),
+        );
     }
     write_cpu(&cpu)?;
-    match &cpu.calibration {
-        Some(calibration) => calibration.write(),
-        None => Ok(()),
+    if let Some(calibration) = &cpu.calibration {
+        calibration.write()?;
     }
+    match gpus {
+        Ok(gpus) => gpus.iter().try_for_each(|gpu| gpu.write()),
+        Err(reason) => output::write(&format!("vulkan  none: {reason}\n")),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Device {
+    Cpu(Box<Cpu>),
+    Gpu(gpus::Gpu),
 }
 
 fn write_cpu(cpu: &Cpu) -> anyhow::Result<()> {

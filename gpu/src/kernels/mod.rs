@@ -1,0 +1,87 @@
+//! Kernels written by hand, where a body would be slow or there is none. Each is one function for every device.
+mod attention;
+mod coded;
+mod gather;
+mod linear;
+mod paged;
+
+pub(crate) use attention::attention;
+pub(crate) use gather::gather;
+pub(crate) use linear::linear;
+pub(crate) use paged::kv_append;
+
+use crate::emit::{Emit, Ty, Val};
+use crate::program::{Bound, Grid, Maker, Program};
+use cubecl::ir::{Builtin, Variable};
+use ir::plan::Kernel;
+use ir::{Dim, TensorType};
+
+/// A kernel that is being written: the plan's, and the code so far.
+pub(crate) struct Hand<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) names: &'a [String],
+    pub(crate) maker: Maker,
+    pub(crate) e: Emit,
+    pub(crate) symbols: Variable,
+}
+
+impl<'a> Hand<'a> {
+    pub(crate) fn new(kernel: &'a Kernel, names: &'a [String]) -> Hand<'a> {
+        let mut maker = Maker::new();
+        let symbols = maker.input(Bound::Symbols, Ty::I32);
+        let e = Emit::new(maker.scope());
+        Hand { kernel, names, maker, e, symbols }
+    }
+
+    /// The elements of an input.
+    pub(crate) fn input(&mut self, at: usize, ty: Ty) -> Variable {
+        self.maker.input(Bound::Arg(at), ty)
+    }
+
+    /// The elements of the output, the last argument.
+    pub(crate) fn output(&mut self, ty: Ty) -> Variable {
+        self.maker.output(Bound::Arg(self.kernel.inputs.len()), ty)
+    }
+
+    /// A dimension's value, as a u32.
+    pub(crate) fn dim(&mut self, dim: &Dim) -> Result<Val, String> {
+        let mut sum = self.e.i32(i32::try_from(dim.constant()).map_err(|_| format!("{dim} is too large"))?);
+        for (name, by) in dim.terms() {
+            let place = self.names.iter().position(|n| n == name);
+            let place = place.ok_or_else(|| format!("symbol {name} has no place in the step"))?;
+            let (at, by) = (self.e.u32(place as u32), self.e.i32(by as i32));
+            let value = self.e.load(self.symbols, at, Ty::I32);
+            let value = self.e.mul(value, by);
+            sum = self.e.add(sum, value);
+        }
+        Ok(self.e.cast(sum, Ty::U32))
+    }
+
+    /// The number of the unit among all along x.
+    pub(crate) fn unit(&mut self, units: u32) -> Val {
+        let [x, y, width, unit] =
+            [Builtin::CubePosX, Builtin::CubePosY, Builtin::CubeCountX, Builtin::UnitPosX]
+                .map(|builtin| self.e.builtin(builtin));
+        let row = self.e.mul(y, width);
+        let cube = self.e.add(row, x);
+        let first = self.e.times(cube, units);
+        self.e.add(first, unit)
+    }
+
+    pub(crate) fn finish(self, units: u32, grid: Grid) -> Program {
+        self.maker.finish(&self.kernel.name, self.e.scope, units, grid)
+    }
+}
+
+/// A dimension that is known.
+pub(crate) fn known(dim: &Dim) -> Result<u32, String> {
+    dim.known().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| format!("{dim} is not a known size"))
+}
+
+/// The rows and columns of a matrix.
+pub(crate) fn matrix(ty: &TensorType) -> Result<(&Dim, &Dim), String> {
+    match &ty.shape[..] {
+        [rows, cols] => Ok((rows, cols)),
+        _ => Err(format!("{ty} is no matrix")),
+    }
+}

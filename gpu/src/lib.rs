@@ -1,0 +1,21 @@
+//! Kernels for GPUs, and the devices that run them.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `emit`, `halves` | a typed emitter over cubecl's IR; half floats by their bits |
+//! | `tree`, `values` | the loop tree of a body, emitted |
+//! | `kernels` | what is written by hand: products, attention, the cache, embeddings |
+//! | `program`, `lower` | a kernel before it is compiled; from a plan's kernel to its launches |
+//! | `machine` | a device that runs a plan's thread, whatever drives it |
+//! | [`vulkan`] | devices that Vulkan finds |
+mod emit;
+mod halves;
+mod kernels;
+mod lower;
+mod machine;
+mod program;
+mod tree;
+mod values;
+pub mod vulkan;
+
+pub use lower::check;

@@ -1,0 +1,238 @@
+//! A device that runs the steps of a plan's thread, whatever drives it.
+use crate::lower::lower;
+use crate::program::{Bound, Cubes, Program};
+use ir::plan::{Arg, BufferId, Kernel, KernelId, Plan, Step, Thread, Weight};
+use runtime::{Accelerator, DeviceError};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// What a machine asks of a driver. All is done in order.
+pub(crate) trait Driver: Send {
+    /// Memory of the device, zeros at first.
+    type Memory: Send;
+    /// A kernel that was compiled.
+    type Kernel: Send;
+    /// A kernel with what it is given.
+    type Ready: Send;
+
+    /// The most bytes that can be had at once.
+    fn largest_bytes(&self) -> u64;
+    fn allocate(&self, what: &str, bytes: u64) -> Result<Self::Memory, DeviceError>;
+    fn write(&self, to: &Self::Memory, offset: u64, bytes: &[u8]) -> Result<(), DeviceError>;
+    fn read(&self, from: &Self::Memory, offset: u64, into: &mut [u8]) -> Result<(), DeviceError>;
+    fn compile(&self, program: Program) -> Result<Self::Kernel, DeviceError>;
+    fn bind(
+        &self,
+        kernel: &Self::Kernel,
+        views: &[View<'_, Self::Memory>],
+    ) -> Result<Self::Ready, DeviceError>;
+    /// Launches kernels one behind the other, each with so many cubes along x and y.
+    fn launch(&self, list: &[(&Self::Ready, [u32; 2])]) -> Result<(), DeviceError>;
+    fn wait(&self) -> Result<(), DeviceError>;
+}
+
+/// A part of a device's memory.
+pub(crate) struct View<'a, M> {
+    pub(crate) memory: &'a M,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Bytes of the symbols' values.
+const SYMBOLS_BYTES: u64 = 256;
+/// Bytes of one allocation of weights at most, for a device that gives more at once.
+const WEIGHTS_BYTES: u64 = 1 << 30;
+
+/// A device thread's device.
+pub(crate) struct Machine<D: Driver> {
+    loaded: Option<Loaded<D>>,
+    held_bytes: u64,
+    driver: D,
+}
+
+/// What there is once a plan is loaded.
+struct Loaded<D: Driver> {
+    /// What each of the thread's steps launches; nothing for messages.
+    steps: Vec<Vec<Launch<D>>>,
+    blocks: Vec<D::Memory>,
+    places: Places,
+    symbols: D::Memory,
+}
+
+/// One launch of a step: the versions that it may take, those for fewer rows first.
+struct Launch<D: Driver> {
+    versions: Vec<(Cubes, D::Ready)>,
+}
+
+/// Where what arguments name lies: in which block of memory, and where in it.
+struct Places {
+    weights: HashMap<u32, (usize, u64, u64)>,
+    states: HashMap<u32, (u64, u64)>,
+    buffers: HashMap<u32, (u64, u64)>,
+}
+
+const ARENA: usize = 0;
+const STATES: usize = 1;
+
+impl<D: Driver> Machine<D> {
+    pub(crate) fn new(driver: D) -> Machine<D> {
+        Machine { loaded: None, held_bytes: 0, driver }
+    }
+
+    fn loaded(&self) -> Result<&Loaded<D>, DeviceError> {
+        self.loaded.as_ref().ok_or_else(|| DeviceError::Other("no plan is loaded".into()))
+    }
+
+    fn allocate(&mut self, what: &str, bytes: u64) -> Result<D::Memory, DeviceError> {
+        let bytes = bytes.max(SYMBOLS_BYTES).next_multiple_of(4);
+        let memory = self.driver.allocate(what, bytes)?;
+        self.held_bytes += bytes;
+        Ok(memory)
+    }
+}
+
+impl Places {
+    /// Places of a thread's values; weights lie one behind the other in blocks behind the first two, of `largest` bytes
+    /// at most, or of one weight that is larger.
+    fn of(plan: &Plan, thread: &Thread, largest: u64) -> (Places, Vec<u64>) {
+        let own = |weight: &&Weight| weight.device == thread.device;
+        let mut sizes = vec![thread.arena_bytes, thread.state_bytes];
+        let mut weights = HashMap::new();
+        for weight in plan.weights.iter().filter(own) {
+            let aligned = weight.bytes.next_multiple_of(ir::plan::ALIGNMENT);
+            let fits = sizes.len() > STATES + 1 && sizes[sizes.len() - 1] + aligned <= largest;
+            if !fits {
+                sizes.push(0);
+            }
+            let block = sizes.len() - 1;
+            weights.insert(weight.id.0, (block, sizes[block], weight.bytes));
+            sizes[block] += aligned;
+        }
+        let states = plan.states.iter().filter(|s| s.device == thread.device);
+        let buffers = plan.buffers.iter().filter(|b| b.device == thread.device);
+        let places = Places {
+            weights,
+            states: states.map(|s| (s.id.0, (s.offset, s.bytes))).collect(),
+            buffers: buffers.map(|b| (b.id.0, (b.offset, b.bytes))).collect(),
+        };
+        (places, sizes)
+    }
+
+    fn find(&self, arg: Arg) -> Result<(usize, u64, u64), DeviceError> {
+        let found = match arg {
+            Arg::W(id) => self.weights.get(&id.0).copied(),
+            Arg::S(id) => self.states.get(&id.0).map(|(at, bytes)| (STATES, *at, *bytes)),
+            Arg::B(id) => self.buffers.get(&id.0).map(|(at, bytes)| (ARENA, *at, *bytes)),
+        };
+        found.ok_or_else(|| DeviceError::Other(format!("a step names {arg:?}, which is not this device's")))
+    }
+}
+
+impl<D: Driver> Accelerator for Machine<D> {
+    fn load(&mut self, plan: &Plan, thread: &Thread, weights: &[u8]) -> Result<(), DeviceError> {
+        let largest = self.driver.largest_bytes().min(WEIGHTS_BYTES);
+        let (places, sizes) = Places::of(plan, thread, largest);
+        let what = ["the arena", "the states", "weights"];
+        let blocks = sizes.iter().enumerate().map(|(at, bytes)| self.allocate(what[at.min(2)], *bytes));
+        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+        let symbols = self.allocate("symbols", SYMBOLS_BYTES)?;
+        for weight in plan.weights.iter().filter(|weight| weight.device == thread.device) {
+            let (block, at, bytes) = places.find(Arg::W(weight.id))?;
+            let missing = || DeviceError::Other(format!("the packed file ends before {}", weight.name));
+            let end = weight.offset.checked_add(bytes).ok_or_else(missing)?;
+            let packed = weights.get(weight.offset as usize..end as usize).ok_or_else(missing)?;
+            self.driver.write(&blocks[block], at, packed)?;
+        }
+        let names: Vec<String> = plan.symbols.iter().map(|symbol| symbol.name.clone()).collect();
+        let mut compiled: HashMap<KernelId, Rc<Vec<Versions<D>>>> = HashMap::new();
+        let mut steps = Vec::with_capacity(thread.steps.len());
+        for step in &thread.steps {
+            let Step::Run { kernel: id, args, .. } = step else {
+                steps.push(vec![]);
+                continue;
+            };
+            let kernel = &plan.kernels[id.0 as usize];
+            let launches = match compiled.get(id) {
+                Some(known) => known.clone(),
+                None => {
+                    let made = Rc::new(compile(&self.driver, kernel, &names)?);
+                    compiled.insert(*id, made.clone());
+                    made
+                }
+            };
+            let views = args.iter().map(|arg| {
+                let (block, offset, bytes) = places.find(*arg)?;
+                Ok(View { memory: &blocks[block], offset, bytes })
+            });
+            let views = views.collect::<Result<Vec<_>, DeviceError>>()?;
+            let bind = |(cubes, kernel, bindings): &(Cubes, D::Kernel, Vec<Bound>)| {
+                let given = bindings.iter().map(|bound| match bound {
+                    Bound::Arg(at) => View { ..views[*at] },
+                    Bound::Symbols => View { memory: &symbols, offset: 0, bytes: SYMBOLS_BYTES },
+                });
+                Ok((cubes.clone(), self.driver.bind(kernel, &given.collect::<Vec<_>>())?))
+            };
+            let launch = |versions: &Versions<D>| {
+                let versions = versions.iter().map(bind).collect::<Result<_, DeviceError>>()?;
+                Ok(Launch { versions })
+            };
+            steps.push(launches.iter().map(launch).collect::<Result<_, DeviceError>>()?);
+        }
+        self.loaded = Some(Loaded { steps, blocks, places, symbols });
+        self.driver.wait()
+    }
+
+    fn write(&mut self, to: BufferId, bytes: &[u8]) -> Result<(), DeviceError> {
+        let loaded = self.loaded()?;
+        let (block, at, _) = loaded.places.find(Arg::B(to))?;
+        self.driver.write(&loaded.blocks[block], at, bytes)
+    }
+
+    fn run(&mut self, steps: Range<usize>, syms: &[i64]) -> Result<(), DeviceError> {
+        let loaded = self.loaded()?;
+        let narrow = |value: &i64| i32::try_from(*value).unwrap_or(i32::MAX).to_le_bytes();
+        let bytes: Vec<u8> = syms.iter().flat_map(narrow).collect();
+        self.driver.write(&loaded.symbols, 0, &bytes)?;
+        let mut list = vec![];
+        for launch in loaded.steps[steps].iter().flatten() {
+            let fits = |(cubes, _): &&(Cubes, D::Ready)| cubes.takes_all_rows(syms);
+            if let Some((cubes, ready)) = launch.versions.iter().find(fits).or(launch.versions.last()) {
+                list.extend(cubes.count(syms).map(|count| (ready, count)));
+            }
+        }
+        self.driver.launch(&list)
+    }
+
+    fn read(&mut self, from: BufferId, into: &mut [u8]) -> Result<(), DeviceError> {
+        let loaded = self.loaded()?;
+        let (block, at, _) = loaded.places.find(Arg::B(from))?;
+        self.driver.read(&loaded.blocks[block], at, into)
+    }
+
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        self.driver.wait()
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+}
+
+/// The versions of one launch, before it is known what they are given.
+type Versions<D> = Vec<(Cubes, <D as Driver>::Kernel, Vec<Bound>)>;
+
+fn compile<D: Driver>(
+    driver: &D,
+    kernel: &Kernel,
+    names: &[String],
+) -> Result<Vec<Versions<D>>, DeviceError> {
+    let failed = |reason: String| DeviceError::Kernel { name: kernel.name.clone(), reason };
+    let version = |program: Program| {
+        let cubes = program.grid.cubes(names).map_err(failed)?;
+        let bindings = program.bindings.clone();
+        Ok((cubes, driver.compile(program)?, bindings))
+    };
+    let launches = lower(kernel, names).map_err(failed)?;
+    launches.into_iter().map(|versions| versions.into_iter().map(version).collect()).collect()
+}

@@ -1,5 +1,5 @@
 //! From a plan's kernel to what a device launches for it.
-use crate::kernels::{attention, gather, kv_append, linear};
+use crate::kernels::{attention, expert_combine, expert_linear, gather, kv_append, linear};
 use crate::program::Program;
 use crate::tree;
 use ir::Op;
@@ -31,6 +31,8 @@ pub(crate) fn lower(kernel: &Kernel, symbols: &[String]) -> Result<Vec<Vec<Progr
             let Some(layout) = packed(0) else { return Err("the table is not packed".into()) };
             one(gather(kernel, layout, first.unwrap_or(0), symbols)?)
         }
+        Op::ExpertLinear(ops::ExpertLinear { first, .. }) => expert_linear(kernel, *first, symbols),
+        Op::ExpertCombine(ops::ExpertCombine { first }) => one(expert_combine(kernel, *first, symbols)?),
         Op::KvAppend(ops::KvAppend { transposed }) => one(kv_append(kernel, *transposed, symbols)?),
         Op::PagedAttention(attends) => one(attention(kernel, attends, symbols)?),
         _ => one(body(&op, kernel, symbols)?),

@@ -19,7 +19,7 @@ const LONG: i64 = 128;
 
 /// The kernel that computes a body's whole output.
 pub(crate) fn body(name: &str, kernel: &BodyKernel) -> Result<Program, BodyError> {
-    let tree = Tree::of_kernel(kernel, &[])?;
+    let tree = Tree::of_units(kernel)?;
     if tree.rows > 0 {
         return Err(BodyError::Unsupported(format!("an output of {}", kernel.output.dtype)));
     }

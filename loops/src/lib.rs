@@ -171,6 +171,12 @@ impl Tree {
         place::place(kernel, functions, [wide.next(), wide.next()], true)
     }
 
+    /// The same for a backend whose units keep nothing between loops: what is dear is computed again. It divides the
+    /// output as it likes.
+    pub fn of_units(kernel: &BodyKernel) -> Result<Tree, BodyError> {
+        place::place(kernel, &[], [None, None], false)
+    }
+
     /// The loops of an epilogue, which computes the rows and columns of a tile.
     pub fn of_epilogue(kernel: &BodyKernel, functions: &[RowFunction]) -> Result<Tree, BodyError> {
         let rank = kernel.output.rank() as Axis;

@@ -3,4 +3,5 @@ pub mod compare;
 pub mod draw;
 pub mod examples;
 pub mod fixtures;
+pub mod on_gpu;
 pub mod running;

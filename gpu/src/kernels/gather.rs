@@ -1,6 +1,6 @@
 //! Rows of a packed table by number: the embeddings of tokens.
 use super::coded::{Coded, QUADS};
-use super::linear::dense;
+use super::product::dense;
 use super::{Hand, known, matrix};
 use crate::emit::{Emit, Ty, Val};
 use crate::program::{Grid, Program};

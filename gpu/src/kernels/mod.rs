@@ -1,11 +1,14 @@
 //! Kernels written by hand, where a body would be slow or there is none. Each is one function for every device.
 mod attention;
 mod coded;
+mod experts;
 mod gather;
 mod linear;
 mod paged;
+mod product;
 
 pub(crate) use attention::attention;
+pub(crate) use experts::{expert_combine, expert_linear};
 pub(crate) use gather::gather;
 pub(crate) use linear::linear;
 pub(crate) use paged::kv_append;
@@ -14,7 +17,8 @@ use crate::emit::{Emit, Ty, Val};
 use crate::program::{Bound, Grid, Maker, Program};
 use cubecl::ir::{Builtin, Variable};
 use ir::plan::Kernel;
-use ir::{Dim, TensorType};
+use ir::{DType, Dim, TensorType};
+use kernels::layout::Layout;
 
 /// A kernel that is being written: the plan's, and the code so far.
 pub(crate) struct Hand<'a> {
@@ -36,6 +40,16 @@ impl<'a> Hand<'a> {
     /// The elements of an input.
     pub(crate) fn input(&mut self, at: usize, ty: Ty) -> Variable {
         self.maker.input(Bound::Arg(at), ty)
+    }
+
+    /// Refuses an input that is not f32.
+    pub(crate) fn check_real(&self, at: usize) -> Result<(), String> {
+        match self.kernel.inputs[at].dtype {
+            DType::F32 => Ok(()),
+            other => {
+                Err(format!("products take f32 on this device, got {other}: compile with --activations f32"))
+            }
+        }
     }
 
     /// The elements of the output, the last argument.
@@ -76,6 +90,12 @@ impl<'a> Hand<'a> {
 /// A dimension that is known.
 pub(crate) fn known(dim: &Dim) -> Result<u32, String> {
     dim.known().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| format!("{dim} is not a known size"))
+}
+
+/// The layout of an input that is packed.
+pub(crate) fn packed(kernel: &Kernel, input: usize) -> Result<Layout, String> {
+    let layout = kernel.layouts.get(input).and_then(|name| Layout::parse(name));
+    layout.ok_or_else(|| format!("input {input} is not packed"))
 }
 
 /// The rows and columns of a matrix.

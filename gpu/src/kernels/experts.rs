@@ -1,0 +1,170 @@
+//! Products of chosen experts: each token's rows times the weights of the experts that its routing weights name.
+use super::product::{Tile, UNITS, row_and_part, share, whole};
+use super::{Hand, known, packed};
+use crate::emit::{Compare, Emit, Two, Ty, Val};
+use crate::program::{Grid, Program};
+use cubecl::ir::{Builtin, Variable};
+use ir::Dim;
+use ir::plan::Kernel;
+use kernels::layout::{Layout, TILE};
+
+/// The weights of neighbouring experts, one behind the other.
+struct Experts {
+    layout: Layout,
+    /// How many there are, how many of them are at hand, and from which on.
+    all: u32,
+    held: u32,
+    first: u32,
+    /// Rows and columns of one.
+    rows: u32,
+    k: u32,
+    words: Variable,
+}
+
+impl Experts {
+    fn of(hand: &mut Hand<'_>, input: usize, first: u64) -> Result<Experts, String> {
+        let kernel = hand.kernel;
+        hand.check_real(0)?;
+        let [held, rows, k] = &kernel.inputs[input].shape[..] else {
+            return Err(format!("{} holds no experts", kernel.inputs[input]));
+        };
+        let all = known(&kernel.inputs[1].shape[1])?;
+        let first = u32::try_from(first).map_err(|_| format!("experts from {first} on"))?;
+        let (held, rows, k) = (known(held)?, known(rows)?, known(k)?);
+        let (layout, words) = (packed(kernel, input)?, hand.input(input, Ty::U32));
+        Ok(Experts { layout, all, held, first, rows, k, words })
+    }
+
+    /// The tile of an expert's weight, of those at hand.
+    fn tile(&self, e: &mut Emit, expert: Val, tile: Val) -> Tile {
+        let one = self.layout.packed_bytes(self.rows as usize, self.k as usize) / 4;
+        let start = e.times(expert, one as u32);
+        let at = e.times(tile, (self.layout.tile_bytes(self.k as usize) / 4) as u32);
+        let at = e.add(start, at);
+        Tile { layout: self.layout, k: self.k, words: self.words, at }
+    }
+
+    /// Runs `run` for every expert that a token chose and that is at hand, with the room that it has, below `room`, its
+    /// number among those at hand, and how much it counts.
+    fn each_chosen(
+        &self,
+        hand: &mut Hand<'_>,
+        token: Val,
+        room: u32,
+        run: impl FnOnce(&mut Hand<'_>, Val, Val, Val),
+    ) {
+        let routing = hand.input(1, Ty::F32);
+        let e = &mut hand.e;
+        let from = e.times(token, self.all);
+        let (none, end, one) = (e.u32(0), e.u32(self.all), e.u32(1));
+        let next = e.variable(none);
+        let expert = e.counter();
+        let around = e.open();
+        let at = e.add(from, expert);
+        let weight = e.load(routing, at, Ty::F32);
+        let zero = e.f32(0.0);
+        let is_passed = e.compare(Compare::Eq, weight, zero);
+        let is_chosen = e.not(is_passed);
+        let chosen = e.open();
+        let slot = e.now(next);
+        let more = e.add(slot, one);
+        e.assign(next, more);
+        let (most, first, held) = (e.u32(room), e.u32(self.first), e.u32(self.held));
+        let has_room = e.lt(slot, most);
+        // One before the first is one beyond the last, for numbers without a sign.
+        let own = e.sub(expert, first);
+        let is_held = e.lt(own, held);
+        let is_here = e.two(Two::And, has_room, is_held);
+        let here = e.open();
+        run(hand, slot, own, weight);
+        let e = &mut hand.e;
+        let here = e.close(here);
+        e.branch(is_here, here);
+        let chosen = e.close(chosen);
+        e.branch(is_chosen, chosen);
+        let scope = e.close(around);
+        e.repeat(expert, [none, end, one], scope);
+    }
+}
+
+/// For each token and each expert that it chose, products of its row and that expert's weights: a launch for each.
+pub(crate) fn expert_linear(
+    kernel: &Kernel,
+    first: u64,
+    names: &[String],
+) -> Result<Vec<Vec<Program>>, String> {
+    let [n, room, width] = &kernel.output.shape[..] else { return Err("gives rows of experts".into()) };
+    let (room, width) = (known(room)?, known(width)?);
+    let mut from = 0;
+    let mut launches = vec![];
+    for input in 2..kernel.inputs.len() {
+        let mut hand = Hand::new(kernel, names);
+        let experts = Experts::of(&mut hand, input, first)?;
+        let output = hand.output(Ty::F32);
+        let e = &mut hand.e;
+        let (tile, at) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
+        let (token, wanted) = (e.over(at, room), e.rest(at, room));
+        let zero = e.f32(0.0);
+        let (total, x) = (e.variable(zero), e.times(token, experts.k));
+        experts.each_chosen(&mut hand, token, room, |hand, slot, own, _| {
+            let is_wanted = hand.e.compare(Compare::Eq, slot, wanted);
+            let around = hand.e.open();
+            experts.tile(&mut hand.e, own, tile).multiply(hand, &[(x, total)]);
+            let scope = hand.e.close(around);
+            hand.e.branch(is_wanted, scope);
+        });
+        let start = hand.e.times(at, width);
+        let start = hand.e.plus(start, from);
+        finish(&mut hand.e, total, &experts, tile, output, start);
+        from += experts.rows;
+        let tiles = Dim::from(i64::from(experts.rows.div_ceil(TILE as u32)));
+        let rows = Some((n.clone() * i64::from(room), 1));
+        launches.push(vec![hand.finish(UNITS, Grid { extents: vec![tiles], per: 1, rows })]);
+    }
+    Ok(launches)
+}
+
+/// For each token the sum of products of its rows and the experts' weights, as much as each counts.
+pub(crate) fn expert_combine(kernel: &Kernel, first: u64, names: &[String]) -> Result<Program, String> {
+    let [n, room, _] = &kernel.inputs[0].shape[..] else { return Err("takes rows of experts".into()) };
+    let room = known(room)?;
+    let mut hand = Hand::new(kernel, names);
+    let experts = Experts::of(&mut hand, 2, first)?;
+    let output = hand.output(Ty::F32);
+    let e = &mut hand.e;
+    let (tile, token) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
+    let zero = e.f32(0.0);
+    let total = e.variable(zero);
+    let rows = e.times(token, room);
+    experts.each_chosen(&mut hand, token, room, |hand, slot, own, weight| {
+        let e = &mut hand.e;
+        let row = e.add(rows, slot);
+        let (x, zero) = (e.times(row, experts.k), e.f32(0.0));
+        let part = e.variable(zero);
+        experts.tile(e, own, tile).multiply(hand, &[(x, part)]);
+        let e = &mut hand.e;
+        let (part, now) = (e.now(part), e.now(total));
+        let next = e.fma(part, weight, now);
+        e.assign(total, next);
+    });
+    let start = hand.e.times(token, experts.rows);
+    finish(&mut hand.e, total, &experts, tile, output, start);
+    let tiles = Dim::from(i64::from(experts.rows.div_ceil(TILE as u32)));
+    Ok(hand.finish(UNITS, Grid { extents: vec![tiles], per: 1, rows: Some((n.clone(), 1)) }))
+}
+
+/// Writes the whole sums of a tile's rows to where a row of the output begins.
+fn finish(e: &mut Emit, total: Val, experts: &Experts, tile: Val, output: Variable, start: Val) {
+    let sums = share(e, &[total]);
+    let (row, part) = row_and_part(e);
+    let (zero, end) = (e.u32(0), e.u32(experts.rows));
+    let column = e.times(tile, TILE as u32);
+    let column = e.add(column, row);
+    let (is_first, is_column) = (e.compare(Compare::Eq, part, zero), e.lt(column, end));
+    let writes = e.two(Two::And, is_first, is_column);
+    e.when(writes, |e| {
+        let sum = whole(e, sums, zero, row);
+        let index = e.add(start, column);
+        e.store(output, index, sum);
+    });
+}

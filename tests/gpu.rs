@@ -1,0 +1,171 @@
+//! GPUs, as Vulkan finds them: every operator's kernel against its meaning, and whole models against processors.
+//!
+//! Any driver will do, Mesa's software driver too; where there is none, each test says so and is done.
+
+use compiler::import::Checkpoint;
+use gpu::vulkan;
+use ir::expr::{Body, axes, f32, hole, inline, load};
+use ir::ops::{self, Anchor, Fused, samples};
+use ir::plan::{Device, Options};
+use ir::quant::Format;
+use ir::topology::Kind;
+use ir::{DType, Dim, Op, TensorType};
+use kernels::layout::Layout;
+use tests::fixtures::{self, Reference};
+use tests::on_gpu::{Case, all};
+use tests::running::{Running, best, exact};
+
+/// Whether there is a device to test on.
+fn has_vulkan() -> bool {
+    match vulkan::devices() {
+        Ok(_) => true,
+        Err(reason) => {
+            println!("nothing was tested: {reason}");
+            false
+        }
+    }
+}
+
+fn device(number: u32) -> Device {
+    Device { name: "vulkan:0".into(), kind: Kind::Gpu, ..Device::cpu(number, 1) }
+}
+
+#[track_caller]
+fn none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{} faults:\n{}\n", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn every_operator_computes_what_it_means() {
+    if !has_vulkan() {
+        return;
+    }
+    let cases: Vec<Case> = samples().into_iter().filter_map(|(op, types)| Case::new(op, types)).collect();
+    assert!(cases.len() > 40, "only {} samples have a kernel", cases.len());
+    none(all(cases));
+}
+
+#[test]
+fn every_fused_pair_computes_what_both_mean() {
+    if !has_vulkan() {
+        return;
+    }
+    let with_body = samples().into_iter().filter_map(|(op, types)| {
+        let (ty, body) = (op.infer(&types).ok()?, op.body(&types)?);
+        Some((op, types, ty, body))
+    });
+    let all_bodies: Vec<_> = with_body.collect();
+    let mut cases = vec![];
+    for (outer, outer_types, ty, body) in &all_bodies {
+        for slot in 0..outer_types.len() {
+            for (_, types, _, inner) in all_bodies.iter().filter(|(_, _, ty, _)| *ty == outer_types[slot]) {
+                let inputs: Vec<TensorType> = outer_types.iter().chain(types).cloned().collect();
+                let own: Vec<u32> = (0..outer_types.len() as u32).collect();
+                let moved: Vec<u32> = (0..types.len() as u32).map(|i| i + outer_types.len() as u32).collect();
+                let body = inline(body, ty.rank(), slot, inner, &own, &moved);
+                let fused = Fused { anchor: None, body, ty: ty.clone() };
+                let case = Case::new(fused.into(), inputs);
+                // What a cast or a comparison makes of what differs in the last bit may be anything.
+                let is_steep = matches!(outer, Op::Compare(_) | Op::Argmax(_)) || !ty.dtype.is_real();
+                cases.extend(case.filter(|_| !is_steep));
+            }
+        }
+    }
+    println!("{} pairs", cases.len());
+    none(all(cases));
+}
+
+/// Every layout, alone, beside another weight and with an epilogue, for as many rows as there are versions.
+#[test]
+fn products_of_every_packed_format_compute_what_they_mean() {
+    if !has_vulkan() {
+        return;
+    }
+    let formats = [DType::F32, DType::F16, DType::BF16].into_iter();
+    let formats = formats.chain(Format::ALL.iter().map(|format| DType::Quant(*format)));
+    let mut cases = vec![];
+    for dtype in formats.filter(|dtype| Layout::of(*dtype).is_some()) {
+        // Not whole tiles, and not as many blocks as there are parts of k.
+        let k = if dtype.block_len() == 256 { 768 } else { 288 };
+        for n in [1, 3, 21] {
+            let (x, w) = (TensorType::f32(&[n, k]), TensorType::new(dtype, [37, k as i64].map(Dim::from)));
+            let two = TensorType::new(dtype, [16, k as i64].map(Dim::from));
+            let linear: Op = ops::Linear {}.into();
+            cases.extend(Case::packed(linear.clone(), vec![x.clone(), w.clone(), two], &[1, 2]));
+            let anchor = Some(Anchor { op: linear, inputs: 2 });
+            let residual = load(2, axes(2));
+            let body = Body::new(&(hole(0) * f32(0.5) + residual));
+            let ty = TensorType::f32(&[n, 37]);
+            let fused = Fused { anchor, body, ty: ty.clone() };
+            cases.extend(Case::packed(fused.into(), vec![x, w.clone(), ty], &[1]));
+            let ids = TensorType::new(DType::I32, [Dim::from(n as i64)]);
+            let gather = ops::Gather { first: None };
+            cases.extend(Case::packed(gather.into(), vec![w, ids], &[0]));
+        }
+    }
+    assert_eq!(cases.len(), 14 * 9);
+    none(all(cases));
+}
+
+/// The prompt in one step and in parts.
+#[test]
+fn models_of_every_architecture_answer_as_transformers_says() {
+    if !has_vulkan() {
+        return;
+    }
+    let names = [
+        "llama",
+        "llama_tied",
+        "llama3_rope",
+        "mistral_window",
+        "qwen2",
+        "qwen3",
+        "gemma3",
+        "mixtral",
+        "qwen3_moe",
+    ];
+    for name in names {
+        let path = format!("tiny/{name}");
+        let checkpoint = Checkpoint::open(&fixtures::path(&path)).unwrap_or_else(|e| panic!("{e}"));
+        let reference = Reference::read(&format!("{path}/reference.safetensors"));
+        let ids: Vec<i32> = reference.ids.iter().map(|id| *id as i32).collect();
+        let mut running = Running::on(&checkpoint, exact(64), &[device(0)]);
+        let whole = running.step(0, 0, &ids).to_vec();
+        let far = |(a, b): &(&f32, &f32)| (*a - *b).abs() > 2e-4 * 1f32.max(b.abs());
+        assert_eq!(whole.iter().zip(&reference.logits).find(far), None, "{name}");
+        // The other sequence's cache: no bit may depend on who stands beside.
+        let parts = ids.chunks(3).enumerate().map(|(at, tokens)| running.step(1, at * 3, tokens).to_vec());
+        let parts: Vec<f32> = parts.flatten().collect();
+        let differs = |(a, b): &(&f32, &f32)| a.to_bits() != b.to_bits();
+        assert_eq!(parts.iter().zip(&whole).find(differs), None, "{name} in parts");
+    }
+}
+
+/// Eight words behind one prompt, and every logit.
+#[test]
+fn smollm2_answers_as_on_a_processor() {
+    if !has_vulkan() {
+        return;
+    }
+    let checkpoint = Checkpoint::open(&fixtures::model("smollm2")).unwrap_or_else(|e| panic!("{e}"));
+    let prompt = [504, 3575, 282, 4649, 314];
+    let options = Options { kv: DType::F16, ..exact(64) };
+    let answer = |device: Device| {
+        let mut running = Running::on(&checkpoint, options.clone(), &[device]);
+        let width = running.session.vocabulary();
+        let mut logits = running.step(0, 0, &prompt).to_vec();
+        let (mut tokens, mut all) = (vec![], logits.clone());
+        for at in prompt.len()..prompt.len() + 8 {
+            tokens.push(best(&logits[logits.len() - width..]));
+            logits = running.step(0, at, &tokens[tokens.len() - 1..]).to_vec();
+            all.extend_from_slice(&logits);
+        }
+        (tokens, all)
+    };
+    let (expected, cpu) = answer(Device::cpu(0, 1));
+    let (found, gpu) = answer(device(0));
+    assert_eq!(found, expected);
+    let most = cpu.iter().fold(0f32, |most, v| most.max(v.abs()));
+    let far = |(a, b): &(&f32, &f32)| (*a - *b).abs() > 1e-3 * most;
+    assert_eq!(gpu.iter().zip(&cpu).find(far), None);
+}

@@ -6,7 +6,7 @@ use compiler::import::Checkpoint;
 use gpu::vulkan;
 use ir::expr::{Body, axes, f32, hole, inline, load};
 use ir::ops::{self, Anchor, Fused, samples};
-use ir::plan::{Device, Options};
+use ir::plan::{Device, Options, Partition};
 use ir::quant::Format;
 use ir::topology::Kind;
 use ir::{DType, Dim, Op, TensorType};
@@ -138,6 +138,33 @@ fn models_of_every_architecture_answer_as_transformers_says() {
         let parts: Vec<f32> = parts.flatten().collect();
         let differs = |(a, b): &(&f32, &f32)| a.to_bits() != b.to_bits();
         assert_eq!(parts.iter().zip(&whole).find(differs), None, "{name} in parts");
+    }
+}
+
+/// Two devices on one GPU, and a processor beside it.
+#[test]
+fn cuts_over_gpus_and_processors_answer_as_the_whole() {
+    if !has_vulkan() {
+        return;
+    }
+    let checkpoint = Checkpoint::open(&fixtures::path("tiny/qwen3")).unwrap_or_else(|e| panic!("{e}"));
+    let reference = Reference::read("tiny/qwen3/reference.safetensors");
+    let ids: Vec<i32> = reference.ids.iter().map(|id| *id as i32).collect();
+    let part = |number, name: &str| Device { name: name.into(), ..device(number) };
+    let two = [part(0, "vulkan:0[0]"), part(1, "vulkan:0[1]")];
+    let beside = [device(0), Device::cpu(1, 1)];
+    for devices in [&two, &beside] {
+        for cut in ["tensor:2", "pipeline:2", "data:2"] {
+            let partition: Partition = cut.parse().expect("a cut");
+            let options = Options { partition, micro_batches: partition.pipeline, ..exact(64) };
+            let mut running = Running::on(&checkpoint, options, devices);
+            let parts =
+                ids.chunks(5).enumerate().map(|(at, tokens)| running.step(1, at * 5, tokens).to_vec());
+            let logits: Vec<f32> = parts.flatten().collect();
+            let far = |(a, b): &(&f32, &f32)| (*a - *b).abs() > 2e-4 * 1f32.max(b.abs());
+            let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+            assert_eq!(logits.iter().zip(&reference.logits).find(far), None, "{cut} over {names:?}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
 use compiler::{Bundle, Compiled, Draft, Outline};
-use ir::plan::{Phase, Plan};
+use ir::plan::{MemoryProof, Phase, Plan};
 use ir::topology::Topology;
 use runtime::{Session, Times};
 use std::fs;
@@ -72,7 +72,7 @@ fn bundle(
 
 /// Starts a bundle's plan. The tokeniser is built meanwhile.
 fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
-    check_memory(predicted_peak(&bundle.plan), devices::usable_memory())?;
+    check_memory(on_host(&bundle.plan), devices::usable_memory())?;
     // What opening took is no part of what running takes.
     runtime::memory::give_back();
     runtime::memory::reset_peak();
@@ -186,6 +186,16 @@ fn check_memory(needed: u64, usable: Option<u64>) -> anyhow::Result<()> {
             output::bytes(usable),
         ),
     }
+}
+
+/// The most bytes that a plan takes of the host's memory: of other devices what passes between.
+fn on_host(plan: &Plan) -> u64 {
+    let own = |proof: &MemoryProof| match plan.devices[proof.device.0 as usize].kind.is_cpu() {
+        true => proof.total,
+        false => proof.staging + proof.process,
+    };
+    let of = |phase| plan.memory.iter().filter(|proof| proof.phase == phase).map(own).sum();
+    [Phase::Load, Phase::Prefill, Phase::Decode].into_iter().map(of).max().unwrap_or(0)
 }
 
 /// The most bytes that a plan takes, over all devices, in any phase.

@@ -167,7 +167,10 @@ const DEVICES_LISTED: usize = 4;
 
 /// Devices with their threads, or of many how many there are.
 pub(crate) fn devices(devices: &[ir::plan::Device]) -> String {
-    let one = |d: &ir::plan::Device| format!("{} with {} threads", plain(&d.name), d.threads);
+    let one = |d: &ir::plan::Device| match d.kind.is_cpu() {
+        true => format!("{} with {} threads", plain(&d.name), d.threads),
+        false => plain(&d.name),
+    };
     match devices {
         [first, .., last] if devices.len() > DEVICES_LISTED => {
             format!("{} devices, {} to {}", devices.len(), plain(&first.name), plain(&last.name))

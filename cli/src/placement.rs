@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[command(next_help_heading = "Placement")]
 pub(crate) struct Placement {
     /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]" or "vulkan:0" (`heddle devices` lists
-    /// them), or a topology's file, of whose devices the first that the partition takes are used [default: as many as the partition takes, which share the threads]
+    /// them; "vulkan:0[0],vulkan:0[1]" are two on one), or a topology's file, of whose devices the first that the partition takes are used [default: as many as the partition takes, which share the threads]
     #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
     /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
@@ -137,7 +137,11 @@ impl Placement {
                 let threads = d.kind.is_cpu().then(|| format!("threads={}", d.threads));
                 let said: Vec<_> =
                     threads.into_iter().chain(d.memory.map(|bytes| format!("memory={bytes}"))).collect();
-                if said.is_empty() { d.name.clone() } else { format!("{}[{}]", d.name, said.join(",")) }
+                match d.name.strip_suffix(']') {
+                    _ if said.is_empty() => d.name.clone(),
+                    Some(name) => format!("{name},{}]", said.join(",")),
+                    None => format!("{}[{}]", d.name, said.join(",")),
+                }
             };
             match &devices.file {
                 Some((path, _)) => path.display().to_string(),
@@ -187,9 +191,6 @@ fn devices(text: &str) -> Result<Devices, String> {
                 ));
             }
         };
-        if list.iter().any(|device| device.name == name) {
-            return Err(format!("found {name} twice, expected each device once"));
-        }
         let mut device = Device { name: name.to_owned(), kind, ..Device::cpu(list.len() as u32, 1) };
         let after = match after.strip_prefix('[') {
             None => after,
@@ -197,10 +198,25 @@ fn devices(text: &str) -> Result<Devices, String> {
                 let (options, after) = options
                     .split_once(']')
                     .ok_or_else(|| format!("found no ] behind {name}[, expected {name}[threads=N]"))?;
-                options.split(',').try_for_each(|option| set(&mut device, option))?;
+                let (number, options) = logical(options);
+                if let Some(number) = number {
+                    if device.kind.is_cpu() {
+                        return Err(format!(
+                            "found {name}[{number}], expected threads=N: processors have none of their own"
+                        ));
+                    }
+                    device.name = format!("{name}[{number}]");
+                }
+                options
+                    .split(',')
+                    .filter(|o| !o.is_empty())
+                    .try_for_each(|option| set(&mut device, option))?;
                 after
             }
         };
+        if list.iter().any(|other| other.name == device.name) {
+            return Err(format!("found {} twice, expected each device once", device.name));
+        }
         list.push(device);
         rest = match after.trim_start() {
             "" => "",
@@ -213,6 +229,15 @@ fn devices(text: &str) -> Result<Devices, String> {
         return Err("expected at least one device, as in cpu:0".into());
     }
     Ok(Devices { list, file: None })
+}
+
+/// Which of several devices on one, where the options begin with a number, and the other options.
+fn logical(options: &str) -> (Option<u32>, &str) {
+    let (first, rest) = options.split_once(',').unwrap_or((options, ""));
+    match first.trim().parse() {
+        Ok(number) => (Some(number), rest),
+        Err(_) => (None, options),
+    }
 }
 
 /// Takes `threads=2` or `memory=2GiB`.
@@ -267,6 +292,11 @@ mod tests {
         assert_eq!(read("cpu:0"), [(0, "cpu:0".to_owned(), 1, None)]);
         let two = [(0, "cpu:3".to_owned(), 2, Some(1 << 20)), (1, "cpu:1".to_owned(), 1, None)];
         assert_eq!(read(" cpu:3[ threads=2, memory = 1MiB ], cpu:1 "), two);
+        let listed = "vulkan:0[0],vulkan:0[1,memory=1024],vulkan:1";
+        let names: Vec<_> = read(listed).into_iter().map(|(_, name, ..)| name).collect();
+        assert_eq!(names, ["vulkan:0[0]", "vulkan:0[1]", "vulkan:1"]);
+        let placement = Placement { devices: Some(devices(listed).unwrap()), ..Placement::default() };
+        assert_eq!(placement.arguments(), ["--devices", listed]);
     }
 
     #[test]
@@ -294,12 +324,21 @@ mod tests {
         assert_eq!(refused(""), "expected at least one device, as in cpu:0");
         assert_eq!(
             refused("gpu:0"),
-            "found device \"gpu:0\", expected cpu:0, cpu:1 and so on, or a topology's file that ends in .ron"
+            "found device \"gpu:0\", expected cpu:0, cpu:1 and so on, vulkan:0, or a topology's file that ends in .ron"
         );
         assert_eq!(refused("cpu:0,cpu:0"), "found cpu:0 twice, expected each device once");
         assert_eq!(
             refused("cpu:0[threads=0]"),
             "found cpu:0[threads=0], expected threads=N with N from 1 to 1024, or memory=BYTES as in 2GiB"
+        );
+        assert_eq!(
+            refused("vulkan:0[threads=2]"),
+            "found vulkan:0[threads=2], expected memory=BYTES as in 2GiB: it has no threads to choose"
+        );
+        assert_eq!(refused("vulkan:0[1],vulkan:0[1]"), "found vulkan:0[1] twice, expected each device once");
+        assert_eq!(
+            refused("cpu:0[1]"),
+            "found cpu:0[1], expected threads=N: processors have none of their own"
         );
         assert_eq!(refused("cpu:0[threads=1"), "found no ] behind cpu:0[, expected cpu:0[threads=N]");
         assert_eq!(refused("cpu:0,"), "found \",\" behind cpu:0, expected a comma and another device");

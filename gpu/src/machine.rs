@@ -18,6 +18,8 @@ pub(crate) trait Driver: Send {
 
     /// The most bytes that can be had at once.
     fn largest_bytes(&self) -> u64;
+    /// All the memory that the device has.
+    fn memory_bytes(&self) -> u64;
     fn allocate(&self, what: &str, bytes: u64) -> Result<Self::Memory, DeviceError>;
     fn write(&self, to: &Self::Memory, offset: u64, bytes: &[u8]) -> Result<(), DeviceError>;
     fn read(&self, from: &Self::Memory, offset: u64, into: &mut [u8]) -> Result<(), DeviceError>;
@@ -133,6 +135,14 @@ impl<D: Driver> Accelerator for Machine<D> {
     fn load(&mut self, plan: &Plan, thread: &Thread, weights: &[u8]) -> Result<(), DeviceError> {
         let largest = self.driver.largest_bytes().min(WEIGHTS_BYTES);
         let (places, sizes) = Places::of(plan, thread, largest);
+        let (needed, all) = (sizes.iter().sum(), self.driver.memory_bytes());
+        if needed > all {
+            return Err(DeviceError::OutOfMemory {
+                what: "the plan".into(),
+                bytes: needed,
+                free_bytes: Some(all),
+            });
+        }
         let what = ["the arena", "the states", "weights"];
         let blocks = sizes.iter().enumerate().map(|(at, bytes)| self.allocate(what[at.min(2)], *bytes));
         let blocks = blocks.collect::<Result<Vec<_>, _>>()?;

@@ -77,6 +77,7 @@ pub(crate) struct Vulkan {
     device: wgpu::Device,
     queue: wgpu::Queue,
     options: WgpuCompilationOptions,
+    memory_bytes: u64,
     /// What the compiler wants to know of what is bound, which code does not ask for.
     info: wgpu::Buffer,
     /// What went wrong that no call told.
@@ -140,7 +141,8 @@ impl Vulkan {
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM,
             mapped_at_creation: false,
         });
-        Ok(Vulkan { device, queue, options: options(&adapter), info, fault })
+        let (options, memory_bytes) = (options(&adapter), describe(&adapter).memory_bytes);
+        Ok(Vulkan { device, queue, options, memory_bytes, info, fault })
     }
 
     /// What went wrong since this was asked last.
@@ -240,6 +242,10 @@ impl Driver for Vulkan {
     fn largest_bytes(&self) -> u64 {
         let limits = self.device.limits();
         limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     fn allocate(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, DeviceError> {

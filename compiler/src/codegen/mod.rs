@@ -24,7 +24,9 @@ pub enum Backend {
 impl Backend {
     /// The backend of a device, which its name says.
     pub fn of(device: &Device) -> Backend {
-        let number = |kind: &str| device.name.strip_prefix(kind)?.strip_prefix(':')?.parse().ok();
+        // Of several devices on one the name ends in their number: `vulkan:0[1]`.
+        let name = device.name.split('[').next().unwrap_or_default();
+        let number = |kind: &str| name.strip_prefix(kind)?.strip_prefix(':')?.parse().ok();
         match number("vulkan") {
             _ if device.kind.is_cpu() => Backend::Cpu,
             Some(number) => Backend::Vulkan(number),

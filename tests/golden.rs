@@ -16,7 +16,8 @@
 //! graph's does; `hints = [Whole(nodes: "blk.0.up")]` are a person's, `devices = 3` is more than the cut alone takes.
 //! `UPDATE_EXPECT=1` rewrites what stands below the rule, and nothing above.
 
-use compiler::codegen::cpu::{self, Jit, loop_tree};
+use compiler::codegen;
+use compiler::codegen::cpu::{Jit, loop_tree};
 use ir::interpret::{interpret, interpret_bodies};
 use ir::plan::{Activations, AllReduce, Device, Hint, Model, Options, Partition, Symbol};
 use ir::text::{Names, Text, read};
@@ -156,7 +157,7 @@ fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
     let way = settings.get("all_reduce").unwrap_or(&"direct");
     let way = AllReduce::ALL.into_iter().find(|known| known.name() == *way).ok_or("no such all_reduce")?;
     let cut = Cut::by(g, partition, &hints, &devices(count), &Means::default())?.with_all_reduce(way);
-    Ok(Cx { activations, target: cpu::target(), cut })
+    Ok(Cx { activations, target: codegen::target(&devices(count)), cut })
 }
 
 fn devices(count: u32) -> Vec<Device> {

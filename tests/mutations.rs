@@ -6,7 +6,7 @@ use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
 use ir::plan::{Activations, Device, Model, Options, Partition, Plan, Step};
-use runtime::{Batch, Executable, Pages, Seen, Session, walk};
+use runtime::{Batch, Engine, Executable, Pages, Seen, Session, walk};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -162,7 +162,8 @@ fn look(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), Stri
     };
     let mut sum = 0u64;
     let mut add = |seen: Seen<'_>| sum += seen.value.iter().map(|b| u64::from(*b)).sum::<u64>();
-    let walked = walk(plan, code, weights, &syms, &feed, &mut add).map_err(|e| e.to_string());
+    let engines = plan.threads.iter().map(|_| Engine::team(code)).collect();
+    let walked = walk(plan, engines, weights, &syms, &feed, &mut add).map_err(|e| e.to_string());
     std::hint::black_box(sum);
     walked
 }

@@ -1,7 +1,7 @@
 //! Plans beside the reference interpreter: what is compiled means what the model means, however it is cut, and
 //! what a pass breaks is found, with the node and the pass.
 
-use compiler::codegen::cpu::target;
+use compiler::codegen::target;
 use compiler::import::Checkpoint;
 use compiler::models::{StepGraph, step_graph};
 use compiler::numerics::{Blame, Finding, Report, numerics};
@@ -97,7 +97,7 @@ fn planted(
     let StepGraph { graph: reference, derived, symbols } =
         step_graph(checkpoint, &options).unwrap_or_else(|e| fail(&e));
     let cut = Cut::of(&reference, options.partition, &devices).unwrap_or_else(|e| fail(&e));
-    let cx = Cx { activations: options.activations, target: target(), cut };
+    let cx = Cx { activations: options.activations, target: target(&devices), cut };
     let (mut graph, mut stages) = (reference.clone(), vec![]);
     for own in PASSES {
         let mut stage = run_one(&cx, own.name, &mut graph).unwrap_or_else(|e| fail(&e));

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 /// The crates, lowest first; a crate depends only on crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["ir"],
-    &["passes", "runtime", "viewer"],
+    &["passes", "runtime", "loops", "viewer"],
     &["kernels"],
+    &["gpu"],
     &["compiler"],
     &["server"],
     &["cli"],
@@ -20,7 +21,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cranelift_codegen", &["compiler/src/codegen/cpu"]),
     ("cranelift_frontend", &["compiler/src/codegen/cpu"]),
     ("cranelift_native", &["compiler/src/codegen/cpu"]),
-    ("std::arch", &["kernels/src", "cli/src/devices.rs"]),
+    ("std::arch", &["kernels/src", "cli/src/devices"]),
+    ("cubecl", &["gpu/src"]),
+    ("wgpu", &["gpu/src/vulkan.rs"]),
     ("tokenizers", &["compiler/src/tokenizer"]),
     ("minijinja", &["compiler/src/chat"]),
     ("minijinja_contrib", &["compiler/src/chat"]),

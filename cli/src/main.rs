@@ -37,6 +37,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A layer of Mesa's, which asks a display which GPU to prefer, complains on standard error where there is none.
+    // SAFETY: no other thread has been started yet.
+    unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let heddle = match Heddle::try_parse() {
         Ok(heddle) => heddle,
         Err(error) => {

@@ -214,9 +214,9 @@ impl<D: Driver> Accelerator for Machine<D> {
         self.driver.launch(&list)
     }
 
-    fn read(&mut self, from: BufferId, into: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&mut self, from: Arg, into: &mut [u8]) -> Result<(), DeviceError> {
         let loaded = self.loaded()?;
-        let (block, at, _) = loaded.places.find(Arg::B(from))?;
+        let (block, at, _) = loaded.places.find(from)?;
         self.driver.read(&loaded.blocks[block], at, into)
     }
 

@@ -97,12 +97,7 @@ impl Session {
         weights: Weights,
         times: Times,
     ) -> Result<Session, RunError> {
-        check(plan, &weights)?;
-        if engines.len() != plan.threads.len() {
-            let (found, expected) = (engines.len() as u64, plan.threads.len() as u64);
-            return Err(RunError::Mismatch { what: "engines", found, expected });
-        }
-        plan.threads.iter().zip(&engines).try_for_each(|(thread, engine)| engine.fits(plan, thread))?;
+        check_engines(plan, &engines, &weights)?;
         let mut ends: HashMap<End, Ends> = HashMap::new();
         let mut monitors = vec![];
         for e in &plan.edges {
@@ -352,8 +347,18 @@ fn shares(plan: &Plan, device: DeviceId, weights: Option<&Weights>, monitors: &[
     Taken::Here(weights.chain(kept.flat_map(|monitor| monitor.spans().iter().copied())).collect())
 }
 
+/// Whether a plan is sound, and engines and weights are its own.
+pub(crate) fn check_engines(plan: &Plan, engines: &[Engine], weights: &Weights) -> Result<(), RunError> {
+    check(plan, weights)?;
+    if engines.len() != plan.threads.len() {
+        let (found, expected) = (engines.len() as u64, plan.threads.len() as u64);
+        return Err(RunError::Mismatch { what: "engines", found, expected });
+    }
+    plan.threads.iter().zip(engines).try_for_each(|(thread, engine)| engine.fits(plan, thread))
+}
+
 /// Whether a plan is sound, and weights are its own.
-pub(crate) fn check(plan: &Plan, weights: &Weights) -> Result<(), RunError> {
+fn check(plan: &Plan, weights: &Weights) -> Result<(), RunError> {
     if let Err(faults) = plan.verify() {
         return Err(RunError::Unsound(faults[0].to_string()));
     }

@@ -145,7 +145,7 @@ pub fn all(mut cases: Vec<Case>) -> Vec<String> {
     let mut faults = vec![];
     for (case, result) in cases.iter().zip(results) {
         let mut found = vec![0; case.expected.bytes().len()];
-        device.read(result, &mut found).unwrap_or_else(|e| fail(e));
+        device.read(Arg::B(result), &mut found).unwrap_or_else(|e| fail(e));
         let found = Tensor::from_bytes(case.expected.dtype(), case.expected.shape(), found);
         let found = found.expect("as many bytes as the type says");
         // Drivers take it that logarithms and roots are of what has one: NaN that comes of them can be anything.

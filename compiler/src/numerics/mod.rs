@@ -21,10 +21,9 @@ use given::Given;
 use ir::interpret::interpret_with;
 use ir::{Graph, NodeId, Op, Symbols, Tensor};
 use ledger::Ledger;
-use runtime::{Executable, walk};
+use runtime::{Engine, walk};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Caches up to here are computed with on the host, several times over.
 const STATES_BYTES: u64 = 1 << 30;
@@ -114,14 +113,14 @@ struct Reference {
 
 /// Runs a bundle's plan on `tokens`, and holds every value to the reference interpreter's.
 pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError> {
-    let (plan, code) = (&bundle.plan, bundle.lower()?);
+    let plan = &bundle.plan;
     check(bundle, tokens)?;
     let StepGraph { graph, derived, .. } = models::step_graph(&bundle.checkpoint, &plan.options)?;
     let stages = bundle.stages(&graph)?;
     let given = Given::new(plan, &graph, &bundle.checkpoint, &derived, tokens)?;
     let reference = Reference::of(graph, &given, Tolerance::of(&plan.options))?;
     let last = stages.last().map_or(&reference.graph, |(_, graph)| graph);
-    let ledger = run(bundle, &code, &reference, &given, last)?;
+    let ledger = run(bundle, bundle.engines()?, &reference, &given, last)?;
     let mut report = Report {
         tokens: tokens.len(),
         compared: ledger.compared,
@@ -140,7 +139,8 @@ pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError>
             None => {
                 let symbols: Vec<String> = plan.symbols.iter().map(|s| s.name.clone()).collect();
                 let meaning = codegen::reference::lower(&plan.kernels, &symbols)?;
-                match run(bundle, &meaning, &reference, &given, last)?.first {
+                let meaning = plan.threads.iter().map(|_| Engine::team(&meaning)).collect();
+                match run(bundle, meaning, &reference, &given, last)?.first {
                     Some(_) => Blame::Steps { is_edited: bundle.is_edited },
                     None => Blame::Code { kernel: finding.kernel.clone() },
                 }
@@ -151,10 +151,10 @@ pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError>
     Ok(report)
 }
 
-/// Walks the plan with `code`.
+/// Walks the plan with an engine for each thread.
 fn run<'a>(
     bundle: &'a Bundle,
-    code: &[Arc<dyn Executable>],
+    engines: Vec<Engine>,
     reference: &'a Reference,
     given: &Given<'_>,
     last: &'a Graph,
@@ -162,7 +162,7 @@ fn run<'a>(
     let weights: runtime::Weights = bundle.weights.clone();
     let mut ledger = Ledger::new(&bundle.plan, last, reference);
     let feed = |name: &str| given.bytes(name);
-    walk(&bundle.plan, code, &weights, &given.syms(&bundle.plan), &feed, &mut |seen| ledger.see(&seen))?;
+    walk(&bundle.plan, engines, &weights, &given.syms(&bundle.plan), &feed, &mut |seen| ledger.see(&seen))?;
     Ok(ledger)
 }
 

@@ -1,5 +1,5 @@
 //! A device with a memory and a queue of its own: what the thread that drives it asks of it, and how it fails.
-use ir::plan::{BufferId, Plan, Thread};
+use ir::plan::{Arg, BufferId, Plan, Thread};
 use std::ops::Range;
 
 /// A device that holds the values of its steps itself, and does what it is asked in order, if not at once.
@@ -27,9 +27,9 @@ pub trait Accelerator: Send {
     /// in every round, so that they can be recorded once and replayed; one that keeps times asks for each by itself.
     fn run(&mut self, steps: Range<usize>, syms: &[i64]) -> Result<(), DeviceError>;
 
-    /// Copies the first `into.len()` bytes of a buffer to the host once everything asked before is done, and returns
-    /// when they are there.
-    fn read(&mut self, from: BufferId, into: &mut [u8]) -> Result<(), DeviceError>;
+    /// Copies the first `into.len()` bytes of a buffer, or of another value of the plan, to the host once everything
+    /// asked before is done, and returns when they are there.
+    fn read(&mut self, from: Arg, into: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Waits until everything that was asked is done.
     fn wait(&mut self) -> Result<(), DeviceError>;

@@ -6,7 +6,7 @@ use crate::error::{Cause, RunError};
 use crate::memory::Taken;
 use crate::team::told;
 use crate::{Accelerator, DeviceError, EdgeError, Reader, Writer};
-use ir::plan::{BufferId, Plan, Step, Thread};
+use ir::plan::{Arg, BufferId, Plan, Step, Thread};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -134,7 +134,7 @@ impl Far {
                 Deed::Send { writer, from, measure } => {
                     let sent = writers[*writer].try_send(|slot| {
                         let bytes = measure.bytes(syms).min(slot.len());
-                        accelerator.read(*from, &mut slot[..bytes])?;
+                        accelerator.read(Arg::B(*from), &mut slot[..bytes])?;
                         Ok(bytes)
                     });
                     sent.map(drop)

@@ -164,7 +164,8 @@ impl Accelerator for Mock {
         Ok(())
     }
 
-    fn read(&mut self, from: BufferId, into: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&mut self, from: Arg, into: &mut [u8]) -> Result<(), DeviceError> {
+        let Arg::B(from) = from else { panic!("{from:?} is not read in a run") };
         self.is_asked(Asked::Read(from, into.len()));
         if let Some(Trouble::PanicInRead) = self.trouble {
             panic!("on purpose");

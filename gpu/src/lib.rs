@@ -6,8 +6,10 @@
 //! | `tree`, `values` | the loop tree of a body, emitted |
 //! | `kernels` | what is written by hand: products, attention, the cache, embeddings |
 //! | `program`, `lower` | a kernel before it is compiled; from a plan's kernel to its launches |
+//! | [`ceilings`] | what a device can do at most |
 //! | `machine` | a device that runs a plan's thread, whatever drives it |
 //! | [`vulkan`] | devices that Vulkan finds |
+pub mod ceilings;
 mod emit;
 mod halves;
 mod kernels;

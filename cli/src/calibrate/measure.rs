@@ -1,5 +1,6 @@
 //! Measures this machine: what its teams compute and read, what launching and messages take.
 use super::best::Tries;
+use super::gpus;
 use super::kernels::{Bench, how_many};
 use crate::{devices, progress};
 use anyhow::Context;
@@ -48,9 +49,19 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
         threads,
         teams: teams.collect::<anyhow::Result<_>>()?,
     };
-    let links = if threads > 1 { vec![measure_link(cpu.device)?] } else { vec![] };
+    let mut links = if threads > 1 { vec![measure_link(cpu.device)?] } else { vec![] };
+    let mut all = vec![device];
+    for (known, open) in devices::gpus() {
+        match gpus::measure(&known, cpu.device, &*open) {
+            Ok((device, between)) => {
+                all.push(device);
+                links.extend(between);
+            }
+            Err(error) => note!("{} is not measured: {}", known.name, crate::output::explain(&error)),
+        }
+    }
     bar.finish_and_clear();
-    Ok(Topology { version: VERSION, devices: vec![device], switches: vec![], links })
+    Ok(Topology { version: VERSION, devices: all, switches: vec![], links })
 }
 
 fn measure_team(

@@ -1,10 +1,13 @@
 //! What this machine was measured to do, and where that is kept: the topology that the cost model counts with.
 mod best;
+mod gpus;
 mod kernels;
 mod lacks;
 mod measure;
+mod parts;
 mod show;
 
+pub(crate) use gpus::Known;
 pub(crate) use lacks::for_plan;
 pub(crate) use show::Calibration;
 
@@ -118,21 +121,23 @@ pub(crate) fn stale(topology: &Topology) -> Option<String> {
     })
 }
 
-/// A topology with so many devices: where it has them not, and they are parts of this machine's processor, with
-/// that in parts.
+/// A topology with so many devices: where it has them not, and they are parts of this machine's processor or of one
+/// of its GPUs, with those in parts.
 pub(crate) fn for_devices(topology: Topology, wanted: &[Device]) -> anyhow::Result<Topology> {
-    if wanted.len() == 1 && topology.device(&wanted[0].name).is_some() {
-        return Ok(topology);
-    }
+    let mut topology = parts::of_gpus(topology, wanted);
     let own = devices::cpu().device;
-    let is_part = |device: &Device| device.name.starts_with("cpu:");
-    if topology.devices.len() > 1 || topology.device(own).is_none() || !wanted.iter().all(is_part) {
+    let is_part = |device: &&Device| device.kind.is_cpu() && device.name.starts_with("cpu:");
+    let parts: Vec<(&str, u32)> =
+        wanted.iter().filter(is_part).map(|d| (d.name.as_str(), d.threads)).collect();
+    let has_other = topology.devices.iter().any(|device| device.kind.is_cpu() && device.name != own);
+    let is_whole = parts.len() <= 1 && parts.iter().all(|(name, _)| topology.device(name).is_some());
+    if is_whole || has_other || topology.device(own).is_none() {
         return Ok(topology);
     }
-    let parts: Vec<(&str, u32)> = wanted.iter().map(|d| (d.name.as_str(), d.threads)).collect();
     let threads: u32 = parts.iter().map(|part| part.1).sum();
-    topology.split(own, &parts).with_context(|| {
-        let has = topology.device(own).map_or(0, |device| device.threads);
+    let has = topology.device(own).map_or(0, |device| device.threads);
+    topology = topology.split(own, &parts).with_context(|| {
         format!("the devices want {threads} threads at once, this machine has {has}: what it would take there cannot be said, but with --topology FILE for a machine that has them")
-    })
+    })?;
+    Ok(topology)
 }

@@ -41,7 +41,8 @@ impl Calibration {
             output::write(&format!("  but {reason}\n"))?;
         }
         for Link { to, latency_ns, bytes_per_second, wake_ns, .. } in &self.links {
-            let to = if *to == self.device.name { "between cores" } else { to };
+            let own = if self.device.kind.is_cpu() { "between cores" } else { "with the host" };
+            let to = if *to == self.device.name { own } else { to };
             let rate = giga(*bytes_per_second);
             output::write(&format!(
                 "  messages {to}: {latency_ns} ns, then {rate} GB/s; {wake_ns} ns more to a reader that sleeps\n"

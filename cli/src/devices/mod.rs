@@ -1,6 +1,8 @@
 //! `heddle devices`: what this machine has to run plans on.
 mod gpus;
 
+pub(crate) use gpus::to_measure as gpus;
+
 use crate::cache::Cache;
 use crate::calibrate::{self, Calibration};
 use crate::output;
@@ -64,13 +66,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         }
     };
     let mut cpu = cpu();
+    let mut gpus = gpus::vulkan();
     match calibrate::read(&place) {
-        Ok(found) => {
-            cpu.calibration = found.and_then(|topology| Calibration::of(topology, cpu.device, place))
+        Ok(None) => {}
+        Ok(Some(topology)) => {
+            for gpu in gpus.iter_mut().flatten() {
+                gpu.calibration = Calibration::of(topology.clone(), &gpu.device, place.clone());
+            }
+            cpu.calibration = Calibration::of(topology, cpu.device, place);
         }
         Err(error) => note!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
     }
-    let gpus = gpus::vulkan();
     if options.json {
         let gpus = gpus.unwrap_or_default().into_iter().map(Device::Gpu);
         return output::write_json(

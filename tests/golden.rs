@@ -157,7 +157,7 @@ fn context(settings: &BTreeMap<&str, &str>, g: &Graph) -> Result<Cx, Failed> {
     let way = settings.get("all_reduce").unwrap_or(&"direct");
     let way = AllReduce::ALL.into_iter().find(|known| known.name() == *way).ok_or("no such all_reduce")?;
     let cut = Cut::by(g, partition, &hints, &devices(count), &Means::default())?.with_all_reduce(way);
-    Ok(Cx { activations, target: codegen::target(&devices(count)), cut })
+    Ok(Cx { activations, exact: vec![], target: codegen::target(&devices(count)), cut })
 }
 
 fn devices(count: u32) -> Vec<Device> {

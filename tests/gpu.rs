@@ -2,11 +2,12 @@
 //!
 //! Any driver will do, Mesa's software driver too; where there is none, each test says so and is done.
 
+use compiler::compile;
 use compiler::import::Checkpoint;
 use gpu::vulkan;
 use ir::expr::{Body, axes, f32, hole, inline, load};
 use ir::ops::{self, Anchor, Fused, samples};
-use ir::plan::{Device, Options, Partition};
+use ir::plan::{Activations, Device, Options, Partition, Step, Thread};
 use ir::quant::Format;
 use ir::topology::Kind;
 use ir::{DType, Dim, Op, TensorType};
@@ -166,6 +167,26 @@ fn cuts_over_gpus_and_processors_answer_as_the_whole() {
             assert_eq!(logits.iter().zip(&reference.logits).find(far), None, "{cut} over {names:?}");
         }
     }
+}
+
+#[test]
+fn only_processors_take_int8_where_a_plan_has_both() {
+    let checkpoint =
+        Checkpoint::open(&fixtures::path("tiny/gguf/llama.gguf")).unwrap_or_else(|e| panic!("{e}"));
+    let partition: Partition = "pipeline:2".parse().expect("a cut");
+    let options = Options { partition, micro_batches: 2, activations: Activations::Int8, ..exact(64) };
+    let compiled =
+        compile(&checkpoint, options, &[device(0), Device::cpu(1, 1)]).unwrap_or_else(|e| panic!("{e}"));
+    let plan = &compiled.plan;
+    let takes_int8 = |thread: &Thread| {
+        thread.steps.iter().any(|step| match step {
+            Step::Run { kernel, .. } => {
+                plan.kernels[kernel.0 as usize].inputs.iter().any(|ty| ty.dtype == DType::Quant(Format::Q8A))
+            }
+            _ => false,
+        })
+    };
+    assert_eq!(plan.threads.iter().map(takes_int8).collect::<Vec<_>>(), [false, true]);
 }
 
 /// Eight words behind one prompt, and every logit.

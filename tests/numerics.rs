@@ -97,7 +97,7 @@ fn planted(
     let StepGraph { graph: reference, derived, symbols } =
         step_graph(checkpoint, &options).unwrap_or_else(|e| fail(&e));
     let cut = Cut::of(&reference, options.partition, &devices).unwrap_or_else(|e| fail(&e));
-    let cx = Cx { activations: options.activations, target: target(&devices), cut };
+    let cx = Cx { activations: options.activations, exact: vec![], target: target(&devices), cut };
     let (mut graph, mut stages) = (reference.clone(), vec![]);
     for own in PASSES {
         let mut stage = run_one(&cx, own.name, &mut graph).unwrap_or_else(|e| fail(&e));

@@ -25,10 +25,10 @@ pub(crate) struct Compilation {
     /// Refuse a plan that needs more memory than this: bytes, or with a unit, as in 512MiB or 2GB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) memory: Option<u64>,
-    /// What products with quantised weights take: int8 is fast, f32 exact [default: int8, f32 with a GPU]
+    /// What products with quantised weights take: int8 is fast, f32 exact; on GPUs they always take f32 [default: int8, on GPUs alone f32]
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) activations: Option<Activations>,
-    /// How keys and values are kept [default: f16, with f32 activations on processors alone f32]
+    /// How keys and values are kept [default: f16, with f32 activations on processors f32]
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) kv: Option<Kv>,
     #[command(flatten)]
@@ -101,9 +101,9 @@ impl Compilation {
     pub(crate) fn options(&self, limit: u64, steps: Steps) -> (Options, Vec<Device>, Cut) {
         let max_batch = self.max_batch.unwrap_or(1);
         let (devices, cut) = self.placement.decide(self.team());
-        // Products of int8 are what processors are good at.
-        let all_cpus = devices.iter().all(|device| device.kind.is_cpu());
-        let exact = self.activations.unwrap_or(if all_cpus { Activations::Int8 } else { Activations::F32 })
+        // GPUs compute in f32 whatever is asked for; what runs beside them need not.
+        let has_cpu = devices.iter().any(compiler::codegen::takes_int8);
+        let exact = self.activations.unwrap_or(if has_cpu { Activations::Int8 } else { Activations::F32 })
             == Activations::F32;
         let partition = if let Cut::Named(partition) = cut { partition } else { plan::Partition::WHOLE };
         let options = Options {
@@ -112,7 +112,7 @@ impl Compilation {
             chunk: steps.chunk.max(max_batch),
             rows: steps.rows.max(max_batch),
             page: 32,
-            kv: match self.kv.unwrap_or(if exact && all_cpus { Kv::F32 } else { Kv::F16 }) {
+            kv: match self.kv.unwrap_or(if exact && has_cpu { Kv::F32 } else { Kv::F16 }) {
                 Kv::F16 => DType::F16,
                 Kv::F32 => DType::F32,
             },

@@ -169,7 +169,9 @@ fn planned(
     let cut = Cut::by(&reference, options.partition, &options.hints, devices, means)?;
     let cut = cut.with_all_reduce(options.all_reduce);
     let target = codegen::target(devices);
-    let cx = Cx { activations: options.activations, target, cut };
+    let exact =
+        devices.iter().filter(|device| !codegen::takes_int8(device)).map(|device| device.id.0).collect();
+    let cx = Cx { activations: options.activations, exact, target, cut };
     let mut graph = reference.clone();
     let stages = passes::run_all(&cx, &mut graph)?;
     let model = source.model.clone();

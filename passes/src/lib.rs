@@ -27,6 +27,8 @@ use partition::Cut;
 pub struct Cx {
     /// How activations enter products with quantised weights.
     pub activations: Activations,
+    /// The devices, by number, whose products take f32 alone.
+    pub exact: Vec<u32>,
     /// What the backend says of itself.
     pub target: Target,
     /// Which devices compute what.
@@ -36,7 +38,8 @@ pub struct Cx {
 impl Default for Cx {
     /// Exact activations, and a backend that takes every weight as the file has it.
     fn default() -> Cx {
-        Cx { activations: Activations::F32, target: Target::default(), cut: Cut::default() }
+        let (activations, exact) = (Activations::F32, vec![]);
+        Cx { activations, exact, target: Target::default(), cut: Cut::default() }
     }
 }
 

@@ -40,6 +40,11 @@ pub fn has_code(devices: &[Device]) -> bool {
     devices.iter().all(|device| Backend::of(device) != Backend::Elsewhere)
 }
 
+/// Whether products on a device take int8 activations: those of GPUs that we have code for take f32.
+pub fn takes_int8(device: &Device) -> bool {
+    matches!(Backend::of(device), Backend::Cpu | Backend::Elsewhere)
+}
+
 /// What passes are told of the devices' backends. Where there is no code for one of them, every weight lies as its file
 /// has it; else all of them read weights in the processor's layouts.
 pub fn target(devices: &[Device]) -> Target {

@@ -1,6 +1,6 @@
 //! Quantises what enters products with quantised weights to int8, if the options ask for it.
 //!
-//! Products that share an input share its quantisation.
+//! Products that share an input share its quantisation. Devices that take f32 alone are passed over.
 use crate::{Change, Cx, PassError};
 use ir::ops::Quantise;
 use ir::plan::Activations;
@@ -22,6 +22,7 @@ pub(crate) fn run(cx: &Cx, g: &mut Graph) -> Result<Change, PassError> {
         let inputs = g.inputs(n);
         let quantised = |&w: &NodeId| matches!(g[w].ty.dtype, DType::Quant(_));
         if g[inputs[0]].ty.dtype != DType::F32
+            || cx.exact.contains(&g[n].place)
             || !inputs[first_weight..].iter().all(quantised)
             || !in_blocks(g, inputs[0])
         {

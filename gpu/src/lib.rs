@@ -8,6 +8,8 @@
 //! | `program`, `lower` | a kernel before it is compiled; from a plan's kernel to its launches |
 //! | `machine` | a device that runs a plan's thread, whatever drives it |
 //! | [`vulkan`] | devices that Vulkan finds |
+//! | [`cuda`] | NVIDIA's devices: machine code by NVRTC, memory, a stream, recorded steps |
+pub mod cuda;
 mod emit;
 mod halves;
 mod kernels;

@@ -118,7 +118,7 @@ fn fits(
     if compiler.0 > driver.0 {
         return Err(format!(
             "NVIDIA's driver is too old for NVRTC: found one for CUDA {}, expected {}.0 or newer for NVRTC {}; \
-             an NVRTC of CUDA {} does, too",
+             an NVRTC of CUDA {} would do, too",
             dotted(driver),
             compiler.0,
             dotted(compiler),

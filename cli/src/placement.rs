@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Placement")]
 pub(crate) struct Placement {
-    /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]" or "vulkan:0" (`heddle devices` lists
+    /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]", "vulkan:0" or "cuda:0" (`heddle devices` lists
     /// them; "vulkan:0[0],vulkan:0[1]" are two on one), or a topology's file, of whose devices the first that the partition takes are used [default: as many as the partition takes, which share the threads]
     #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
@@ -184,10 +184,11 @@ fn devices(text: &str) -> Result<Devices, String> {
         let is_numbered = |(_, number): &(&str, &str)| number.parse::<u32>().is_ok();
         let kind = match name.split_once(':').filter(is_numbered) {
             Some(("cpu", _)) => Kind::Cpu,
-            Some(("vulkan", _)) => Kind::Gpu,
+            Some(("vulkan" | "cuda", _)) => Kind::Gpu,
             _ => {
                 return Err(format!(
-                    "found device {name:?}, expected cpu:0, cpu:1 and so on, vulkan:0, or a topology's file that ends in .ron"
+                    "found device {name:?}, expected cpu:0, cpu:1 and so on, vulkan:0, cuda:0, or a topology's \
+                     file that ends in .ron"
                 ));
             }
         };
@@ -297,6 +298,7 @@ mod tests {
         assert_eq!(names, ["vulkan:0[0]", "vulkan:0[1]", "vulkan:1"]);
         let placement = Placement { devices: Some(devices(listed).unwrap()), ..Placement::default() };
         assert_eq!(placement.arguments(), ["--devices", listed]);
+        assert_eq!(read("cuda:1[memory=1MiB]"), [(0, "cuda:1".to_owned(), 1, Some(1 << 20))]);
     }
 
     #[test]
@@ -324,7 +326,8 @@ mod tests {
         assert_eq!(refused(""), "expected at least one device, as in cpu:0");
         assert_eq!(
             refused("gpu:0"),
-            "found device \"gpu:0\", expected cpu:0, cpu:1 and so on, vulkan:0, or a topology's file that ends in .ron"
+            "found device \"gpu:0\", expected cpu:0, cpu:1 and so on, vulkan:0, cuda:0, or a topology's file \
+             that ends in .ron"
         );
         assert_eq!(refused("cpu:0,cpu:0"), "found cpu:0 twice, expected each device once");
         assert_eq!(

@@ -106,4 +106,13 @@ fn devices_tell_cores_kernels_and_memory() {
     assert!(text.contains(r#""kernels_available":["#) && text.contains(r#""portable"]"#), "{text}");
     let text = Home::new().run(&["devices"]).ok();
     assert!(text.contains(" usable") && text.contains("memory"), "{text}");
+    assert!(text.contains("\nvulkan") && text.contains("\ncuda"), "devices or why there are none: {text}");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_refused_with_the_reason() {
+    let home = Home::new();
+    std::fs::copy(fixture("tiny/gguf/llama.gguf"), home.path().join("mine.gguf")).unwrap();
+    let error = home.run(&["run", "mine.gguf", "--prompt", "a", "--devices", "cuda:99"]).refused();
+    assert!(error.contains("cuda:99") && (error.contains("NVIDIA") || error.contains("CUDA")), "{error}");
 }

@@ -227,6 +227,8 @@ impl Emit {
         if a.ty == to {
             return a;
         }
+        // CUDA takes the bits from where a value lies, and a constant lies nowhere.
+        let a = if a.var.as_const().is_some() { self.pure(Operation::Copy(a.var), a.ty) } else { a };
         self.pure(Operator::Reinterpret(UnaryOperator { input: a.var }), to)
     }
 

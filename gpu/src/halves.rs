@@ -1,6 +1,7 @@
 //! Half floats by their bits: no target need have them, and every one gives the same.
 use crate::emit::{Compare, Emit, Two, Ty, Val};
 
+#[expect(clippy::wrong_self_convention, reason = "what is converted is a value; self emits it")]
 impl Emit {
     /// The bits of a u32 that a constant has, too.
     pub(crate) fn mask(&mut self, a: Val, mask: u32) -> Val {

@@ -9,7 +9,9 @@
 //! | [`ceilings`] | what a device can do at most |
 //! | `machine` | a device that runs a plan's thread, whatever drives it |
 //! | [`vulkan`] | devices that Vulkan finds |
+//! | [`cuda`] | NVIDIA's devices: machine code by NVRTC, memory, a stream, recorded steps |
 pub mod ceilings;
+pub mod cuda;
 mod emit;
 mod halves;
 mod kernels;

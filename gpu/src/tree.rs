@@ -86,7 +86,7 @@ enum Shape {
 impl Shape {
     fn of(tree: &Tree, wide: &[Axis]) -> Shape {
         let mut folds = vec![];
-        find_folds(tree, &tree.steps, 0, &mut folds);
+        find_folds(&tree.steps, 0, &mut folds);
         let length = |axis: Axis| tree.terms.constant(tree.terms.axes[axis as usize].extent);
         let above = folds.iter().any(|(depth, _)| *depth < wide.len());
         let is_long = |axis: Axis| length(axis).is_none_or(|length| length >= LONG);
@@ -103,11 +103,11 @@ impl Shape {
 }
 
 /// The loops that fold: inside how many loops over the output's axes, and over which axis. Not those inside of others.
-fn find_folds(tree: &Tree, steps: &[Step], depth: usize, found: &mut Vec<(usize, Axis)>) {
+fn find_folds(steps: &[Step], depth: usize, found: &mut Vec<(usize, Axis)>) {
     for step in steps {
         let Step::Loop(l) = step else { continue };
         match l.folds.is_empty() {
-            true => l.spans.iter().for_each(|span| find_folds(tree, &span.steps, depth + 1, found)),
+            true => l.spans.iter().for_each(|span| find_folds(&span.steps, depth + 1, found)),
             false => found.push((depth, l.axis)),
         }
     }

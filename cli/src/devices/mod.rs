@@ -66,11 +66,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         }
     };
     let mut cpu = cpu();
-    let mut gpus = gpus::vulkan();
+    let mut gpus = gpus::all();
     match calibrate::read(&place) {
         Ok(None) => {}
         Ok(Some(topology)) => {
-            for gpu in gpus.iter_mut().flatten() {
+            for gpu in gpus.iter_mut().flatten().flatten() {
                 gpu.calibration = Calibration::of(topology.clone(), &gpu.device, place.clone());
             }
             cpu.calibration = Calibration::of(topology, cpu.device, place);
@@ -78,7 +78,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         Err(error) => note!("{}; `heddle devices --calibrate` measures anew", output::explain(&error)),
     }
     if options.json {
-        let gpus = gpus.unwrap_or_default().into_iter().map(Device::Gpu);
+        let gpus = gpus.into_iter().flat_map(|found| match found {
+            Ok(gpus) => gpus.into_iter().map(Device::Gpu).collect(),
+            Err(absent) => vec![Device::Absent(absent)],
+        });
         return output::write_json(
             &std::iter::once(Device::Cpu(Box::new(cpu))).chain(gpus).collect::<Vec<_>>(),
         );
@@ -87,10 +90,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(calibration) = &cpu.calibration {
         calibration.write()?;
     }
-    match gpus {
+    gpus.iter().try_for_each(|found| match found {
         Ok(gpus) => gpus.iter().try_for_each(|gpu| gpu.write()),
-        Err(reason) => output::write(&format!("vulkan  none: {reason}\n")),
-    }
+        Err(absent) => absent.write(),
+    })
 }
 
 #[derive(Serialize)]
@@ -98,6 +101,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 enum Device {
     Cpu(Box<Cpu>),
     Gpu(gpus::Gpu),
+    Absent(gpus::Absent),
 }
 
 fn write_cpu(cpu: &Cpu) -> anyhow::Result<()> {

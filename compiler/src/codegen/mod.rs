@@ -17,6 +17,8 @@ pub enum Backend {
     Cpu,
     /// The device of that number that Vulkan finds.
     Vulkan(usize),
+    /// The device of that number that NVIDIA's driver finds.
+    Cuda(usize),
     /// Nobody here: plans for it can be made, looked at and simulated.
     Elsewhere,
 }
@@ -26,12 +28,14 @@ impl Backend {
     pub fn of(device: &Device) -> Backend {
         // Of several devices on one the name ends in their number: `vulkan:0[1]`.
         let name = device.name.split('[').next().unwrap_or_default();
-        let number = |kind: &str| name.strip_prefix(kind)?.strip_prefix(':')?.parse().ok();
-        match number("vulkan") {
-            _ if device.kind.is_cpu() => Backend::Cpu,
-            Some(number) => Backend::Vulkan(number),
-            None => Backend::Elsewhere,
-        }
+        let number = |number: &str| number.parse().ok();
+        let backend = match name.split_once(':') {
+            _ if device.kind.is_cpu() => Some(Backend::Cpu),
+            Some(("vulkan", own)) => number(own).map(Backend::Vulkan),
+            Some(("cuda", own)) => number(own).map(Backend::Cuda),
+            _ => None,
+        };
+        backend.unwrap_or(Backend::Elsewhere)
     }
 }
 
@@ -92,6 +96,7 @@ pub fn engines(plan: &Plan) -> Result<Vec<Engine>, LowerError> {
     let engine = |device: &Device| match Backend::of(device) {
         Backend::Cpu => Ok(Engine::Team(code.clone())),
         Backend::Vulkan(number) => gpu::vulkan(device, number).map(Engine::Accelerator),
+        Backend::Cuda(number) => gpu::cuda(device, number).map(Engine::Accelerator),
         Backend::Elsewhere => {
             let reason = "there is no code for it: a plan for it can be looked at and simulated";
             Err(LowerError::Device { device: device.name.clone(), reason: reason.into() })

@@ -4,6 +4,7 @@ use crate::codegen;
 use crate::error::{CompileError, LowerError};
 use crate::models::{self, StepGraph};
 use crate::{Outline, compile};
+use gpu::Kept;
 use ir::plan::{Fault, Hint, Plan, Section, Weight, Where};
 use ir::{DType, Op, TensorType};
 use runtime::Engine;
@@ -11,6 +12,9 @@ use runtime::device::Executable;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The folder of a bundle for machine code that was made on the machine that runs it.
+const KERNELS: &str = "kernels";
 
 /// A plan with all the faults that were found in it.
 pub(crate) fn unsound(path: &Path, text: &str, faults: &[Fault]) -> CompileError {
@@ -94,9 +98,9 @@ impl Outline {
         codegen::lower(&self.plan).map_err(|error| self.refused(error))
     }
 
-    /// What drives each of the plan's threads.
+    /// What drives each of the plan's threads; what takes long to compile is kept in the bundle.
     pub fn engines(&self) -> Result<Vec<Engine>, CompileError> {
-        codegen::engines(&self.plan).map_err(|error| self.refused(error))
+        codegen::engines(&self.plan, &Kept::at(self.dir.join(KERNELS))).map_err(|error| self.refused(error))
     }
 
     /// Whether there is code for all kernels where they run; no device need be there.

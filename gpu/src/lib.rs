@@ -7,6 +7,7 @@
 //! | `kernels` | what is written by hand: products, attention, the cache, embeddings |
 //! | `program`, `lower` | a kernel before it is compiled; from a plan's kernel to its launches |
 //! | [`ceilings`] | what a device can do at most |
+//! | [`Kept`] | machine code of an earlier start |
 //! | `machine` | a device that runs a plan's thread, whatever drives it |
 //! | [`vulkan`] | devices that Vulkan finds |
 //! | [`cuda`] | NVIDIA's devices: machine code by NVRTC, memory, a stream, recorded steps |
@@ -14,6 +15,7 @@ pub mod ceilings;
 pub mod cuda;
 mod emit;
 mod halves;
+mod kept;
 mod kernels;
 mod lower;
 mod machine;
@@ -22,4 +24,5 @@ mod tree;
 mod values;
 pub mod vulkan;
 
+pub use kept::Kept;
 pub use lower::check;

@@ -1,7 +1,7 @@
 //! GPUs, and why there are none.
 use crate::calibrate::{Calibration, Known};
 use crate::output;
-use gpu::{cuda, vulkan};
+use gpu::{Kept, cuda, vulkan};
 use runtime::{Accelerator, DeviceError};
 use serde::Serialize;
 
@@ -69,7 +69,7 @@ pub(crate) fn to_measure() -> Vec<(Known, Opener)> {
         let (kind, number) = gpu.device.split_once(':')?;
         let number = number.parse().ok()?;
         Some(match kind {
-            "cuda" => Box::new(move || cuda::open(number)),
+            "cuda" => Box::new(move || cuda::open(number, Kept::default())),
             _ => Box::new(move || vulkan::open(number)),
         })
     };

@@ -1,6 +1,7 @@
 //! The GPU backends: which kernels they have, and the devices that run them.
 use super::{Backend, kernels_on, symbols};
 use crate::error::LowerError;
+use gpu::Kept;
 use ir::plan::{Device, Plan};
 use runtime::{Accelerator, DeviceError};
 
@@ -20,8 +21,8 @@ pub(super) fn vulkan(device: &Device, number: usize) -> Result<Box<dyn Accelerat
 }
 
 /// Opens a device that NVIDIA's driver finds.
-pub(super) fn cuda(device: &Device, number: usize) -> Result<Box<dyn Accelerator>, LowerError> {
-    gpu::cuda::open(number).map_err(|error| refused(device, &error))
+pub(super) fn cuda(device: &Device, number: usize, kept: &Kept) -> Result<Box<dyn Accelerator>, LowerError> {
+    gpu::cuda::open(number, kept.clone()).map_err(|error| refused(device, &error))
 }
 
 fn refused(device: &Device, error: &DeviceError) -> LowerError {

@@ -4,6 +4,7 @@ pub mod gpu;
 pub mod reference;
 
 use crate::error::LowerError;
+use ::gpu::Kept;
 use ir::plan::{Device, Fault, Kernel, Plan, Step};
 use passes::{Scratch, Target};
 use runtime::Engine;
@@ -87,8 +88,9 @@ pub fn check(plan: &Plan) -> Result<(), LowerError> {
     pairs.try_for_each(|(kernel, code)| code.iter().try_for_each(|code| check_room(kernel, code)))
 }
 
-/// What drives each thread of a plan, in order; kernels are made ready where they run.
-pub fn engines(plan: &Plan) -> Result<Vec<Engine>, LowerError> {
+/// What drives each thread of a plan, in order; kernels are made ready where they run, and machine code that takes long
+/// to make is kept.
+pub fn engines(plan: &Plan, kept: &Kept) -> Result<Vec<Engine>, LowerError> {
     let code = on_cpus(plan)?;
     for (kernel, code) in plan.kernels.iter().zip(&code) {
         code.iter().try_for_each(|code| check_room(kernel, code))?;
@@ -96,7 +98,7 @@ pub fn engines(plan: &Plan) -> Result<Vec<Engine>, LowerError> {
     let engine = |device: &Device| match Backend::of(device) {
         Backend::Cpu => Ok(Engine::Team(code.clone())),
         Backend::Vulkan(number) => gpu::vulkan(device, number).map(Engine::Accelerator),
-        Backend::Cuda(number) => gpu::cuda(device, number).map(Engine::Accelerator),
+        Backend::Cuda(number) => gpu::cuda(device, number, kept).map(Engine::Accelerator),
         Backend::Elsewhere => {
             let reason = "there is no code for it: a plan for it can be looked at and simulated";
             Err(LowerError::Device { device: device.name.clone(), reason: reason.into() })

@@ -22,8 +22,6 @@ pub struct Code {
     pub stack_bytes: u32,
     /// Bytes of shared memory of a block, all of it dynamic.
     pub shared_bytes: u32,
-    /// Bytes of the argument behind the pointers.
-    pub(super) info_bytes: usize,
 }
 
 /// What a plan's kernel is launched as: of each launch the versions there are, for an architecture as [`target`] names
@@ -49,7 +47,7 @@ fn compile(program: Program, target: &str) -> Result<Code, String> {
 }
 
 /// Machine code of a text.
-pub(super) fn assemble(source: Source, target: &str) -> Result<Code, String> {
+fn assemble(source: Source, target: &str) -> Result<Code, String> {
     let compiled = nvrtc()?.compile(&source.text, target)?;
     let Compiled { cubin, log } = compiled;
     let said = |unit| said(&log, unit);
@@ -61,7 +59,6 @@ pub(super) fn assemble(source: Source, target: &str) -> Result<Code, String> {
         spill_bytes: said("bytes spill stores").max(said("bytes spill loads")),
         stack_bytes: said("bytes stack frame"),
         shared_bytes: source.shared_bytes,
-        info_bytes: source.info_bytes,
     })
 }
 

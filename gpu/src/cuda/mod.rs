@@ -8,9 +8,9 @@ mod staging;
 
 pub use code::{Code, code, compiler, target};
 
+use crate::Kept;
 use crate::machine::{Driver, Machine, View};
 use crate::program::{ENTRY, Program};
-use code::assemble;
 use context::{Context, Memory, Module, fault_of_launch, words};
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{self, device};
@@ -139,14 +139,15 @@ fn dotted((major, minor): (i32, i32)) -> String {
     format!("{major}.{minor}")
 }
 
-/// A device by its place in [`devices`], to run the steps of a plan's thread.
-pub fn open(number: usize) -> Result<Box<dyn Accelerator>, DeviceError> {
-    Ok(Box::new(Machine::new(Cuda::open(number)?)))
+/// A device by its place in [`devices`], to run the steps of a plan's thread; what it compiles is kept.
+pub fn open(number: usize, kept: Kept) -> Result<Box<dyn Accelerator>, DeviceError> {
+    Ok(Box::new(Machine::new(Cuda::open(number, kept)?)))
 }
 
 /// An open device.
 struct Cuda {
     context: Arc<Context>,
+    kept: Kept,
     target: String,
     memory_bytes: u64,
     staging: RefCell<Staging>,
@@ -186,7 +187,7 @@ pub(crate) struct Ready {
 static INFO: [u64; INFO_BYTES_MAX / 8] = [0; INFO_BYTES_MAX / 8];
 
 impl Cuda {
-    fn open(number: usize) -> Result<Cuda, DeviceError> {
+    fn open(number: usize, kept: Kept) -> Result<Cuda, DeviceError> {
         let lost = |reason: String| DeviceError::Lost { reason };
         let (driver, count) = driver().map_err(DeviceError::Other)?;
         let number = i32::try_from(number).ok().filter(|number| *number < count).ok_or_else(|| {
@@ -201,12 +202,26 @@ impl Cuda {
         Ok(Cuda {
             staging: RefCell::new(Staging::new(&context)?),
             context,
+            kept,
             target: target(found.capability.0, found.capability.1),
             memory_bytes: found.memory_bytes,
             graphs: RefCell::new(Graphs::new()),
             loaded: RefCell::default(),
             bound: Cell::new(0),
         })
+    }
+
+    /// The machine code of a text: as it is kept, else compiled now.
+    fn machine_code(&self, text: &str) -> Result<Vec<u8>, String> {
+        let nvrtc = nvrtc()?;
+        let version = dotted(nvrtc.version);
+        let made_of = [self.target.as_bytes(), version.as_bytes(), text.as_bytes()];
+        if let Some(cubin) = self.kept.get(&made_of) {
+            return Ok(cubin);
+        }
+        let cubin = nvrtc.compile(text, &self.target)?.cubin;
+        self.kept.put(&made_of, &cubin);
+        Ok(cubin)
     }
 
     fn launch_each(&self, list: &[(&Ready, [u32; 2])]) -> Result<(), DeviceError> {
@@ -265,16 +280,16 @@ impl Driver for Cuda {
         if let Some(loaded) = self.loaded.borrow().get(&source.text) {
             return Ok(Kernel { name, loaded: loaded.clone() });
         }
-        let code = assemble(source, &self.target).map_err(failed)?;
-        let module = Module::load(&self.context, &code.cubin, ENTRY, code.shared_bytes)
+        let cubin = self.machine_code(&source.text).map_err(failed)?;
+        let module = Module::load(&self.context, &cubin, ENTRY, source.shared_bytes)
             .map_err(|error| if let DeviceError::Other(reason) = error { failed(reason) } else { error })?;
         let loaded = Arc::new(Loaded {
             module: Arc::new(module),
-            units: code.units,
-            shared_bytes: code.shared_bytes,
-            info_bytes: code.info_bytes,
+            units: source.units,
+            shared_bytes: source.shared_bytes,
+            info_bytes: source.info_bytes,
         });
-        self.loaded.borrow_mut().insert(code.text, loaded.clone());
+        self.loaded.borrow_mut().insert(source.text, loaded.clone());
         Ok(Kernel { name, loaded })
     }
 
@@ -332,7 +347,7 @@ mod tests {
             Ok(found) => assert!(!found.is_empty()),
             Err(reason) => {
                 assert!(reason.contains("NVIDIA"), "{reason}");
-                assert_eq!(open(0).err(), Some(DeviceError::Other(reason)));
+                assert_eq!(open(0, Kept::default()).err(), Some(DeviceError::Other(reason)));
             }
         }
     }

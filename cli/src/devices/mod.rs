@@ -79,7 +79,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     if options.json {
         let gpus = gpus.into_iter().flat_map(|found| match found {
-            Ok(gpus) => gpus.into_iter().map(Device::Gpu).collect(),
+            Ok(gpus) => gpus.into_iter().map(|gpu| Device::Gpu(Box::new(gpu))).collect(),
             Err(absent) => vec![Device::Absent(absent)],
         });
         return output::write_json(
@@ -100,7 +100,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 #[serde(untagged)]
 enum Device {
     Cpu(Box<Cpu>),
-    Gpu(gpus::Gpu),
+    Gpu(Box<gpus::Gpu>),
     Absent(gpus::Absent),
 }
 

@@ -89,8 +89,8 @@ fn products_of_every_packed_format_compute_what_they_mean() {
         // Not whole tiles, and not as many blocks as there are parts of k.
         let k = if dtype.block_len() == 256 { 768 } else { 288 };
         for n in [1, 3, 21] {
-            let (x, w) = (TensorType::f32(&[n, k]), TensorType::new(dtype, [37, k as i64].map(Dim::from)));
-            let two = TensorType::new(dtype, [16, k as i64].map(Dim::from));
+            let (x, w) = (TensorType::f32(&[n, k]), TensorType::new(dtype, [37, k].map(Dim::from)));
+            let two = TensorType::new(dtype, [16, k].map(Dim::from));
             let linear: Op = ops::Linear {}.into();
             cases.extend(Case::packed(linear.clone(), vec![x.clone(), w.clone(), two], &[1, 2]));
             let anchor = Some(Anchor { op: linear, inputs: 2 });
@@ -99,7 +99,7 @@ fn products_of_every_packed_format_compute_what_they_mean() {
             let ty = TensorType::f32(&[n, 37]);
             let fused = Fused { anchor, body, ty: ty.clone() };
             cases.extend(Case::packed(fused.into(), vec![x, w.clone(), ty], &[1]));
-            let ids = TensorType::new(DType::I32, [Dim::from(n as i64)]);
+            let ids = TensorType::new(DType::I32, [Dim::from(n)]);
             let gather = ops::Gather { first: None };
             cases.extend(Case::packed(gather.into(), vec![w, ids], &[0]));
         }

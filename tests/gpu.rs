@@ -108,6 +108,23 @@ fn products_of_every_packed_format_compute_what_they_mean() {
     none(all(cases));
 }
 
+/// More rows of experts than a grid is wide.
+#[test]
+fn grids_are_as_long_as_it_takes() {
+    if !has_vulkan() {
+        return;
+    }
+    let (n, experts) = (33_000, 3);
+    let routing = TensorType::f32(&[n, experts]);
+    let wide = vec![TensorType::f32(&[n, 32]), routing.clone(), TensorType::f32(&[experts, 20, 32])];
+    let back = vec![TensorType::f32(&[n, 2, 32]), routing, TensorType::f32(&[experts - 1, 20, 32])];
+    let linear = Case::packed(ops::ExpertLinear { first: 0, k: 2 }.into(), wide, &[2]);
+    let combine = Case::packed(ops::ExpertCombine { first: 1 }.into(), back, &[2]);
+    let cases: Vec<Case> = linear.into_iter().chain(combine).collect();
+    assert_eq!(cases.len(), 2);
+    none(all(cases));
+}
+
 /// The prompt in one step and in parts.
 #[test]
 fn models_of_every_architecture_answer_as_transformers_says() {

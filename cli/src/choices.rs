@@ -103,8 +103,7 @@ impl Compilation {
         let (devices, cut) = self.placement.decide(self.team());
         // GPUs compute in f32 whatever is asked for; what runs beside them need not.
         let has_cpu = devices.iter().any(compiler::codegen::takes_int8);
-        let exact = self.activations.unwrap_or(if has_cpu { Activations::Int8 } else { Activations::F32 })
-            == Activations::F32;
+        let exact = !has_cpu || self.activations == Some(Activations::F32);
         let partition = if let Cut::Named(partition) = cut { partition } else { plan::Partition::WHOLE };
         let options = Options {
             context: self.context.unwrap_or(limit.min(CONTEXT.into()) as u32),

@@ -2,6 +2,7 @@
 //! ends and the process stays.
 use crate::output::INTERRUPTED;
 use anyhow::Context;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +26,7 @@ pub fn install() -> anyhow::Result<()> {
         }
         tidy_up();
         note!("interrupted");
-        std::process::exit(INTERRUPTED.into());
+        leave();
     })
     .context("cannot listen for interrupts")
 }
@@ -36,12 +37,20 @@ fn tidy_up() {
     }
 }
 
+/// Ends the process at once: what libraries do when it ends is not for while their threads work, as a GPU's driver
+/// does that is just compiling.
+fn leave() -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: it ends the process, and touches nothing of it.
+    unsafe { libc::_exit(INTERRUPTED.into()) }
+}
+
 /// Takes the end of standard input for an interrupt: it is held by the process that this one works for.
 pub(crate) fn end_with_standard_input() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         tidy_up();
-        std::process::exit(INTERRUPTED.into());
+        leave();
     });
 }
 

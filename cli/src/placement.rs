@@ -181,7 +181,10 @@ fn devices(text: &str) -> Result<Devices, String> {
         let end = rest.find(['[', ',']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         let name = name.trim();
-        let is_numbered = |(_, number): &(&str, &str)| number.parse::<u32>().is_ok();
+        // A device has one name: 00 and +0 are none.
+        let is_numbered = |(_, number): &(&str, &str)| {
+            number.parse::<u32>().is_ok_and(|parsed| parsed.to_string() == *number)
+        };
         let kind = match name.split_once(':').filter(is_numbered) {
             Some(("cpu", _)) => Kind::Cpu,
             Some(("vulkan" | "cuda", _)) => Kind::Gpu,
@@ -198,7 +201,7 @@ fn devices(text: &str) -> Result<Devices, String> {
             Some(options) => {
                 let (options, after) = options
                     .split_once(']')
-                    .ok_or_else(|| format!("found no ] behind {name}[, expected {name}[threads=N]"))?;
+                    .ok_or_else(|| format!("found no ] behind {name}[, expected {name}[…]"))?;
                 let (number, options) = logical(options);
                 if let Some(number) = number {
                     if device.kind.is_cpu() {
@@ -217,6 +220,13 @@ fn devices(text: &str) -> Result<Devices, String> {
         };
         if list.iter().any(|other| other.name == device.name) {
             return Err(format!("found {} twice, expected each device once", device.name));
+        }
+        let whole = |device: &Device| device.name.split('[').next().map(str::to_owned);
+        let is_part = |device: &Device| device.name.contains('[');
+        let overlaps = |other: &&Device| whole(other) == whole(&device) && is_part(other) != is_part(&device);
+        if let Some(other) = list.iter().find(overlaps) {
+            let (a, b) = (&other.name, &device.name);
+            return Err(format!("found {a} beside {b}, expected a device whole or in parts"));
         }
         list.push(device);
         rest = match after.trim_start() {
@@ -245,7 +255,10 @@ fn logical(options: &str) -> (Option<u32>, &str) {
 fn set(device: &mut Device, option: &str) -> Result<(), String> {
     let name = &device.name;
     let fault = || {
-        let forms = "threads=N with N from 1 to 1024, or memory=BYTES as in 2GiB";
+        let forms = match device.kind.is_cpu() {
+            true => "threads=N with N from 1 to 1024, or memory=BYTES as in 2GiB",
+            false => "memory=BYTES as in 2GiB, or first a number where several devices are on one",
+        };
         format!("found {name}[{}], expected {forms}", option.trim())
     };
     match option.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
@@ -343,7 +356,16 @@ mod tests {
             refused("cpu:0[1]"),
             "found cpu:0[1], expected threads=N: processors have none of their own"
         );
-        assert_eq!(refused("cpu:0[threads=1"), "found no ] behind cpu:0[, expected cpu:0[threads=N]");
+        assert_eq!(refused("cpu:0[threads=1"), "found no ] behind cpu:0[, expected cpu:0[…]");
+        assert!(refused("vulkan:00").starts_with("found device \"vulkan:00\", expected cpu:0"));
+        assert_eq!(
+            refused("vulkan:0,vulkan:0[1]"),
+            "found vulkan:0 beside vulkan:0[1], expected a device whole or in parts"
+        );
+        assert_eq!(
+            refused("vulkan:0[x]"),
+            "found vulkan:0[x], expected memory=BYTES as in 2GiB, or first a number where several devices are on one"
+        );
         assert_eq!(refused("cpu:0,"), "found \",\" behind cpu:0, expected a comma and another device");
     }
 

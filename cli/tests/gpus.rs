@@ -38,7 +38,7 @@ fn a_machine_without_a_driver_says_so_and_still_computes() {
     let run = ["run", model, "--raw", "--prompt", "a b", "--greedy", "--tokens", "3"];
     let on_gpu = [&run[..], &["--devices", "vulkan:0"]].concat();
     let refused = without_driver(&home, &on_gpu).refused();
-    assert!(refused.contains("vulkan:0: the device is lost: no Vulkan driver is installed"), "{refused}");
+    assert!(refused.contains("vulkan:0: no Vulkan driver is installed"), "{refused}");
     without_driver(&home, &run).ok();
     // What is only compiled needs no device.
     without_driver(&home, &["compile", model, "--raw", "--devices", "vulkan:0", "-o", "b"]).ok();

@@ -147,7 +147,10 @@ fn fitted(
 /// The devices that have too little memory, with the bytes that they lack.
 fn excess(plan: &Plan) -> Vec<(DeviceId, u64)> {
     let over = |proof: &MemoryProof| {
-        let over = proof.total.checked_sub(plan.budget(proof.device)?).filter(|over| *over > 0)?;
+        // What passes between, and the process, lie in the host's memory.
+        let is_cpu = plan.devices.get(proof.device.0 as usize).is_none_or(|device| device.kind.is_cpu());
+        let total = if is_cpu { proof.total } else { proof.own().saturating_sub(proof.staging) };
+        let over = total.checked_sub(plan.budget(proof.device)?).filter(|over| *over > 0)?;
         Some((proof.device, over))
     };
     let mut most: BTreeMap<DeviceId, u64> = BTreeMap::new();

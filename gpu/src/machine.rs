@@ -1,7 +1,7 @@
 //! A device that runs the steps of a plan's thread, whatever drives it.
 use crate::lower::lower;
 use crate::program::{Bound, Cubes, Program};
-use ir::plan::{Arg, BufferId, Kernel, KernelId, Plan, Step, Thread, Weight};
+use ir::plan::{Arg, BufferId, Kernel, KernelId, Plan, Step, Thread};
 use runtime::{Accelerator, DeviceError};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -67,15 +67,14 @@ struct Launch<D: Driver> {
     versions: Vec<(Cubes, D::Ready)>,
 }
 
-/// Where what arguments name lies: in which block of memory, and where in it.
+/// Where what arguments name lies: in which block of memory, where in it, and how many bytes.
 struct Places {
-    weights: HashMap<u32, (usize, u64, u64)>,
-    states: HashMap<u32, (u64, u64)>,
-    buffers: HashMap<u32, (u64, u64)>,
+    found: HashMap<Arg, (usize, u64, u64)>,
+    /// What each block is for, and its bytes.
+    blocks: Vec<(&'static str, u64)>,
 }
 
 const ARENA: usize = 0;
-const STATES: usize = 1;
 
 impl<D: Driver> Machine<D> {
     pub(crate) fn new(driver: D) -> Machine<D> {
@@ -95,38 +94,37 @@ impl<D: Driver> Machine<D> {
 }
 
 impl Places {
-    /// Places of a thread's values; weights lie one behind the other in blocks behind the first two, of `largest` bytes
-    /// at most, or of one weight that is larger.
-    fn of(plan: &Plan, thread: &Thread, largest: u64) -> (Places, Vec<u64>) {
-        let own = |weight: &&Weight| weight.device == thread.device;
-        let mut sizes = vec![thread.arena_bytes, thread.state_bytes];
-        let mut weights = HashMap::new();
-        for weight in plan.weights.iter().filter(own) {
-            let aligned = weight.bytes.next_multiple_of(ir::plan::ALIGNMENT);
-            let fits = sizes.len() > STATES + 1 && sizes[sizes.len() - 1] + aligned <= largest;
-            if !fits {
-                sizes.push(0);
-            }
-            let block = sizes.len() - 1;
-            weights.insert(weight.id.0, (block, sizes[block], weight.bytes));
-            sizes[block] += aligned;
+    /// Places of a thread's values: the arena is one block; states and weights lie one behind the other in others, of
+    /// `largest` bytes at most, or of one value that is larger.
+    fn of(plan: &Plan, thread: &Thread, largest: u64) -> Places {
+        let mut places = Places { found: HashMap::new(), blocks: vec![("the arena", thread.arena_bytes)] };
+        for buffer in plan.buffers.iter().filter(|buffer| buffer.device == thread.device) {
+            places.found.insert(Arg::B(buffer.id), (ARENA, buffer.offset, buffer.bytes));
         }
-        let states = plan.states.iter().filter(|s| s.device == thread.device);
-        let buffers = plan.buffers.iter().filter(|b| b.device == thread.device);
-        let places = Places {
-            weights,
-            states: states.map(|s| (s.id.0, (s.offset, s.bytes))).collect(),
-            buffers: buffers.map(|b| (b.id.0, (b.offset, b.bytes))).collect(),
-        };
-        (places, sizes)
+        let states = plan.states.iter().filter(|state| state.device == thread.device);
+        places.pack("states", states.map(|state| (Arg::S(state.id), state.bytes)), largest);
+        let weights = plan.weights.iter().filter(|weight| weight.device == thread.device);
+        places.pack("weights", weights.map(|weight| (Arg::W(weight.id), weight.bytes)), largest);
+        places
+    }
+
+    fn pack(&mut self, what: &'static str, values: impl Iterator<Item = (Arg, u64)>, largest: u64) {
+        let mut is_open = false;
+        for (arg, bytes) in values {
+            let aligned = bytes.next_multiple_of(ir::plan::ALIGNMENT);
+            match self.blocks.last() {
+                Some((_, filled)) if is_open && filled + aligned <= largest => {}
+                _ => self.blocks.push((what, 0)),
+            }
+            is_open = true;
+            let block = self.blocks.len() - 1;
+            self.found.insert(arg, (block, self.blocks[block].1, bytes));
+            self.blocks[block].1 += aligned;
+        }
     }
 
     fn find(&self, arg: Arg) -> Result<(usize, u64, u64), DeviceError> {
-        let found = match arg {
-            Arg::W(id) => self.weights.get(&id.0).copied(),
-            Arg::S(id) => self.states.get(&id.0).map(|(at, bytes)| (STATES, *at, *bytes)),
-            Arg::B(id) => self.buffers.get(&id.0).map(|(at, bytes)| (ARENA, *at, *bytes)),
-        };
+        let found = self.found.get(&arg).copied();
         found.ok_or_else(|| DeviceError::Other(format!("a step names {arg:?}, which is not this device's")))
     }
 }
@@ -134,17 +132,19 @@ impl Places {
 impl<D: Driver> Accelerator for Machine<D> {
     fn load(&mut self, plan: &Plan, thread: &Thread, weights: &[u8]) -> Result<(), DeviceError> {
         let largest = self.driver.largest_bytes().min(WEIGHTS_BYTES);
-        let (places, sizes) = Places::of(plan, thread, largest);
-        let (needed, all) = (sizes.iter().sum(), self.driver.memory_bytes());
-        if needed > all {
+        let places = Places::of(plan, thread, largest);
+        let needed = places.blocks.iter().map(|(_, bytes)| bytes).sum();
+        if needed > self.driver.memory_bytes() {
             return Err(DeviceError::OutOfMemory {
                 what: "the plan".into(),
                 bytes: needed,
-                free_bytes: Some(all),
+                free_bytes: None,
             });
         }
-        let what = ["the arena", "the states", "weights"];
-        let blocks = sizes.iter().enumerate().map(|(at, bytes)| self.allocate(what[at.min(2)], *bytes));
+        if plan.symbols.len() as u64 * 4 > SYMBOLS_BYTES {
+            return Err(DeviceError::Other(format!("found {} symbols, expected fewer", plan.symbols.len())));
+        }
+        let blocks = places.blocks.iter().map(|(what, bytes)| self.allocate(what, *bytes));
         let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
         let symbols = self.allocate("symbols", SYMBOLS_BYTES)?;
         for weight in plan.weights.iter().filter(|weight| weight.device == thread.device) {
@@ -201,8 +201,13 @@ impl<D: Driver> Accelerator for Machine<D> {
 
     fn run(&mut self, steps: Range<usize>, syms: &[i64]) -> Result<(), DeviceError> {
         let loaded = self.loaded()?;
-        let narrow = |value: &i64| i32::try_from(*value).unwrap_or(i32::MAX).to_le_bytes();
-        let bytes: Vec<u8> = syms.iter().flat_map(narrow).collect();
+        let mut bytes = Vec::with_capacity(SYMBOLS_BYTES as usize);
+        for value in syms {
+            let narrow = i32::try_from(*value);
+            let narrow =
+                narrow.map_err(|_| DeviceError::Other(format!("a symbol is {value}, which is too large")))?;
+            bytes.extend(narrow.to_le_bytes());
+        }
         self.driver.write(&loaded.symbols, 0, &bytes)?;
         let mut list = vec![];
         for launch in loaded.steps[steps].iter().flatten() {
@@ -245,4 +250,25 @@ fn compile<D: Driver>(
     };
     let launches = lower(kernel, names).map_err(failed)?;
     launches.into_iter().map(|versions| versions.into_iter().map(version).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::plan::{StateId, WeightId};
+
+    #[test]
+    fn values_lie_in_blocks_that_a_device_gives_in_one_piece() {
+        let mut places = Places { found: HashMap::new(), blocks: vec![("the arena", 10)] };
+        let state = |id| Arg::S(StateId(id));
+        places.pack("states", [(state(0), 100), (state(1), 60), (state(2), 64)].into_iter(), 192);
+        places.pack("weights", [(Arg::W(WeightId(0)), 1000), (Arg::W(WeightId(1)), 1)].into_iter(), 192);
+        let found = |arg| places.find(arg).unwrap();
+        assert_eq!([state(0), state(1), state(2)].map(found), [(1, 0, 100), (1, 128, 60), (2, 0, 64)]);
+        assert_eq!(found(Arg::W(WeightId(0))), (3, 0, 1000));
+        assert_eq!(found(Arg::W(WeightId(1))), (4, 0, 1));
+        let bytes: Vec<u64> = places.blocks.iter().map(|(_, bytes)| *bytes).collect();
+        assert_eq!(bytes, [10, 192, 64, 1024, 64]);
+        assert!(places.find(state(3)).is_err());
+    }
 }

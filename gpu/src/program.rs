@@ -14,14 +14,14 @@ pub(crate) enum Bound {
     Symbols,
 }
 
-/// How many cubes there are: as many along x as it takes for all points, and along y for rows by rows.
+/// How many cubes there are, one behind the other: as many as it takes for all points, and as often for rows by rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grid {
     /// What the points are: the product of these, along x.
     pub(crate) extents: Vec<Dim>,
     /// How many points a cube takes.
     pub(crate) per: u32,
-    /// What lies along y, and how many of it a cube takes.
+    /// The rows, and how many of them a cube takes.
     pub(crate) rows: Option<(Dim, u32)>,
 }
 
@@ -63,11 +63,10 @@ impl Cubes {
     /// How many there are along x and y; none where there is nothing to do.
     pub(crate) fn count(&self, syms: &[i64]) -> Option<[u32; 2]> {
         let points = self.extents.iter().fold(1u64, |all, e| all.saturating_mul(length(e, syms)));
-        let cubes = points.div_ceil(self.per);
-        let [x, y] = match &self.rows {
-            Some((rows, per)) => [cubes, length(rows, syms).div_ceil(*per)],
-            None => [cubes.min(CUBES_MAX), cubes.div_ceil(CUBES_MAX)],
-        };
+        let groups = self.rows.as_ref().map_or(1, |(rows, per)| length(rows, syms).div_ceil(*per));
+        let cubes = points.div_ceil(self.per).saturating_mul(groups);
+        // A grid is as wide as devices allow, and the last row of it need not be full.
+        let [x, y] = [cubes.min(CUBES_MAX), cubes.div_ceil(CUBES_MAX)];
         (x > 0 && y > 0).then_some([x as u32, y as u32])
     }
 }

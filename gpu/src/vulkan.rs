@@ -98,10 +98,10 @@ const PIECE_BYTES: usize = 16 << 20;
 impl Vulkan {
     pub(crate) fn open(index: usize) -> Result<Vulkan, DeviceError> {
         let lost = |reason: String| DeviceError::Lost { reason };
-        let adapters = adapters().map_err(lost)?;
+        let adapters = adapters().map_err(DeviceError::Other)?;
         let count = adapters.len();
         let adapter = adapters.into_iter().nth(index).ok_or_else(|| {
-            lost(format!("found {count} Vulkan devices, expected vulkan:{index} among them"))
+            DeviceError::Other(format!("found {count} Vulkan devices, expected vulkan:{index} among them"))
         })?;
         // A driver that refuses makes this panic.
         let opened = catch_unwind(AssertUnwindSafe(|| block_on(request_vulkan_device(&adapter))));

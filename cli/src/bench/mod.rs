@@ -68,6 +68,9 @@ struct Report {
     model: String,
     plan_hash: String,
     threads: u32,
+    /// Those threads, or where it ran.
+    #[serde(skip)]
+    on: String,
     batch: u32,
     prompt_tokens: u32,
     gen_tokens: u32,
@@ -103,9 +106,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let (prefills, decodes) = rounds.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
     let (prefill, decode) = (middle(prefills), middle(decodes));
     let plan = driver.session.plan();
+    let threads = plan.devices.iter().map(|device| device.threads).sum();
     let report = Report {
         model: plan.model.file.clone(),
-        threads: plan.devices.iter().map(|device| device.threads).sum(),
+        threads,
+        on: match plan.devices.iter().all(|device| device.kind.is_cpu()) {
+            true => format!("{threads} threads"),
+            false => format!("on {}", output::devices(&plan.devices)),
+        },
         plan_hash: loaded.hash,
         batch: options.batch,
         prompt_tokens: prompt,
@@ -166,9 +174,9 @@ impl Report {
         let times = if self.batch > 1 { format!("{} × ", self.batch) } else { String::new() };
         let behind = self.depth.map_or(String::new(), |depth| format!(", each behind {depth}"));
         output::write(&format!(
-            "{}, {} threads, plan {}\n{times}{} tokens read at {:.1} a second\n{times}{} tokens written at {:.1} a second{behind}\n",
+            "{}, {}, plan {}\n{times}{} tokens read at {:.1} a second\n{times}{} tokens written at {:.1} a second{behind}\n",
             output::plain(&self.model),
-            self.threads,
+            self.on,
             &self.plan_hash[..12],
             self.prompt_tokens,
             self.prefill_tokens_per_second,

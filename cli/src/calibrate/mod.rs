@@ -125,6 +125,15 @@ pub(crate) fn stale(topology: &Topology) -> Option<String> {
 /// of its GPUs, with those in parts.
 pub(crate) fn for_devices(topology: Topology, wanted: &[Device]) -> anyhow::Result<Topology> {
     let mut topology = parts::of_gpus(topology, wanted);
+    let is_missing = |device: &&Device| !device.kind.is_cpu() && topology.device(&device.name).is_none();
+    if let Some(missing) = wanted.iter().find(is_missing) {
+        let has: Vec<&str> = topology.devices.iter().map(|device| device.name.as_str()).collect();
+        anyhow::bail!(
+            "nothing is known of {}, only of {}: `heddle devices --calibrate` measures what this machine has now",
+            missing.name,
+            has.join(", ")
+        );
+    }
     let own = devices::cpu().device;
     let is_part = |device: &&Device| device.kind.is_cpu() && device.name.starts_with("cpu:");
     let parts: Vec<(&str, u32)> =

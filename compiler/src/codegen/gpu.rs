@@ -2,15 +2,38 @@
 use super::{Backend, kernels_on, symbols};
 use crate::error::LowerError;
 use gpu::Kept;
-use ir::plan::{Device, Plan};
+use ir::plan::{Device, DeviceId, Plan};
 use runtime::{Accelerator, DeviceError};
 
 /// Refuses a plan with a kernel that GPUs have no code for.
 pub(super) fn check(plan: &Plan) -> Result<(), LowerError> {
+    check_lengths(plan)?;
     let own = kernels_on(plan, |backend| matches!(backend, Backend::Vulkan(_) | Backend::Cuda(_)));
     for (kernel, _) in plan.kernels.iter().zip(own).filter(|(_, own)| *own) {
         let refuse = |reason| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         gpu::check(kernel, &symbols(plan)).map_err(refuse)?;
+    }
+    Ok(())
+}
+
+/// Refuses values of more elements than kernels count: their indices have 31 bits.
+fn check_lengths(plan: &Plan) -> Result<(), LowerError> {
+    let on_gpu = |id: DeviceId| {
+        plan.devices
+            .get(id.0 as usize)
+            .is_some_and(|d| matches!(Backend::of(d), Backend::Vulkan(_) | Backend::Cuda(_)))
+    };
+    let weights = plan.weights.iter().map(|w| (w.device, &w.name, &w.ty, w.bytes));
+    let states = plan.states.iter().map(|s| (s.device, &s.name, &s.ty, s.bytes));
+    for (device, name, ty, bytes) in weights.chain(states).filter(|value| on_gpu(value.0)) {
+        let (len, block) = (ty.dtype.block_len(), ty.dtype.block_bytes().max(1));
+        let elements = (bytes / block).saturating_mul(len);
+        if i32::try_from(elements).is_err() {
+            let reason =
+                format!("{name} has {elements} elements, GPUs take {} at most of one value", i32::MAX);
+            let device = plan.devices[device.0 as usize].name.clone();
+            return Err(LowerError::Device { device, reason });
+        }
     }
     Ok(())
 }

@@ -48,7 +48,15 @@ pub struct Found {
 /// All devices that NVIDIA's driver finds, or why there is none.
 pub fn devices() -> Result<Vec<Found>, String> {
     let (driver, count) = driver()?;
-    (0..count).map(|number| describe(number, driver)).collect()
+    // One that does not answer hides no other.
+    let silent = |reason| Found {
+        name: "unknown".into(),
+        capability: (0, 0),
+        memory_bytes: 0,
+        driver,
+        obstacle: Some(reason),
+    };
+    Ok((0..count).map(|number| describe(number, driver).unwrap_or_else(silent)).collect())
 }
 
 /// The driver's version and how many devices it has; nothing else may be called before this was.

@@ -24,11 +24,9 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
     let (keys_at, values_at) = (hand.input(1, keys.memory()), hand.input(2, values.memory()));
     let [positions, slots, pages] = [3, 4, 5].map(|at| hand.input(at, Ty::I32));
     let output = hand.output(Ty::F32);
-    let (at, columns, count) = (hand.unit(1), hand.dim(&table.shape[1])?, hand.dim(&q.shape[0])?);
+    let (at, columns, count) = (hand.cube(), hand.dim(&table.shape[1])?, hand.dim(&q.shape[0])?);
     let e = &mut hand.e;
     let unit = e.builtin(Builtin::UnitPosX);
-    // The number of the cube: every unit of it has the same.
-    let at = e.sub(at, unit);
     let (token, head) = (e.over(at, heads), e.rest(at, heads));
     let exists = e.lt(token, count);
     let (query, weights) = (e.shared(Ty::F32, width as usize), e.shared(Ty::F32, UNITS as usize));

@@ -3,7 +3,7 @@ use super::product::{Tile, UNITS, row_and_part, share, whole};
 use super::{Hand, known, packed};
 use crate::emit::{Compare, Emit, Two, Ty, Val};
 use crate::program::{Grid, Program};
-use cubecl::ir::{Builtin, Variable};
+use cubecl::ir::Variable;
 use ir::Dim;
 use ir::plan::Kernel;
 use kernels::layout::{Layout, TILE};
@@ -33,6 +33,11 @@ impl Experts {
         let (held, rows, k) = (known(held)?, known(rows)?, known(k)?);
         let (layout, words) = (packed(kernel, input)?, hand.input(input, Ty::U32));
         Ok(Experts { layout, all, held, first, rows, k, words })
+    }
+
+    /// How many tiles one's weight has.
+    fn tiles(&self) -> u32 {
+        self.rows.div_ceil(TILE as u32)
     }
 
     /// The tile of an expert's weight, of those at hand.
@@ -101,8 +106,10 @@ pub(crate) fn expert_linear(
         let mut hand = Hand::new(kernel, names);
         let experts = Experts::of(&mut hand, input, first)?;
         let output = hand.output(Ty::F32);
+        let (tile, at) = hand.tile_and_group(experts.tiles());
+        let all = n.clone() * i64::from(room);
+        let (at, exists) = existing(&mut hand, at, &all)?;
         let e = &mut hand.e;
-        let (tile, at) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
         let (token, wanted) = (e.over(at, room), e.rest(at, room));
         let zero = e.f32(0.0);
         let (total, x) = (e.variable(zero), e.times(token, experts.k));
@@ -115,11 +122,10 @@ pub(crate) fn expert_linear(
         });
         let start = hand.e.times(at, width);
         let start = hand.e.plus(start, from);
-        finish(&mut hand.e, total, &experts, tile, output, start);
+        finish(&mut hand.e, total, &experts, (tile, exists), output, start);
         from += experts.rows;
-        let tiles = Dim::from(i64::from(experts.rows.div_ceil(TILE as u32)));
-        let rows = Some((n.clone() * i64::from(room), 1));
-        launches.push(vec![hand.finish(UNITS, Grid { extents: vec![tiles], per: 1, rows })]);
+        let extents = vec![i64::from(experts.tiles()).into()];
+        launches.push(vec![hand.finish(UNITS, Grid { extents, per: 1, rows: Some((all, 1)) })]);
     }
     Ok(launches)
 }
@@ -131,8 +137,9 @@ pub(crate) fn expert_combine(kernel: &Kernel, first: u64, names: &[String]) -> R
     let mut hand = Hand::new(kernel, names);
     let experts = Experts::of(&mut hand, 2, first)?;
     let output = hand.output(Ty::F32);
+    let (tile, token) = hand.tile_and_group(experts.tiles());
+    let (token, exists) = existing(&mut hand, token, n)?;
     let e = &mut hand.e;
-    let (tile, token) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
     let zero = e.f32(0.0);
     let total = e.variable(zero);
     let rows = e.times(token, room);
@@ -148,20 +155,37 @@ pub(crate) fn expert_combine(kernel: &Kernel, first: u64, names: &[String]) -> R
         e.assign(total, next);
     });
     let start = hand.e.times(token, experts.rows);
-    finish(&mut hand.e, total, &experts, tile, output, start);
-    let tiles = Dim::from(i64::from(experts.rows.div_ceil(TILE as u32)));
-    Ok(hand.finish(UNITS, Grid { extents: vec![tiles], per: 1, rows: Some((n.clone(), 1)) }))
+    finish(&mut hand.e, total, &experts, (tile, exists), output, start);
+    let extents = vec![i64::from(experts.tiles()).into()];
+    Ok(hand.finish(UNITS, Grid { extents, per: 1, rows: Some((n.clone(), 1)) }))
 }
 
-/// Writes the whole sums of a tile's rows to where a row of the output begins.
-fn finish(e: &mut Emit, total: Val, experts: &Experts, tile: Val, output: Variable, start: Val) {
+/// A row that there is, of `count`, and whether it is the one that was asked for.
+fn existing(hand: &mut Hand<'_>, at: Val, count: &Dim) -> Result<(Val, Val), String> {
+    let count = hand.dim(count)?;
+    let e = &mut hand.e;
+    let one = e.u32(1);
+    let last = e.sub(count, one);
+    Ok((e.two(Two::Min, at, last), e.lt(at, count)))
+}
+
+/// Writes the whole sums of a tile's rows to where a row of the output begins, if that row exists.
+fn finish(
+    e: &mut Emit,
+    total: Val,
+    experts: &Experts,
+    (tile, exists): (Val, Val),
+    output: Variable,
+    start: Val,
+) {
     let sums = share(e, &[total]);
     let (row, part) = row_and_part(e);
     let (zero, end) = (e.u32(0), e.u32(experts.rows));
     let column = e.times(tile, TILE as u32);
     let column = e.add(column, row);
     let (is_first, is_column) = (e.compare(Compare::Eq, part, zero), e.lt(column, end));
-    let writes = e.two(Two::And, is_first, is_column);
+    let is_own = e.two(Two::And, is_first, is_column);
+    let writes = e.two(Two::And, is_own, exists);
     e.when(writes, |e| {
         let sum = whole(e, sums, zero, row);
         let index = e.add(start, column);

@@ -4,10 +4,9 @@ use super::{Hand, known, matrix, packed};
 use crate::emit::{Two, Ty, Val};
 use crate::program::{Grid, Program};
 use crate::tree::Body;
-use cubecl::ir::Builtin;
+use ir::DType;
 use ir::ops::Fused;
 use ir::plan::Kernel;
-use ir::{DType, Dim};
 use kernels::layout::{Layout, TILE};
 use loops::{BodyKernel, Tree};
 
@@ -63,8 +62,9 @@ fn product(
     let output = hand.output(Ty::F32);
     let words = hand.input(weight.input, Ty::U32);
     let count = hand.dim(n)?;
+    let tiles = weight.rows.div_ceil(TILE as u32);
+    let (tile, group) = hand.tile_and_group(tiles);
     let e = &mut hand.e;
-    let (tile, group) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
     let base = e.times(group, rows);
     // Rows beyond the last read what the last does, and are not written.
     let one = e.u32(1);
@@ -108,8 +108,10 @@ fn product(
     }
     let scope = hand.e.close(around);
     hand.e.branch(writes, scope);
-    let tiles = Dim::from(i64::from(weight.rows.div_ceil(TILE as u32)));
-    Ok(hand.finish(UNITS, Grid { extents: vec![tiles], per: 1, rows: Some((n.clone(), rows)) }))
+    Ok(hand.finish(
+        UNITS,
+        Grid { extents: vec![i64::from(tiles).into()], per: 1, rows: Some((n.clone(), rows)) },
+    ))
 }
 
 /// The loops of what is fused behind a product: those of one point.

@@ -64,6 +64,9 @@ impl OpDef for PagedAttention {
         if *d != Dim::from(width) || !fits {
             return Err(OpError::Invalid(format!("queries {q} do not fit keys {k}")));
         }
+        if let Some(cap) = self.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+            return Err(OpError::Invalid(format!("caps scores at {cap}")));
+        }
         if self.window == Some(0) {
             return Err(OpError::Invalid("a window of 0 positions".into()));
         }

@@ -6,8 +6,8 @@ use std::ops::Range;
 ///
 /// [`Accelerator::load`] and [`Accelerator::held_bytes`] are called by who starts the session, everything else by the
 /// device's own thread. That also drops it, unless the session does not start: which waits for what is under way and
-/// gives all memory back. After an error or a panic nothing else is asked. What fails behind the call that asked for it is told by a later call, at the latest by the next
-/// [`Accelerator::read`] or [`Accelerator::wait`].
+/// gives all memory back. After an error or a panic nothing else is asked. What fails behind the call that asked for
+/// it is told by a later call, at the latest by the next [`Accelerator::read`] or [`Accelerator::wait`].
 ///
 /// Nobody can end a call from outside: one that never returns leaves its thread behind, as a kernel of a team does.
 pub trait Accelerator: Send {
@@ -24,7 +24,8 @@ pub trait Accelerator: Send {
     /// everything asked before. May return before they are done. `syms` has a value for each symbol of the plan.
     ///
     /// A session that keeps no times asks for all the steps between two messages at once, and for the same ranges
-    /// in every round, so that they can be recorded once and replayed; one that keeps times asks for each by itself.
+    /// in every round, so that they can be recorded once and replayed; but in pieces in a round of many tokens, and one
+    /// that keeps times asks for each by itself.
     fn run(&mut self, steps: Range<usize>, syms: &[i64]) -> Result<(), DeviceError>;
 
     /// Copies the first `into.len()` bytes of a buffer, or of another value of the plan, to the host once everything

@@ -11,6 +11,11 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+/// A symbol that is greater makes a round a long one.
+const FEW: i64 = 16;
+/// Steps of a long round that run together.
+const TOGETHER: usize = 32;
+
 /// An accelerator, its ends of edges, its steps.
 pub(super) struct Far {
     accelerator: Box<dyn Accelerator>,
@@ -108,7 +113,8 @@ impl Far {
     }
 
     /// Takes a round's steps, and says whether another may follow. Of steps that run together the watch is told the
-    /// first alone: who is stuck is named by it, and the accelerator says of none when it is done.
+    /// first alone: who is stuck is named by it, and the accelerator says of none when it is done. So a round of many
+    /// tokens runs in pieces.
     fn round(&mut self, seat: &Seat, round: u32) -> Result<bool, Cause> {
         let Far { accelerator, deeds, readers, writers, syms, .. } = self;
         let Seat { watch, number, clock, recorder } = seat;
@@ -129,6 +135,21 @@ impl Far {
                         }
                     });
                     received.unwrap_or_else(|cause| Err(cause.into()))
+                }
+                Deed::Run if steps.len() > TOGETHER && syms.iter().any(|n| *n > FEW) => {
+                    // What takes long is waited for piece by piece: each is a sign of life.
+                    let mut done = Ok(());
+                    for at in steps.clone().step_by(TOGETHER) {
+                        if at > steps.start && !watch.takes_step(*number, round, at) {
+                            return Ok(false);
+                        }
+                        let piece = at..steps.end.min(at + TOGETHER);
+                        done = accelerator.run(piece, syms).and_then(|()| accelerator.wait());
+                        if done.is_err() {
+                            break;
+                        }
+                    }
+                    done.map_err(Failed::from)
                 }
                 Deed::Run => accelerator.run(steps.clone(), syms).map_err(Failed::from),
                 Deed::Send { writer, from, measure } => {

@@ -284,6 +284,45 @@ impl Emit {
         self.scope.register(Instruction::no_out(Synchronization::SyncCube));
     }
 
+    /// The number of the cube among all.
+    pub(crate) fn cube(&mut self) -> Val {
+        let [x, y, width] =
+            [Builtin::CubePosX, Builtin::CubePosY, Builtin::CubeCountX].map(|builtin| self.builtin(builtin));
+        let row = self.mul(y, width);
+        self.add(row, x)
+    }
+
+    /// What each of a cube's `units` has, joined by halves; all of them must come here, and all have the result.
+    /// `meeting` is shared memory of a value for each, which this may use again.
+    pub(crate) fn over_cube(
+        &mut self,
+        meeting: Variable,
+        units: u32,
+        own: Val,
+        join: impl Fn(&mut Emit, Val, Val) -> Val,
+    ) -> Val {
+        let unit = self.builtin(Builtin::UnitPosX);
+        // Who is late may still read the last result.
+        self.sync();
+        self.store(meeting, unit, own);
+        self.sync();
+        let mut half = units / 2;
+        while half > 0 {
+            let end = self.u32(half);
+            let takes = self.lt(unit, end);
+            self.when(takes, |e| {
+                let other = e.add(unit, end);
+                let (a, b) = (e.load_now(meeting, unit, own.ty), e.load_now(meeting, other, own.ty));
+                let joined = join(e, a, b);
+                e.store(meeting, unit, joined);
+            });
+            self.sync();
+            half /= 2;
+        }
+        let first = self.u32(0);
+        self.load_now(meeting, first, own.ty)
+    }
+
     /// Begins a scope of its own: what is computed in it is not there behind [`Emit::close`].
     pub(crate) fn open(&mut self) -> Around {
         let child = self.scope.child();

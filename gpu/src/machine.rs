@@ -1,6 +1,6 @@
 //! A device that runs the steps of a plan's thread, whatever drives it.
 use crate::lower::lower;
-use crate::program::{Bound, Cubes, Program};
+use crate::program::{Bound, CUBES_MAX, Cubes, Program};
 use ir::plan::{Arg, BufferId, Kernel, KernelId, Plan, Step, Thread};
 use runtime::{Accelerator, DeviceError};
 use std::collections::HashMap;
@@ -213,7 +213,13 @@ impl<D: Driver> Accelerator for Machine<D> {
         for launch in loaded.steps[steps].iter().flatten() {
             let fits = |(cubes, _): &&(Cubes, D::Ready)| cubes.takes_all_rows(syms);
             if let Some((cubes, ready)) = launch.versions.iter().find(fits).or(launch.versions.last()) {
-                list.extend(cubes.count(syms).map(|count| (ready, count)));
+                let Some(count) = cubes.count(syms) else { continue };
+                if count.iter().any(|cubes| u64::from(*cubes) > CUBES_MAX) {
+                    let what = format!("a grid of {} by {} cubes", count[0], count[1]);
+                    let reason = format!("grids have {CUBES_MAX} at most each way");
+                    return Err(DeviceError::Unsupported { what, reason });
+                }
+                list.push((ready, count));
             }
         }
         self.driver.launch(&list)

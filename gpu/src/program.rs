@@ -14,7 +14,8 @@ pub(crate) enum Bound {
     Symbols,
 }
 
-/// How many cubes there are, one behind the other: as many as it takes for all points, and as often for rows by rows.
+/// How many cubes there are: as many as it takes for all points, one behind the other; or along x, and along y for rows
+/// by rows, of which there are then some hundred thousand at most.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grid {
     /// What the points are: the product of these, along x.
@@ -34,7 +35,7 @@ pub(crate) struct Cubes {
 }
 
 /// Cubes along one axis of a grid at most.
-const CUBES_MAX: u64 = 65_535;
+pub(crate) const CUBES_MAX: u64 = 65_535;
 
 impl Grid {
     pub(crate) fn cubes(&self, names: &[String]) -> Result<Cubes, String> {
@@ -63,10 +64,12 @@ impl Cubes {
     /// How many there are along x and y; none where there is nothing to do.
     pub(crate) fn count(&self, syms: &[i64]) -> Option<[u32; 2]> {
         let points = self.extents.iter().fold(1u64, |all, e| all.saturating_mul(length(e, syms)));
-        let groups = self.rows.as_ref().map_or(1, |(rows, per)| length(rows, syms).div_ceil(*per));
-        let cubes = points.div_ceil(self.per).saturating_mul(groups);
-        // A grid is as wide as devices allow, and the last row of it need not be full.
-        let [x, y] = [cubes.min(CUBES_MAX), cubes.div_ceil(CUBES_MAX)];
+        let cubes = points.div_ceil(self.per);
+        let [x, y] = match &self.rows {
+            Some((rows, per)) => [cubes, length(rows, syms).div_ceil(*per)],
+            // A grid is as wide as devices allow, and the last row of it need not be full.
+            None => [cubes.min(CUBES_MAX), cubes.div_ceil(CUBES_MAX)],
+        };
         (x > 0 && y > 0).then_some([x as u32, y as u32])
     }
 }

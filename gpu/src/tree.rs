@@ -149,7 +149,7 @@ impl<'a> Body<'a> {
 
     /// A unit a point.
     fn points(&mut self, wide: &[Axis]) -> Result<(), BodyError> {
-        let cube = self.cube();
+        let cube = self.emit.cube();
         let units = self.emit.u32(POINT_UNITS);
         let first = self.emit.two(Two::Mul, cube, units);
         let unit = self.emit.builtin(Builtin::UnitPosX);
@@ -160,16 +160,8 @@ impl<'a> Body<'a> {
     /// A cube a row.
     fn rows(&mut self, outer: &[Axis], units: u32) -> Result<(), BodyError> {
         self.team = Some((units, outer.len()));
-        let cube = self.cube();
+        let cube = self.emit.cube();
         self.at(cube, outer)
-    }
-
-    /// The cube's number.
-    fn cube(&mut self) -> Val {
-        let [x, y, width] =
-            [Builtin::CubePosX, Builtin::CubePosY, Builtin::CubeCountX].map(|b| self.emit.builtin(b));
-        let before = self.emit.two(Two::Mul, y, width);
-        self.emit.two(Two::Add, before, x)
     }
 
     /// All steps at point `at` of the first axes, if there is such a point.
@@ -322,7 +314,7 @@ impl<'a> Body<'a> {
                         }
                         Value::Term(id) => {
                             let value = body.get(id)?;
-                            body.join(folded.fold, now, value)
+                            join(&mut body.emit, folded.fold, now, value)
                         }
                     };
                     body.emit.assign(*total, next);
@@ -341,42 +333,10 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// An accumulator is never NaN, and so passes over those it meets.
-    fn join(&mut self, fold: Fold, total: Val, value: Val) -> Val {
-        match fold {
-            Fold::Sum => self.emit.two(Two::Add, total, value),
-            Fold::Max => {
-                let is_above = self.emit.compare(Compare::Lt, total, value);
-                self.emit.select(is_above, value, total)
-            }
-        }
-    }
-
-    /// Joins what each unit of the cube has, by halves; all have the result.
+    /// Joins what each unit of the cube has.
     fn over_cube(&mut self, fold: Fold, own: Val, units: u32) -> Val {
         let meeting = *self.meeting.get_or_insert_with(|| self.emit.shared(Ty::F32, units as usize));
-        let unit = self.emit.builtin(Builtin::UnitPosX);
-        // Who is late may still read the last result.
-        self.emit.sync();
-        self.emit.store(meeting, unit, own);
-        self.emit.sync();
-        let mut half = units / 2;
-        while half > 0 {
-            let end = self.emit.u32(half);
-            let takes = self.emit.compare(Compare::Lt, unit, end);
-            let around = self.emit.open();
-            let other = self.emit.two(Two::Add, unit, end);
-            let a = self.emit.load_now(meeting, unit, Ty::F32);
-            let b = self.emit.load_now(meeting, other, Ty::F32);
-            let joined = self.join(fold, a, b);
-            self.emit.store(meeting, unit, joined);
-            let scope = self.emit.close(around);
-            self.emit.branch(takes, scope);
-            self.emit.sync();
-            half /= 2;
-        }
-        let first = self.emit.u32(0);
-        self.emit.load_now(meeting, first, Ty::F32)
+        self.emit.over_cube(meeting, units, own, |e, a, b| join(e, fold, a, b))
     }
 
     /// Writes the value at the point; where the whole cube has computed it, by one unit.
@@ -450,5 +410,16 @@ impl<'a> Body<'a> {
     pub(crate) fn int(&mut self, value: i64) -> Result<Val, BodyError> {
         let too_large = |_| BodyError::Unsupported(format!("the number {value}, which is beyond 32 bits"));
         Ok(self.emit.i32(i32::try_from(value).map_err(too_large)?))
+    }
+}
+
+/// An accumulator is never NaN, and so passes over those it meets.
+fn join(e: &mut Emit, fold: Fold, total: Val, value: Val) -> Val {
+    match fold {
+        Fold::Sum => e.add(total, value),
+        Fold::Max => {
+            let is_above = e.lt(total, value);
+            e.select(is_above, value, total)
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::paged::{Cache, page};
 use super::{Hand, known};
 use crate::emit::{Emit, One, Two, Ty, Val};
 use crate::program::{Grid, Program};
-use cubecl::ir::{Builtin, Variable};
+use cubecl::ir::Builtin;
 use ir::ops::PagedAttention;
 use ir::plan::Kernel;
 
@@ -24,7 +24,7 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
     let (keys_at, values_at) = (hand.input(1, keys.memory()), hand.input(2, values.memory()));
     let [positions, slots, pages] = [3, 4, 5].map(|at| hand.input(at, Ty::I32));
     let output = hand.output(Ty::F32);
-    let (at, columns, count) = (hand.cube(), hand.dim(&table.shape[1])?, hand.dim(&q.shape[0])?);
+    let (at, columns, count) = (hand.e.cube(), hand.dim(&table.shape[1])?, hand.dim(&q.shape[0])?);
     let e = &mut hand.e;
     let unit = e.builtin(Builtin::UnitPosX);
     let (token, head) = (e.over(at, heads), e.rest(at, heads));
@@ -73,14 +73,14 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
         });
         let own_score = e.now(score);
         let before = e.now(max);
-        let best = over_cube(e, meeting, own_score, Two::Max);
+        let best = e.over_cube(meeting, UNITS, own_score, |e, a, b| e.two(Two::Max, a, b));
         let best = e.two(Two::Max, before, best);
         let weight = {
             let apart = e.sub(own_score, best);
             e.one(One::Exp, apart)
         };
         e.store(weights, unit, weight);
-        let all = over_cube(e, meeting, weight, Two::Add);
+        let all = e.over_cube(meeting, UNITS, weight, Emit::add);
         let shrink = e.sub(before, best);
         let shrink = e.one(One::Exp, shrink);
         let total = e.now(sum);
@@ -150,27 +150,4 @@ fn capped(e: &mut Emit, score: Val, cap: Option<f32>) -> Val {
     let rest = e.two(Two::Div, two, below);
     let tanh = e.sub(one, rest);
     e.mul(cap, tanh)
-}
-
-/// What all units of a cube have, joined by halves.
-fn over_cube(e: &mut Emit, meeting: Variable, own: Val, op: Two) -> Val {
-    let unit = e.builtin(Builtin::UnitPosX);
-    e.sync();
-    e.store(meeting, unit, own);
-    e.sync();
-    let mut half = UNITS / 2;
-    while half > 0 {
-        let end = e.u32(half);
-        let takes = e.lt(unit, end);
-        e.when(takes, |e| {
-            let other = e.add(unit, end);
-            let (a, b) = (e.load_now(meeting, unit, Ty::F32), e.load_now(meeting, other, Ty::F32));
-            let joined = e.two(op, a, b);
-            e.store(meeting, unit, joined);
-        });
-        e.sync();
-        half /= 2;
-    }
-    let first = e.u32(0);
-    e.load_now(meeting, first, Ty::F32)
 }

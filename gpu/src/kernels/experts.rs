@@ -124,8 +124,8 @@ pub(crate) fn expert_linear(
         let start = hand.e.plus(start, from);
         finish(&mut hand.e, total, &experts, (tile, exists), output, start);
         from += experts.rows;
-        let extents = vec![i64::from(experts.tiles()).into()];
-        launches.push(vec![hand.finish(UNITS, Grid { extents, per: 1, rows: Some((all, 1)) })]);
+        let extents = vec![i64::from(experts.tiles()).into(), all];
+        launches.push(vec![hand.finish(UNITS, Grid { extents, per: 1, rows: None })]);
     }
     Ok(launches)
 }
@@ -156,8 +156,8 @@ pub(crate) fn expert_combine(kernel: &Kernel, first: u64, names: &[String]) -> R
     });
     let start = hand.e.times(token, experts.rows);
     finish(&mut hand.e, total, &experts, (tile, exists), output, start);
-    let extents = vec![i64::from(experts.tiles()).into()];
-    Ok(hand.finish(UNITS, Grid { extents, per: 1, rows: Some((n.clone(), 1)) }))
+    let extents = vec![i64::from(experts.tiles()).into(), n.clone()];
+    Ok(hand.finish(UNITS, Grid { extents, per: 1, rows: None }))
 }
 
 /// A row that there is, of `count`, and whether it is the one that was asked for.

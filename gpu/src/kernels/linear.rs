@@ -4,6 +4,7 @@ use super::{Hand, known, matrix, packed};
 use crate::emit::{Two, Ty, Val};
 use crate::program::{Grid, Program};
 use crate::tree::Body;
+use cubecl::ir::Builtin;
 use ir::DType;
 use ir::ops::Fused;
 use ir::plan::Kernel;
@@ -63,8 +64,8 @@ fn product(
     let words = hand.input(weight.input, Ty::U32);
     let count = hand.dim(n)?;
     let tiles = weight.rows.div_ceil(TILE as u32);
-    let (tile, group) = hand.tile_and_group(tiles);
     let e = &mut hand.e;
+    let (tile, group) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
     let base = e.times(group, rows);
     // Rows beyond the last read what the last does, and are not written.
     let one = e.u32(1);

@@ -71,23 +71,15 @@ impl<'a> Hand<'a> {
         Ok(self.e.cast(sum, Ty::U32))
     }
 
-    /// The number of the cube.
-    pub(crate) fn cube(&mut self) -> Val {
-        let [x, y, width] = [Builtin::CubePosX, Builtin::CubePosY, Builtin::CubeCountX]
-            .map(|builtin| self.e.builtin(builtin));
-        let row = self.e.mul(y, width);
-        self.e.add(row, x)
-    }
-
     /// Which of so many tiles the cube has, and for which rows.
     pub(crate) fn tile_and_group(&mut self, tiles: u32) -> (Val, Val) {
-        let cube = self.cube();
+        let cube = self.e.cube();
         (self.e.rest(cube, tiles), self.e.over(cube, tiles))
     }
 
     /// The number of the unit among all.
     pub(crate) fn unit(&mut self, units: u32) -> Val {
-        let (cube, unit) = (self.cube(), self.e.builtin(Builtin::UnitPosX));
+        let (cube, unit) = (self.e.cube(), self.e.builtin(Builtin::UnitPosX));
         let first = self.e.times(cube, units);
         self.e.add(first, unit)
     }

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod linear;
 pub mod pack;
 pub mod paged;
+pub mod prefetch;
 mod product;
 pub mod quantise;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A row's result has the same bits whatever rows stand beside it and however the work is split.
 use super::codes::{BLOCK, Codes, TILE};
 use super::layout::{Coded, Dense, Layout, Unpacked, Visit};
+use super::prefetch::Prefetch;
 use super::product::{CodedF32, CodedInt8, DenseF32, PANEL_BYTES, Q8A_BYTES, Run};
 use super::simd::{Isa, Work};
 use super::unpack::Unpack;
@@ -38,6 +39,8 @@ pub struct Linear {
     pub k: usize,
     /// One or more.
     pub weights: Vec<Weight>,
+    /// Who asks for weights of one row of x; for more the kernel always does.
+    pub prefetch: Prefetch,
     /// What happens to a finished tile; without one it is stored, f32, in argument 1 + weights.
     pub epilogue: Option<Box<dyn Epilogue>>,
 }
@@ -244,6 +247,7 @@ impl Linear {
                 let (k, before) = (tiles.k.clone(), tiles.k.start);
                 let panel = first * self.panel_bytes(self.k) + height * self.panel_bytes(before);
                 let halves = first * Self::halves_bytes(self.k) + height * Self::halves_bytes(before);
+                let prefetch = if height == 1 { self.prefetch } else { Prefetch::Software };
                 let run = Run {
                     k: k.len(),
                     tiles: tiles.at,
@@ -253,7 +257,7 @@ impl Linear {
                         _ => scratch.add(panel),
                     },
                     halves: scratch.add(self.halves_at() + halves).cast(),
-                    is_first: first == 0 && !tiles.is_unpacked,
+                    prefetch: (first == 0 && !tiles.is_unpacked).then_some(prefetch),
                     is_begun: before > 0,
                     out: out.add(first * stride + tiles.first * TILE),
                     stride,
@@ -424,7 +428,8 @@ mod tests {
                 .map(|&(dtype, rows)| Weight { layout: Layout::of(dtype).unwrap(), rows })
                 .collect();
             let (isa, n) = (Isa::detect(), Extent { constant: 0, terms: vec![(1, 0)] });
-            let linear = Linear { isa, activations, n, k, weights, epilogue: None };
+            let linear =
+                Linear { isa, activations, n, k, weights, prefetch: Prefetch::Software, epilogue: None };
             Case { linear, packed, values, x_bytes, x }
         }
 
@@ -533,9 +538,12 @@ mod tests {
             for parts in [2, 3, 9] {
                 assert_eq!(case.run(isa, 0..n, parts), whole, "in {parts} parts");
             }
-            for rows in [0..1, 5..7, 1..4, 9..16, 40..73, 95..97] {
-                let expected = &whole[rows.start * cols..rows.end * cols];
-                assert_eq!(case.run(isa, rows.clone(), 2), expected, "rows {rows:?}");
+            for prefetch in [Prefetch::Software, Prefetch::Hardware] {
+                case.linear.prefetch = prefetch;
+                for rows in [0..1, 5..7, 1..4, 9..16, 40..73, 95..97] {
+                    let expected = &whole[rows.start * cols..rows.end * cols];
+                    assert_eq!(case.run(isa, rows.clone(), 2), expected, "rows {rows:?}, {prefetch:?}");
+                }
             }
         }
     }

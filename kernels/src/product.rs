@@ -4,8 +4,9 @@
 //! panel.
 //! A panel of `N` rows holds block after block of x, within a block row after row; with one row that is x itself.
 use super::codes::{BLOCK, Codes, TILE};
-use super::layout::{Coded, Dense, LINE};
-use super::simd::{Simd, Work, prefetch};
+use super::layout::{Coded, Dense};
+use super::prefetch::{AHEAD_BYTES, Prefetch, Reading, ahead_bytes};
+use super::simd::{Simd, Work};
 use ir::quant::q8_a::MAGIC;
 use std::marker::PhantomData;
 
@@ -13,9 +14,6 @@ use std::marker::PhantomData;
 pub(crate) const Q8A_BYTES: usize = 40;
 /// Bytes of a block in a panel of several rows: f32 scale, f32 scale × −[`MAGIC`], f32 sum, 32 i8.
 pub(crate) const PANEL_BYTES: usize = 44;
-/// How far ahead of its use a weight is asked for, where tiles are read one by one: across the ends of tiles and
-/// weights, for the steps of a plan read them in the order in which they lie.
-pub(crate) const AHEAD_BYTES: usize = 16384;
 
 /// What a run needs besides its types.
 pub(crate) struct Run {
@@ -28,8 +26,8 @@ pub(crate) struct Run {
     pub x: *const u8,
     /// In coded layouts with scales for 16: per block, row and half, f32 scale times the sum of x's codes.
     pub halves: *const f32,
-    /// Whether the weights were not read just before, for other rows.
-    pub is_first: bool,
+    /// Who asks for weights ahead of their use, unless they were read just before, for other rows.
+    pub prefetch: Option<Prefetch>,
     /// Whether the outputs hold sums over smaller k, to which these are added.
     pub is_begun: bool,
     /// Where the first row's first output goes, how far the next row's lies, and how many columns there are.
@@ -46,6 +44,12 @@ pub(crate) unsafe fn tile_parts<L: Coded>(tiles: *const u8, k: usize, tile: usiz
 }
 
 impl Run {
+    /// Whether the kernel asks for weights ahead of their use.
+    #[inline(always)]
+    fn asks(&self) -> bool {
+        self.prefetch == Some(Prefetch::Software)
+    }
+
     #[inline(always)]
     unsafe fn store<S: Simd, const N: usize>(&self, tile: usize, y: [S::F; N]) {
         let cols = self.cols - tile * TILE;
@@ -97,6 +101,7 @@ impl<L: Coded, const N: usize> Work for CodedInt8<'_, L, N> {
         while tile < self.0.count {
             tile += unsafe {
                 match self.0.count - tile {
+                    4.. if N == 1 && self.0.prefetch == Some(Prefetch::Hardware) => self.tiles::<S, 4>(tile),
                     2.. if N > 1 && 4 * N <= S::SUMS => self.tiles::<S, 2>(tile),
                     _ => self.tiles::<S, 1>(tile),
                 }
@@ -128,7 +133,7 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
             }
             for _ in 0..run.k / L::SPAN {
                 let mut headers = [(S::splat(0.0), S::splat(0.0)); T];
-                if run.is_first {
+                if run.asks() {
                     reading.ask_for(T * L::SPAN_BYTES);
                 }
                 for t in 0..T {
@@ -136,7 +141,7 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
                     at[t].0 = at[t].0.add(L::HEADER_BYTES);
                 }
                 for _ in 0..L::SPAN / BLOCK {
-                    if run.is_first {
+                    if run.asks() {
                         reading.ask_for(T * L::Codes::BYTES);
                     }
                     for part in 0..BLOCK / L::SHARE {
@@ -228,13 +233,13 @@ impl<L: Coded, const N: usize> Work for CodedF32<'_, L, N> {
                 let mut reading = Reading::new(scales, AHEAD_BYTES);
                 let mut y = [S::splat(0.0); N];
                 for _ in 0..run.k / L::SPAN {
-                    if run.is_first {
+                    if run.asks() {
                         reading.ask_for(L::SPAN_BYTES);
                     }
                     let header = L::header::<S>(scales);
                     scales = scales.add(L::HEADER_BYTES);
                     for _ in 0..L::SPAN / BLOCK {
-                        if run.is_first {
+                        if run.asks() {
                             reading.ask_for(L::Codes::BYTES);
                         }
                         for j in 0..BLOCK / 8 {
@@ -298,7 +303,7 @@ impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
             let mut reading = Reading::new(w, ahead_bytes(T, tile_bytes));
             for start in (0..run.k).step_by(Self::TURN) {
                 let count = Self::TURN.min(run.k - start);
-                if run.is_first {
+                if run.asks() {
                     reading.ask_for(T * count * TILE * L::BYTES);
                 }
                 for _ in 0..count {
@@ -337,37 +342,4 @@ unsafe fn accumulate<S: Simd, const N: usize, const K: usize>(
         }
     }
     y
-}
-
-/// How far ahead weights are asked for while `tiles` are read together: as many, so that all are asked for in order.
-#[inline(always)]
-fn ahead_bytes(tiles: usize, tile_bytes: usize) -> usize {
-    if tiles == 1 { AHEAD_BYTES } else { tiles * tile_bytes }
-}
-
-/// Asks for weights ahead of their use: line after line in the order in which they lie, whatever order they are used
-/// in. It was the fastest way that we measured (docs/performance.md).
-pub(crate) struct Reading {
-    next: *const u8,
-    /// Bytes from a line to the next, as a number that the compiler does not know: a loop by it stays a loop. With an
-    /// unrolled one, weights come 15% slower.
-    line: usize,
-}
-
-impl Reading {
-    /// Begins `ahead` bytes behind `from`.
-    #[inline(always)]
-    pub(crate) fn new(from: *const u8, ahead: usize) -> Reading {
-        Reading { next: from.wrapping_add(ahead), line: std::hint::black_box(LINE) }
-    }
-
-    /// Asks for the next `bytes`, in whole lines.
-    #[inline(always)]
-    pub(crate) fn ask_for(&mut self, bytes: usize) {
-        let end = self.next.wrapping_add(bytes);
-        while self.next < end {
-            prefetch(self.next);
-            self.next = self.next.wrapping_add(self.line);
-        }
-    }
 }

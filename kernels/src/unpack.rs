@@ -1,7 +1,8 @@
 //! Takes tiles apart for many rows: every code a byte, every scale and min an f32, as [`Unpacked`] has them.
 use super::codes::{BLOCK, Codes};
 use super::layout::{Coded, Dense, Unpacked, Visit};
-use super::product::{AHEAD_BYTES, Reading, tile_parts};
+use super::prefetch::{AHEAD_BYTES, Reading};
+use super::product::tile_parts;
 use super::simd::{Isa, Simd, Work};
 use std::marker::PhantomData;
 use std::ops::Range;

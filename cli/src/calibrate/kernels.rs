@@ -14,6 +14,7 @@ use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{Activations, Linear, Weight};
 use kernels::paged::{Cache, Element};
+use kernels::prefetch::Prefetch;
 use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use runtime::{Arena, Team};
@@ -139,6 +140,7 @@ impl Bench<'_> {
             n: Extent { constant: 0, terms: vec![(1, 0)] },
             k: K,
             weights: vec![Weight { layout, rows: outputs }],
+            prefetch: Prefetch::of(layout, FAR_BYTES as u64),
             epilogue: None,
         };
         let [near, far, part] = [outputs, (outputs * FAR).min(most), (outputs / PART).max(16)].map(of);
@@ -368,7 +370,7 @@ impl Bench<'_> {
             })
         };
         let kernels = ops.iter().map(kernel).collect::<anyhow::Result<Vec<_>>>()?;
-        let code = cpu::lower(&kernels, &["n".to_owned()])?;
+        let code = cpu::lower(&kernels, &["n".to_owned()], 0)?;
         let most = ROWS_BODIES[ROWS_BODIES.len() - 1] as usize;
         let mut values = [0, 1, 2].map(|_| vec![0.5f32; most * K]);
         let [a, b, out] = values.each_mut().map(|values| values.as_mut_ptr().cast::<u8>());

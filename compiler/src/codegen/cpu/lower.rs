@@ -14,6 +14,7 @@ use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{self, Linear};
 use kernels::paged::{Cache, Element};
+use kernels::prefetch::Prefetch;
 use kernels::rope::Rope;
 use kernels::route::Route;
 use kernels::simd::Isa;
@@ -26,13 +27,15 @@ struct Cx<'a> {
     kernel: &'a Kernel,
     symbols: &'a [String],
     isa: Isa,
+    weights_bytes: u64,
     jit: &'a mut Jit,
 }
 
-/// The code of every kernel, in order.
+/// The code of every kernel, in order; a step of all of them reads `weights_bytes` of weights.
 pub fn lower<'a>(
     kernels: impl IntoIterator<Item = &'a Kernel>,
     symbols: &[String],
+    weights_bytes: u64,
 ) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     let mut jit = Jit::new().map_err(|e| LowerError::Cranelift(e.to_string()))?;
     let isa = Isa::detect();
@@ -40,7 +43,7 @@ pub fn lower<'a>(
     for kernel in kernels {
         let refuse = |reason: String| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
-        code.push(Cx { kernel, symbols, isa, jit: &mut jit }.lower(&op).map_err(refuse)?);
+        code.push(Cx { kernel, symbols, isa, weights_bytes, jit: &mut jit }.lower(&op).map_err(refuse)?);
     }
     Ok(code)
 }
@@ -187,7 +190,9 @@ impl Cx<'_> {
             }
         };
         let weights = weights.map(weight).collect::<Result<Vec<_>, String>>()?;
-        Ok(Linear { isa: self.isa, activations, n, k, weights, epilogue: None })
+        let layout = weights.first().ok_or("has no weights")?.layout;
+        let prefetch = Prefetch::of(layout, self.weights_bytes);
+        Ok(Linear { isa: self.isa, activations, n, k, weights, prefetch, epilogue: None })
     }
 
     fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {

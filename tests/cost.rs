@@ -40,6 +40,7 @@ fn topology() -> Topology {
         model: String::new(),
         kernels: String::new(),
         memory_bytes: 1,
+        driver: Default::default(),
         threads: 1,
         teams: vec![team],
     };

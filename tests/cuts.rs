@@ -212,6 +212,7 @@ fn topology(devices: &[Device], latency_ns: u64) -> Topology {
         model: String::new(),
         kernels: String::new(),
         memory_bytes: 1 << 30,
+        driver: Default::default(),
         threads: 1,
         teams: vec![Team {
             threads: 1,

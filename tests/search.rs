@@ -25,6 +25,7 @@ fn machine(speeds: &[u64], memory: Option<u64>, latency_ns: u64) -> (Vec<Device>
             model: String::new(),
             kernels: String::new(),
             memory_bytes: 1 << 30,
+            driver: Default::default(),
             threads: 1,
             teams: vec![team],
         }

@@ -26,6 +26,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cubecl_cpp", &["gpu/src/cuda"]),
     ("cudarc", &["gpu/src/cuda"]),
     ("libloading", &["gpu/src/cuda"]),
+    ("ash", &["gpu/src/vulkan.rs"]),
     ("wgpu", &["gpu/src/vulkan.rs"]),
     ("tokenizers", &["compiler/src/tokenizer"]),
     ("minijinja", &["compiler/src/chat"]),

@@ -100,6 +100,11 @@ impl Ceiling {
         Ok(ceiling)
     }
 
+    /// Bytes that it has taken of the device's memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.accelerator.held_bytes()
+    }
+
     /// Takes every step once, and waits.
     pub fn run(&mut self) -> Result<(), DeviceError> {
         self.accelerator.run(0..self.steps, &[])?;

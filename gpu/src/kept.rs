@@ -2,6 +2,7 @@
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A folder of machine code, a file each, named by what it was made of; or none.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,10 @@ impl Kept {
     /// start its time and nothing more.
     pub(crate) fn put(&self, parts: &[&[u8]], code: &[u8]) {
         let Some(path) = self.path(parts) else { return };
-        let partial = path.with_extension(std::process::id().to_string());
+        // Threads of one process make the same code, too.
+        static PARTIALS: AtomicU64 = AtomicU64::new(0);
+        let number = PARTIALS.fetch_add(1, Ordering::Relaxed);
+        let partial = path.with_extension(format!("{}-{number}", std::process::id()));
         let bytes = [&Sha256::digest(code)[..], code].concat();
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
         let written =
@@ -75,5 +79,25 @@ mod tests {
         Kept::at("/proc/nowhere".into()).put(&made_of, b"code");
         Kept::default().put(&made_of, b"code");
         assert_eq!(Kept::default().get(&made_of), None);
+    }
+
+    #[test]
+    fn threads_that_keep_the_same_do_not_meet() {
+        let folder = std::env::temp_dir().join(format!("heddle-kept-threads-{}", std::process::id()));
+        let kept = Kept::at(folder.clone());
+        let code = vec![7; 1 << 20];
+        let made_of: [&[u8]; 1] = [b"text"];
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..8 {
+                        kept.put(&made_of, &code);
+                        assert_eq!(kept.get(&made_of).as_ref(), Some(&code));
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

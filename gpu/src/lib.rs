@@ -8,6 +8,7 @@
 //! | `program`, `lower` | a kernel before it is compiled; from a plan's kernel to its launches |
 //! | [`ceilings`] | what a device can do at most |
 //! | [`Kept`] | machine code of an earlier start |
+//! | [`Make`], [`driver`] | what GPUs are made of; what their drivers take beside plans |
 //! | `machine` | a device that runs a plan's thread, whatever drives it |
 //! | [`vulkan`] | devices that Vulkan finds |
 //! | [`cuda`] | NVIDIA's devices: machine code by NVRTC, memory, a stream, recorded steps |
@@ -19,6 +20,7 @@ mod kept;
 mod kernels;
 mod lower;
 mod machine;
+mod make;
 mod program;
 mod tree;
 mod values;
@@ -26,3 +28,4 @@ pub mod vulkan;
 
 pub use kept::Kept;
 pub use lower::check;
+pub use make::{Make, driver, driver_of_another};

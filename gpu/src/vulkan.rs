@@ -1,6 +1,8 @@
 //! Devices that Vulkan finds: their list, opening one, and kernels compiled for it.
+use crate::Make;
 use crate::machine::{Driver, Machine, View};
 use crate::program::Program;
+use ash::vk;
 use cubecl::ir::{DeviceProperties, HardwareProperties, MemoryDeviceProperties};
 use cubecl::prelude::AddressType;
 use cubecl::profile::TimingMethod;
@@ -8,6 +10,7 @@ use cubecl::wgpu::vulkan::{VkSpirvCompiler, register_vulkan_features, request_vu
 use cubecl::{Compiler as _, ExecutionMode, MemoryConfiguration, WgpuCompilationOptions, future::block_on};
 use runtime::{Accelerator, DeviceError};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use wgpu::hal::api;
@@ -21,8 +24,14 @@ pub struct Found {
     pub driver: String,
     /// Its own memory, in bytes; of a device that has none the host's that it may use.
     pub memory_bytes: u64,
-    /// Whether a processor plays it: correct, and slow.
-    pub is_software: bool,
+    /// What of it is free now, where the driver says.
+    pub free_bytes: Option<u64>,
+    /// Bytes of one value at most that a kernel can be given.
+    pub value_bytes: u64,
+    /// What it is made of.
+    pub make: Make,
+    /// Where on the PCI bus it is, as in 0000:01:00.0; empty where the driver does not say.
+    pub bus: String,
 }
 
 /// All devices that Vulkan finds, those of their own memory first; or why there is none.
@@ -50,21 +59,48 @@ fn adapters() -> Result<Vec<wgpu::Adapter>, String> {
 
 fn describe(adapter: &wgpu::Adapter) -> Found {
     let info = adapter.get_info();
-    // SAFETY: the handle is used while the adapter lives, and nothing of it is destroyed.
-    let memory_bytes = unsafe { adapter.as_hal::<api::Vulkan>() }.map_or(0, |hal| {
-        let instance = hal.shared_instance().raw_instance();
-        // SAFETY: the physical device is the instance's own.
-        let memory = unsafe { instance.get_physical_device_memory_properties(hal.raw_physical_device()) };
-        let heaps = memory.memory_heaps.iter().take(memory.memory_heap_count as usize);
-        // The first bit says that the heap is the device's own.
-        heaps.filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max().unwrap_or(0)
-    });
+    let (memory_bytes, free_bytes) = memory(adapter).unwrap_or((0, None));
     Found {
         name: info.name,
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         memory_bytes,
-        is_software: info.device_type == wgpu::DeviceType::Cpu,
+        free_bytes,
+        value_bytes: value_bytes(&adapter.limits()),
+        make: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::VirtualGpu => Make::Discrete,
+            wgpu::DeviceType::Cpu => Make::Software,
+            _ => Make::Integrated,
+        },
+        bus: info.device_pci_bus_id.to_ascii_lowercase(),
     }
+}
+
+/// Bytes of the largest memory that is the device's own, and what of it is free.
+fn memory(adapter: &wgpu::Adapter) -> Option<(u64, Option<u64>)> {
+    // SAFETY: the handle is used while the adapter lives, and nothing of it is destroyed.
+    let hal = unsafe { adapter.as_hal::<api::Vulkan>() }?;
+    let (instance, device) = (hal.shared_instance().raw_instance(), hal.raw_physical_device());
+    // SAFETY: the physical device is the instance's own.
+    let extensions = unsafe { instance.enumerate_device_extension_properties(device) }.unwrap_or_default();
+    let budget_name = Ok(ash::ext::memory_budget::NAME);
+    let has_budget = extensions.iter().any(|known| known.extension_name_as_c_str() == budget_name);
+    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    let mut asked = vk::PhysicalDeviceMemoryProperties2::default();
+    if has_budget {
+        asked = asked.push_next(&mut budget);
+    }
+    // SAFETY: as above, and the chain has what the device knows.
+    unsafe { instance.get_physical_device_memory_properties2(device, &mut asked) };
+    let memory = asked.memory_properties;
+    let heaps = memory.memory_heaps.iter().take(memory.memory_heap_count as usize).enumerate();
+    let own = heaps.filter(|(_, heap)| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL));
+    let (at, heap) = own.max_by_key(|(_, heap)| heap.size)?;
+    let free = || budget.heap_budget[at].saturating_sub(budget.heap_usage[at]).min(heap.size);
+    Some((heap.size, has_budget.then(free)))
+}
+
+fn value_bytes(limits: &wgpu::Limits) -> u64 {
+    limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
 }
 
 /// A device by its place in [`devices`], to run the steps of a plan's thread.
@@ -80,6 +116,8 @@ pub(crate) struct Vulkan {
     memory_bytes: u64,
     /// What the compiler wants to know of what is bound, which code does not ask for.
     info: wgpu::Buffer,
+    /// Bytes that pass through memory of the host since that was given back.
+    staged: Cell<usize>,
     /// What went wrong that no call told.
     fault: Arc<Mutex<Option<DeviceError>>>,
 }
@@ -92,7 +130,7 @@ pub(crate) struct Pipeline {
 
 /// Bytes of what the compiler wants to know of bindings.
 const INFO_BYTES: u64 = 1024;
-/// Weights are uploaded in pieces of so many bytes, for each passes through memory of the host.
+/// So many bytes are uploaded at once, in one piece or in many, for all of them pass through memory of the host.
 const PIECE_BYTES: usize = 16 << 20;
 
 impl Vulkan {
@@ -123,7 +161,7 @@ impl Vulkan {
         };
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&gone, DeviceError::Lost { reason: message });
+                note(&gone, DeviceError::Lost { reason: one_line(&message) });
             }
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -131,7 +169,7 @@ impl Vulkan {
                 wgpu::Error::OutOfMemory { .. } => {
                     DeviceError::OutOfMemory { what: "what a step needs".into(), bytes: 0, free_bytes: None }
                 }
-                other => DeviceError::Other(other.to_string()),
+                other => DeviceError::Other(one_line(other)),
             };
             note(&failed, told);
         }));
@@ -142,7 +180,7 @@ impl Vulkan {
             mapped_at_creation: false,
         });
         let (options, memory_bytes) = (options(&adapter), describe(&adapter).memory_bytes);
-        Ok(Vulkan { device, queue, options, memory_bytes, info, fault })
+        Ok(Vulkan { device, queue, options, memory_bytes, info, staged: Cell::new(0), fault })
     }
 
     /// What went wrong since this was asked last.
@@ -207,6 +245,17 @@ impl Vulkan {
     }
 }
 
+/// What is said in several lines, as one.
+fn one_line(said: &impl ToString) -> String {
+    let said = said.to_string();
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.fold(String::new(), |all, line| match all.is_empty() {
+        true => line.to_owned(),
+        false if all.ends_with([':', ';', ',']) => format!("{all} {line}"),
+        false => format!("{all}; {line}"),
+    })
+}
+
 /// What the compiler may use of a device.
 fn options(adapter: &wgpu::Adapter) -> WgpuCompilationOptions {
     let limits = adapter.limits();
@@ -240,8 +289,7 @@ impl Driver for Vulkan {
     type Ready = (wgpu::ComputePipeline, wgpu::BindGroup);
 
     fn largest_bytes(&self) -> u64 {
-        let limits = self.device.limits();
-        limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
+        value_bytes(&self.device.limits())
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -270,7 +318,9 @@ impl Driver for Vulkan {
                 last[..rest.len()].copy_from_slice(rest);
                 self.queue.write_buffer(to, at + whole.len() as u64, &last);
             }
-            if piece.len() == PIECE_BYTES {
+            self.staged.set(self.staged.get() + piece.len());
+            if self.staged.get() >= PIECE_BYTES {
+                self.staged.set(0);
                 self.queue.submit([]);
                 self.wait()?;
             }
@@ -311,7 +361,7 @@ impl Driver for Vulkan {
                 compiled.uniform_info,
             )
         };
-        self.guarded(wgpu::ErrorFilter::Validation, make).map_err(|e| failed(e.to_string()))
+        self.guarded(wgpu::ErrorFilter::Validation, make).map_err(|e| failed(one_line(&e)))
     }
 
     fn bind(&self, kernel: &Pipeline, views: &[View<'_, wgpu::Buffer>]) -> Result<Self::Ready, DeviceError> {
@@ -330,7 +380,7 @@ impl Driver for Vulkan {
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &kernel.layout, entries: &entries };
         let group = self
             .guarded(wgpu::ErrorFilter::Validation, || self.device.create_bind_group(&descriptor))
-            .map_err(|e| DeviceError::Other(e.to_string()))?;
+            .map_err(|e| DeviceError::Other(one_line(&e)))?;
         Ok((kernel.pipeline.clone(), group))
     }
 
@@ -350,6 +400,17 @@ impl Driver for Vulkan {
     fn wait(&self) -> Result<(), DeviceError> {
         let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.check()?;
-        waited.map(drop).map_err(|e| DeviceError::Lost { reason: e.to_string() })
+        waited.map(drop).map_err(|e| DeviceError::Lost { reason: one_line(&e) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wgpu_says_in_several_lines_is_one() {
+        let said = "Validation Error\n\nCaused by:\n  In create_bind_group\n    it is too large\n";
+        assert_eq!(one_line(&said), "Validation Error; Caused by: In create_bind_group; it is too large");
     }
 }

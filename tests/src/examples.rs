@@ -52,6 +52,7 @@ pub fn planned(
         kind: own.kind,
         threads: own.threads,
         memory: memory.or(Some(own.memory_bytes)),
+        driver: own.driver,
     };
     let devices: Vec<Device> = (0..partition.devices()).zip(&topology.devices).map(device).collect();
     compile_over(&model(name), options, &devices, topology)

@@ -2,15 +2,17 @@
 mod code;
 mod context;
 mod graphs;
+mod nvml;
 mod nvrtc;
 mod source;
 mod staging;
 
 pub use code::{Code, code, compiler, target};
+pub(crate) use staging::PINNED_BYTES;
 
-use crate::Kept;
 use crate::machine::{Driver, Machine, View};
 use crate::program::{ENTRY, Program};
+use crate::{Kept, Make};
 use context::{Context, Memory, Module, fault_of_launch, words};
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{self, device};
@@ -22,7 +24,7 @@ use source::{INFO_BYTES_MAX, source};
 use staging::Staging;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 
 /// The oldest driver that has all that is asked of one, by the version of CUDA that it supports.
@@ -37,8 +39,14 @@ pub struct Found {
     pub name: String,
     /// Its compute capability, as in 9.0.
     pub capability: (i32, i32),
+    /// What it is made of.
+    pub make: Make,
+    /// Where on the PCI bus it is, as in 0000:01:00.0; empty where the driver does not say.
+    pub bus: String,
     /// Its memory, in bytes.
     pub memory_bytes: u64,
+    /// What of it is free now, where NVML says.
+    pub free_bytes: Option<u64>,
     /// The newest version of CUDA that its driver supports.
     pub driver: (i32, i32),
     /// Why it can run nothing yet.
@@ -52,7 +60,10 @@ pub fn devices() -> Result<Vec<Found>, String> {
     let silent = |reason| Found {
         name: "unknown".into(),
         capability: (0, 0),
+        make: Make::Discrete,
+        bus: String::new(),
         memory_bytes: 0,
+        free_bytes: None,
         driver,
         obstacle: Some(reason),
     };
@@ -92,9 +103,31 @@ fn describe(number: i32, driver: (i32, i32)) -> Result<Found, String> {
         let memory_bytes = unsafe { device::total_mem(device) }? as u64;
         let capability = capability(device)?;
         let obstacle = reach(capability, driver).err();
-        Ok(Found { name: device::get_name(device)?, capability, memory_bytes, driver, obstacle })
+        let integrated = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED;
+        // SAFETY: as above.
+        let is_integrated = unsafe { device::get_attribute(device, integrated) }? != 0;
+        let bus = bus(device);
+        Ok(Found {
+            name: device::get_name(device)?,
+            capability,
+            make: if is_integrated { Make::Integrated } else { Make::Discrete },
+            memory_bytes,
+            // A part of a device has less than all of it.
+            free_bytes: nvml::free_bytes(&bus).map(|free| free.min(memory_bytes)),
+            bus,
+            driver,
+            obstacle,
+        })
     };
     asked().map_err(|error| format!("device {number} does not answer: {}", words(error)))
+}
+
+fn bus(device: sys::CUdevice) -> String {
+    let mut text = [0u8; 32];
+    // SAFETY: there is room for as many bytes as are said, the zero at the end among them.
+    let asked = unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), text.len() as i32, device) };
+    let said = CStr::from_bytes_until_nul(&text).ok().filter(|_| asked.result().is_ok());
+    said.map_or(String::new(), |said| said.to_string_lossy().to_ascii_lowercase())
 }
 
 fn capability(device: sys::CUdevice) -> Result<(i32, i32), DriverError> {

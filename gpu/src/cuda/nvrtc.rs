@@ -84,9 +84,18 @@ fn open() -> Result<Nvrtc, String> {
         Some(folder) => NAMES.map(|name| Path::new(folder).join(name)).to_vec(),
         None => places(env::var_os("CUDA_HOME").or_else(|| env::var_os("CUDA_PATH")).map(PathBuf::from)),
     };
-    let found = places.iter().find_map(|place| Some((place, load(place)?)));
-    let (place, library) = found.ok_or_else(|| missing(folder.as_deref().map(Path::new)))?;
     let odd = |reason: String| format!("NVRTC was found and cannot be used: {reason}");
+    // What is there and cannot be loaded is told only where no other can.
+    let mut broken = None;
+    let found = places.iter().find_map(|place| match load(place) {
+        Ok(library) => Some((place, library)),
+        Err(cause) => {
+            broken = broken.take().or_else(|| reason(place, &cause.to_string()));
+            None
+        }
+    });
+    let (place, library) =
+        found.ok_or_else(|| broken.map_or_else(|| missing(folder.as_deref().map(Path::new)), odd))?;
     let calls = Calls::of(library).map_err(|e| odd(e.to_string()))?;
     let mut version = (0, 0);
     // SAFETY: both are there to be written.
@@ -96,7 +105,7 @@ fn open() -> Result<Nvrtc, String> {
     }
     // It asks the loader for this by its name alone, which finds what is loaded already.
     let builtins = place.with_file_name(format!("libnvrtc-builtins.so.{}.{}", version.0, version.1));
-    Ok(Nvrtc { version, calls, _builtins: load(&builtins) })
+    Ok(Nvrtc { version, calls, _builtins: load(&builtins).ok() })
 }
 
 /// Where it may be: wherever the loader looks (LD_LIBRARY_PATH and the system's folders), then in a toolkit.
@@ -107,9 +116,17 @@ fn places(toolkit: Option<PathBuf>) -> Vec<PathBuf> {
     folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name))).collect()
 }
 
-fn load(place: &Path) -> Option<Library> {
+fn load(place: &Path) -> Result<Library, libloading::Error> {
     // SAFETY: NVIDIA's library does nothing on being loaded but set itself up; it is never unloaded.
-    unsafe { Library::new(place) }.ok()
+    unsafe { Library::new(place) }
+}
+
+/// Why a library that is there cannot be loaded, in the loader's words; none where there is none.
+fn reason(place: &Path, said: &str) -> Option<String> {
+    // Of what it lacks itself, a library that it needs among it, it begins with that.
+    let is_missing =
+        said.starts_with(&format!("{}: cannot open shared object file: No such file", place.display()));
+    (!is_missing).then(|| said.to_owned())
 }
 
 fn missing(folder: Option<&Path>) -> String {
@@ -226,6 +243,23 @@ impl Drop for Made<'_> {
         if !self.raw.is_null() {
             // SAFETY: it was made, and nobody uses it any more.
             unsafe { (self.calls.destroy)(&mut self.raw) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_there_and_cannot_be_loaded_is_told_with_the_cause() {
+        let place = Path::new("libnvrtc.so.13");
+        let missing = "libnvrtc.so.13: cannot open shared object file: No such file or directory";
+        assert_eq!(reason(place, missing), None);
+        for cause in
+            ["libnvrtc.so.13: file too short", "libc.so.7: cannot open shared object file: No such file"]
+        {
+            assert_eq!(reason(place, cause).as_deref(), Some(cause));
         }
     }
 }

@@ -10,6 +10,8 @@ const SEGMENT_BYTES: usize = 4 << 20;
 const SEGMENTS: usize = 4;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
+/// Memory of the host that it takes in all.
+pub(crate) const PINNED_BYTES: u64 = (SEGMENTS * SEGMENT_BYTES + READ_BYTES) as u64;
 /// Pieces begin at multiples of so many bytes.
 const ALIGNMENT: usize = 64;
 

@@ -43,6 +43,9 @@ pub struct MemoryProof {
     pub staging: u64,
     /// The process itself: code, tokeniser, stacks. On the first device only.
     pub process: u64,
+    /// What the device's driver takes, of the device's memory and of the host's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub driver: u64,
     /// The sum.
     pub total: u64,
 }
@@ -54,19 +57,43 @@ impl MemoryProof {
         MemoryProof { total, ..self }
     }
 
-    /// What of it is the device's, and not the process's.
+    /// What of it the plan takes for the device, and neither the process nor the driver.
     pub fn own(&self) -> u64 {
-        self.total.saturating_sub(self.process)
+        self.total.saturating_sub(self.process).saturating_sub(self.driver)
     }
 
     /// What `total` must be.
     pub fn sum(&self) -> u64 {
-        let parts = [self.weights, self.states, self.arena, self.scratch, self.staging, self.process];
+        let parts =
+            [self.weights, self.states, self.arena, self.scratch, self.staging, self.process, self.driver];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
 impl Plan {
+    /// Bytes of a row of the proof that lie in the device's own memory: what passes between devices, and the process,
+    /// lie in the host's, and so does a part of what a driver takes.
+    pub fn on_device(&self, proof: &MemoryProof) -> u64 {
+        match self.devices.get(proof.device.0 as usize).filter(|device| !device.kind.is_cpu()) {
+            Some(device) => {
+                proof.own().saturating_sub(proof.staging).saturating_add(device.driver.device_bytes)
+            }
+            None => proof.total,
+        }
+    }
+
+    /// Bytes of a row of the proof that lie in the host's memory.
+    pub fn on_host(&self, proof: &MemoryProof) -> u64 {
+        match self.devices.get(proof.device.0 as usize).filter(|device| !device.kind.is_cpu()) {
+            Some(device) if !device.driver.is_on_host => proof.total.saturating_sub(self.on_device(proof)),
+            _ => proof.total,
+        }
+    }
+
     /// The proof that the plan's buffers, weights, states and edges amount to; `process` bytes are
     /// taken from the plan's own statement, for they do not follow from it.
     pub fn prove_memory(&self, process: u64) -> Vec<MemoryProof> {
@@ -80,7 +107,8 @@ impl Plan {
 
     fn prove(&self, thread: &super::Thread, phase: Phase, process: u64) -> MemoryProof {
         let device = thread.device;
-        let threads = self.devices.iter().find(|d| d.id == device).map_or(1, |d| u64::from(d.threads));
+        let known = self.devices.iter().find(|d| d.id == device);
+        let threads = known.map_or(1, |d| u64::from(d.threads));
         let symbols = if phase == Phase::Decode { self.decode_symbols() } else { self.max_symbols() };
         let used = |b: &&super::Buffer| b.device == device && b.slot.is_none();
         let end =
@@ -104,6 +132,7 @@ impl Plan {
             scratch: thread.scratch_bytes.saturating_mul(threads).saturating_add(thread.shared_bytes),
             staging: self.edges.iter().filter(keeps).map(slots).fold(0, u64::saturating_add),
             process,
+            driver: known.map_or(0, |d| d.driver.bytes()),
             total: 0,
         }
         .summed()

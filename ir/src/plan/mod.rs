@@ -2,6 +2,7 @@
 //!
 //! A plan is data: it holds no weights and no code. Its text form ([`Plan::to_text`]) is canonical,
 //! one item a line, and its hash is the hash of that text. The runtime adds no decision of its own.
+mod driver;
 mod edge;
 mod hints;
 mod memory;
@@ -10,6 +11,7 @@ mod slots;
 mod text;
 mod verify;
 
+pub use driver::Driver;
 pub use edge::{CAPACITY_MAX, DEADLINE_MS, Edge, End};
 pub use hints::{Hint, HintsError};
 pub use memory::{MemoryProof, Phase};
@@ -86,6 +88,9 @@ pub struct Instead {
     /// Why it cannot be.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Bytes of memory that it would take, where it has fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed_bytes: Option<u64>,
 }
 
 /// The model file that a plan was made from.
@@ -295,12 +300,16 @@ pub struct Device {
     /// Bytes that the plan may take there, beside what [`Options::memory`] says; none: as many as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What its driver takes and allows.
+    #[serde(default, skip_serializing_if = "Driver::is_none")]
+    pub driver: Driver,
 }
 
 impl Device {
     /// Some threads of this machine's processor.
     pub fn cpu(number: u32, threads: u32) -> Device {
-        Device { id: DeviceId(number), name: format!("cpu:{number}"), kind: Kind::Cpu, threads, memory: None }
+        let (id, name) = (DeviceId(number), format!("cpu:{number}"));
+        Device { id, name, kind: Kind::Cpu, threads, memory: None, driver: Driver::default() }
     }
 }
 

@@ -14,6 +14,7 @@ pub use route::Route;
 pub use text::TopologyError;
 pub use verify::TopologyFault;
 
+use crate::plan::Driver;
 use crate::work::Operations;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub struct Device {
     pub kernels: String,
     /// Its memory, in bytes.
     pub memory_bytes: u64,
+    /// What its driver takes and allows.
+    #[serde(default, skip_serializing_if = "Driver::is_none")]
+    pub driver: Driver,
     /// How many threads run on it at once; of a GPU one, which starts its kernels.
     #[serde(default = "one")]
     pub threads: u32,
@@ -231,6 +235,7 @@ pub(crate) fn sample() -> Topology {
         model: "a \"fast\" one".into(),
         kernels: "avx512".into(),
         memory_bytes: 16 << 30,
+        driver: Default::default(),
         threads: 4,
         teams: vec![team(1, 10), team(2, 400), team(4, 1000)],
     };

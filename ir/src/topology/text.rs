@@ -70,11 +70,12 @@ impl Topology {
 }
 
 fn device_text(device: &Device) -> String {
-    let Device { name, kind, model, kernels, memory_bytes, threads, teams } = device;
+    let Device { name, kind, model, kernels, memory_bytes, driver, threads, teams } = device;
     let [name, model, kernels] = [name, model, kernels].map(ron);
     let mut text =
         format!("        (name: {name}, kind: {}, model: {model}, kernels: {kernels}, ", ron(kind));
-    let _ = writeln!(text, "memory_bytes: {memory_bytes}, threads: {threads}, teams: [");
+    let driver = if driver.is_none() { String::new() } else { format!(" driver: {},", ron(driver)) };
+    let _ = writeln!(text, "memory_bytes: {memory_bytes},{driver} threads: {threads}, teams: [");
     for team in teams {
         let Team { threads, launch_ns, operations, reads, rates } = team;
         let (operations, reads) = (ron(operations), ron(reads));

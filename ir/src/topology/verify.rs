@@ -106,6 +106,8 @@ fn verify_device(device: &Device, say: Say<'_>) {
         say("found no name, expected one, as in \"cpu:0\"".into());
     }
     within("memory_bytes", device.memory_bytes, 1, BYTES_MAX, say);
+    within("driver's device_bytes", device.driver.device_bytes, 0, BYTES_MAX, say);
+    within("driver's host_bytes", device.driver.host_bytes, 0, BYTES_MAX, say);
     within("threads", device.threads.into(), 1, THREADS_MAX, say);
     let sizes: Vec<u32> = device.teams.iter().map(|team| team.threads).collect();
     let ends = (sizes.first(), sizes.last());

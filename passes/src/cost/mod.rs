@@ -342,6 +342,7 @@ mod tests {
             model: String::new(),
             kernels: String::new(),
             memory_bytes: 1,
+            driver: Default::default(),
             threads: 1,
             teams,
         };

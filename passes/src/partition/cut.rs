@@ -93,6 +93,7 @@ impl Cut {
         // Replicas have the same layers at the same stage: the slowest group of a stage in any of them counts.
         let of_stages = (0..stages).map(|stage| {
             let of = |replica: &[Device]| {
+                let speed = |d: &Device| means.stage_speeds.get(d.id.0 as usize).copied().unwrap_or(speed(d));
                 replica[stage * group..][..group].iter().map(|d| u64::from(speed(d))).sum::<u64>()
             };
             each.clone().map(of).min().unwrap_or(1) as f64
@@ -101,7 +102,8 @@ impl Cut {
         held.resize(loads.len(), 0);
         let limits = (0..stages).map(|stage| means.room.get(stage).copied().flatten().unwrap_or(u64::MAX));
         let limits: Vec<u64> = limits.collect();
-        let firsts = balance(&loads, &of_stages.collect::<Vec<_>>(), &held, &limits)
+        let goal = if means.is_serial { Goal::Sum } else { Goal::Longest };
+        let firsts = balance(&loads, &of_stages.collect::<Vec<_>>(), &held, &limits, goal)
             .ok_or(CutError::Room { layers: loads.len(), stages })?;
         let stage = |(first, group): (&usize, &[Device])| Stage {
             first_layer: *first as u64,
@@ -172,6 +174,10 @@ pub(super) fn layer_loads(g: &Graph) -> Vec<u64> {
 pub struct Means {
     /// How fast each device is beside the others, by number; where nothing is known, as its threads are many.
     speeds: Vec<u32>,
+    /// The same where layers are given to stages, if that is another.
+    stage_speeds: Vec<u32>,
+    /// Whether a stage waits for the one before, as with one sequence: then the fastest has what it has room for.
+    is_serial: bool,
     /// Bytes of weights and states that the layers of each stage may have, where somebody found a limit.
     room: Vec<Option<u64>>,
 }
@@ -179,7 +185,12 @@ pub struct Means {
 impl Means {
     /// Devices that are so fast beside one another, with room for anything.
     pub fn new(speeds: Vec<u32>) -> Means {
-        Means { speeds, room: vec![] }
+        Means { speeds, ..Means::default() }
+    }
+
+    /// The same where layers are given to stages by other speeds, which take them one behind the other or at once.
+    pub fn with_stages(self, stage_speeds: Vec<u32>, is_serial: bool) -> Means {
+        Means { stage_speeds, is_serial, ..self }
     }
 
     /// Takes from each stage of a cut what its devices have too much. False where that leaves nothing to try: there
@@ -226,22 +237,35 @@ fn layer_bytes(g: &Graph) -> Vec<u64> {
     held
 }
 
-/// The first layer of each stage, so that the longest stage is as short as can be, no stage is empty, and none holds
-/// more than it may; none where that cannot be.
-fn balance(loads: &[u64], speeds: &[f64], held: &[u64], limits: &[u64]) -> Option<Vec<usize>> {
+/// What is to be short.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// The longest stage.
+    Longest,
+    /// All stages together.
+    Sum,
+}
+
+/// The first layer of each stage, so that the goal is as short as can be, no stage is empty, and none holds more than
+/// it may; none where that cannot be.
+fn balance(loads: &[u64], speeds: &[f64], held: &[u64], limits: &[u64], goal: Goal) -> Option<Vec<usize>> {
     let (layers, stages) = (loads.len(), speeds.len());
     let mut sums = vec![0.0];
     loads.iter().for_each(|load| sums.push(sums[sums.len() - 1] + *load as f64));
     let holds = |range: Range<usize>| held[range].iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-    // The least longest stage of the first layers on the first stages, and where the last of these stages begins.
+    // The least that the first layers take on the first stages, and where the last of these stages begins.
     let mut best = vec![vec![(f64::INFINITY, 0); layers + 1]; stages + 1];
     best[0][0] = (0.0, 0);
     for stage in 1..=stages {
         for end in stage..=layers {
             for begin in stage - 1..end {
-                let longest = best[stage - 1][begin].0.max((sums[end] - sums[begin]) / speeds[stage - 1]);
-                if longest < best[stage][end].0 && holds(begin..end) <= limits[stage - 1] {
-                    best[stage][end] = (longest, begin);
+                let (before, own) = (best[stage - 1][begin].0, (sums[end] - sums[begin]) / speeds[stage - 1]);
+                let takes = match goal {
+                    Goal::Longest => before.max(own),
+                    Goal::Sum => before + own,
+                };
+                if takes < best[stage][end].0 && holds(begin..end) <= limits[stage - 1] {
+                    best[stage][end] = (takes, begin);
                 }
             }
         }
@@ -264,7 +288,7 @@ mod tests {
     use super::*;
 
     fn even(loads: &[u64], speeds: &[f64]) -> Vec<usize> {
-        balance(loads, speeds, loads, &vec![u64::MAX; speeds.len()]).unwrap()
+        balance(loads, speeds, loads, &vec![u64::MAX; speeds.len()], Goal::Longest).unwrap()
     }
 
     #[test]
@@ -278,9 +302,20 @@ mod tests {
 
     #[test]
     fn no_stage_holds_more_than_it_may() {
-        let firsts = |limits: &[u64]| balance(&[1; 10], &[1.0, 1.0], &[10; 10], limits);
+        let firsts = |limits: &[u64]| balance(&[1; 10], &[1.0, 1.0], &[10; 10], limits, Goal::Longest);
         assert_eq!(firsts(&[30, 1000]), Some(vec![0, 3]));
         assert_eq!(firsts(&[1000, 20]), Some(vec![0, 8]));
         assert_eq!(firsts(&[30, 60]), None);
+    }
+
+    #[test]
+    fn what_waits_for_the_stage_before_goes_to_the_fastest_as_far_as_it_has_room() {
+        let firsts = |speeds: &[f64], limits: &[u64]| balance(&[1; 10], speeds, &[10; 10], limits, Goal::Sum);
+        let ample = u64::MAX;
+        // The longest stage would be shortest with six and four.
+        assert_eq!(firsts(&[2.0, 1.0], &[ample, ample]), Some(vec![0, 9]));
+        assert_eq!(firsts(&[8.0, 1.0], &[70, ample]), Some(vec![0, 7]));
+        assert_eq!(firsts(&[1.0, 8.0], &[ample, 45]), Some(vec![0, 6]));
+        assert_eq!(firsts(&[8.0, 1.0], &[70, 20]), None);
     }
 }

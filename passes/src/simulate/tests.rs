@@ -56,6 +56,7 @@ fn topology(devices: &[Device]) -> Topology {
         model: String::new(),
         kernels: String::new(),
         memory_bytes: 1 << 30,
+        driver: Default::default(),
         threads: 1,
         teams: vec![team.clone()],
     };

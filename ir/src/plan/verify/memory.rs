@@ -24,9 +24,10 @@ impl Plan {
                 let message = format!("takes {} bytes, expected at most {BYTES_MAX}", expected.total);
                 faults.add(Section::Memory, index, message);
             }
-            if let Some(budget) = self.budget(expected.device).filter(|b| expected.total > *b) {
-                let over = expected.total - budget;
-                let message = format!("takes {} bytes, {over} over the budget of {budget}", expected.total);
+            let taken = self.on_device(expected);
+            if let Some(budget) = self.budget(expected.device).filter(|budget| taken > *budget) {
+                let over = taken - budget;
+                let message = format!("takes {taken} bytes, {over} over the budget of {budget}");
                 faults.add(Section::Memory, index, message);
             }
         }
@@ -67,7 +68,7 @@ fn difference(found: &MemoryProof, expected: &MemoryProof) -> Option<String> {
         return Some(format!("is about {}, expected {}", name(found), name(expected)));
     }
     let numbers = |m: &MemoryProof| {
-        let MemoryProof { weights, states, arena, scratch, staging, process, total, .. } = *m;
+        let MemoryProof { weights, states, arena, scratch, staging, process, driver, total, .. } = *m;
         [
             ("weights", weights),
             ("states", states),
@@ -75,6 +76,7 @@ fn difference(found: &MemoryProof, expected: &MemoryProof) -> Option<String> {
             ("scratch", scratch),
             ("staging", staging),
             ("process", process),
+            ("driver", driver),
             ("total", total),
         ]
     };

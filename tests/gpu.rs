@@ -2,12 +2,12 @@
 //!
 //! Any driver will do, Mesa's software driver too; where there is none, each test says so and is done.
 
-use compiler::compile;
 use compiler::import::Checkpoint;
+use compiler::{CompileError, compile};
 use gpu::vulkan;
 use ir::expr::{Body, axes, f32, hole, inline, load};
 use ir::ops::{self, Anchor, Fused, samples};
-use ir::plan::{Activations, Device, Options, Partition, Step, Thread};
+use ir::plan::{Activations, Device, Driver, Options, Partition, Plan, Step, Thread};
 use ir::quant::Format;
 use ir::topology::Kind;
 use ir::{DType, Dim, Op, TensorType};
@@ -184,6 +184,50 @@ fn cuts_over_gpus_and_processors_answer_as_the_whole() {
             assert_eq!(logits.iter().zip(&reference.logits).find(far), None, "{cut} over {names:?}");
         }
     }
+}
+
+/// A plan of a tiny model for a device with this driver, which nobody need have.
+fn plan_by(driver: Driver) -> Result<Plan, CompileError> {
+    let checkpoint =
+        Checkpoint::open(&fixtures::path("tiny/gguf/llama.gguf")).unwrap_or_else(|e| panic!("{e}"));
+    Ok(compile(&checkpoint, exact(16), &[Device { driver, ..device(0) }])?.plan)
+}
+
+#[test]
+fn what_a_driver_takes_is_proved_and_held_to_where_it_is_taken() {
+    let own = Driver { device_bytes: 1000, host_bytes: 500, ..Driver::default() };
+    let plan = plan_by(own).unwrap_or_else(|e| panic!("{e}"));
+    let bare = plan_by(Driver::default()).unwrap_or_else(|e| panic!("{e}"));
+    for (proof, bare) in plan.memory.iter().zip(&bare.memory) {
+        assert_eq!((proof.driver, proof.total, proof.own()), (1500, bare.total + 1500, bare.own()));
+        assert_eq!(plan.on_device(proof), proof.own() - proof.staging + 1000);
+        assert_eq!(plan.on_host(proof), proof.staging + proof.process + 500);
+    }
+    let on_host = plan_by(Driver { is_on_host: true, ..own }).unwrap_or_else(|e| panic!("{e}"));
+    assert!(on_host.memory.iter().all(|proof| on_host.on_host(proof) == proof.total));
+    let mut edited = plan.clone();
+    edited.memory[1].driver = 7;
+    let faults = edited.verify().unwrap_err();
+    assert!(faults[0].message.contains("driver states 7, it follows 1500"), "{faults:?}");
+    // The same budget for less: the context counts, what lies on the host does not.
+    let most = plan.memory.iter().map(|proof| plan.on_device(proof)).max().unwrap_or(0);
+    let mut bounded = plan;
+    bounded.devices[0].memory = Some(most);
+    assert_eq!(bounded.verify(), Ok(()));
+    bounded.devices[0].memory = Some(most - 1);
+    let faults = bounded.verify().unwrap_err();
+    assert!(faults[0].message.contains("1 over the budget"), "{faults:?}");
+}
+
+#[test]
+fn a_value_that_is_too_large_for_a_kernel_is_refused_by_name_with_what_to_do() {
+    let most = |bytes| plan_by(Driver { value_bytes: Some(bytes), ..Driver::default() });
+    let plan = most(1 << 20).unwrap_or_else(|e| panic!("{e}"));
+    let largest = plan.weights.iter().max_by_key(|weight| weight.bytes).expect("it has weights");
+    let refused = most(largest.bytes - 1).err().map_or(String::new(), |e| e.to_string());
+    let names = format!("vulkan:0: {} takes {} bytes", largest.name, largest.bytes);
+    let advice = "--partition tensor:2 --devices \"vulkan:0[0],vulkan:0[1]\"";
+    assert!(refused.contains(&names) && refused.contains(advice), "{refused}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn text_of(context: u32, page: u32, partition: Partition) -> String {
 fn faults(text: &str) -> Vec<String> {
     let plan = Plan::from_text(text).unwrap_or_else(|e| panic!("{e}"));
     let mut faults = plan.verify().err().unwrap_or_default();
+    faults.extend(codegen::verify_devices(&plan));
     faults.extend(codegen::verify_weights(&plan));
     faults.iter().map(|f| f.explain(text)).collect()
 }
@@ -65,6 +66,16 @@ fn refused_in(sound: &str, edits: &[[&str; 5]]) {
         let is_said = found.iter().any(|f| f.starts_with(&format!("line {line}: ")) && f.contains(message));
         assert!(is_said, "{from} made {to}: expected line {line}: {message}, found {found:#?}");
     }
+}
+
+#[test]
+fn a_device_is_of_the_kind_that_its_name_says() {
+    let is_gpu = "is stated to be a GPU, expected a processor of that name";
+    let is_cpu = "is stated to be a processor, expected a GPU of that name";
+    refused(&[
+        ["id:0,", "name:\"cpu:0\",", "name:\"cpu:0\",kind:gpu,", "", is_gpu],
+        ["id:0,", "name:\"cpu:0\",", "name:\"vulkan:0\",", "", is_cpu],
+    ]);
 }
 
 #[test]

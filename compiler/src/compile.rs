@@ -101,22 +101,33 @@ pub fn compile_from(
     topology: Option<&Topology>,
 ) -> Result<Compiled, CompileError> {
     check_context(source.checkpoint, &options)?;
-    let compiled = fitted(source, &options, devices, Means::new(speeds(devices, topology)))?;
+    let compiled = fitted(source, &options, devices, means(&options, devices, topology))?;
     let plan = &compiled.plan;
     verify::plan(plan).map_err(|faults| CompileError::Broke { plan: explain(&plan.to_text(), &faults) })?;
     Ok(compiled)
 }
 
-/// How fast devices read, in megabytes a second, for decode is bound by that; where no topology says it, how many
-/// threads they have.
-fn speeds(devices: &[Device], topology: Option<&Topology>) -> Vec<u32> {
+/// What is known of the devices: how fast they read, in megabytes a second, for decode is bound by that; where no
+/// topology says it, how many threads they have.
+fn means(options: &Options, devices: &[Device], topology: Option<&Topology>) -> Means {
     let read = |device: &Device| {
         let team = topology?.device(&device.name)?.team(device.threads)?;
         u32::try_from(team.reads.last()?.bytes_per_second / 1_000_000).ok()
     };
     let known: Option<Vec<u32>> = devices.iter().map(read).collect();
-    known.unwrap_or_else(|| devices.iter().map(|device| device.threads).collect())
+    let threads = || devices.iter().map(|device| device.threads).collect();
+    let means = Means::new(known.clone().unwrap_or_else(threads));
+    if devices.iter().all(|d| d.kind.is_cpu()) || devices.iter().all(|d| !d.kind.is_cpu()) {
+        return means;
+    }
+    let guessed = |device: &Device| if device.kind.is_cpu() { device.threads } else { UNMEASURED };
+    let stages = known.unwrap_or_else(|| devices.iter().map(guessed).collect());
+    means.with_stages(stages, options.max_batch == 1)
 }
+
+/// As how many threads of a processor beside it a GPU counts that nobody measured: it gets the layers that it has room
+/// for.
+const UNMEASURED: u32 = 1024;
 
 /// How often a cut is moved for the sake of memory.
 const MOVES: usize = 6;
@@ -147,10 +158,7 @@ fn fitted(
 /// The devices that have too little memory, with the bytes that they lack.
 fn excess(plan: &Plan) -> Vec<(DeviceId, u64)> {
     let over = |proof: &MemoryProof| {
-        // What passes between, and the process, lie in the host's memory.
-        let is_cpu = plan.devices.get(proof.device.0 as usize).is_none_or(|device| device.kind.is_cpu());
-        let total = if is_cpu { proof.total } else { proof.own().saturating_sub(proof.staging) };
-        let over = total.checked_sub(plan.budget(proof.device)?).filter(|over| *over > 0)?;
+        let over = plan.on_device(proof).checked_sub(plan.budget(proof.device)?).filter(|over| *over > 0)?;
         Some((proof.device, over))
     };
     let mut most: BTreeMap<DeviceId, u64> = BTreeMap::new();
@@ -258,8 +266,8 @@ fn more_devices(source: &Source<'_>, plan: &Plan, proof: &MemoryProof) -> Result
     let like = &plan.devices[proof.device.0 as usize];
     let memory = plan.budget(proof.device);
     // Weights and caches are divided at best, the rest is there on each.
-    let [held, room] = [proof.weights.saturating_add(proof.states), proof.total];
-    let room = memory.unwrap_or_default().saturating_sub(room.saturating_sub(held));
+    let [held, all] = [proof.weights.saturating_add(proof.states), plan.on_device(proof)];
+    let room = memory.unwrap_or_default().saturating_sub(all.saturating_sub(held));
     let growing = |of: fn(Partition, u32) -> Partition| {
         let times = (1..).map(|power| 2u32.pow(power));
         let cuts = times.map(move |times| (u64::from(times), of(own, times)));

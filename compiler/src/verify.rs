@@ -35,6 +35,7 @@ pub(crate) fn explain(text: &str, faults: &[Fault]) -> String {
 /// What the plan and the backend say of a plan.
 pub(crate) fn plan(plan: &Plan) -> Result<(), Vec<Fault>> {
     let mut faults = plan.verify().err().unwrap_or_default();
+    faults.extend(codegen::verify_devices(plan));
     faults.extend(codegen::verify_weights(plan));
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }

@@ -306,9 +306,12 @@ fn by_fewer_layers(
 }
 
 fn why(aim: Aim<'_>, chosen: String, ns: f64, looked_at: LookedAt) -> Why {
-    let told = |(what, predicted): (String, Result<f64, CompileError>)| match predicted {
-        Ok(ns) => Instead { what, predicted_ns: Some(ns as u64), reason: String::new() },
-        Err(error) => Instead { what, predicted_ns: None, reason: error.to_string() },
+    let told = |(what, predicted): (String, Result<f64, CompileError>)| {
+        let (predicted_ns, reason) = match predicted {
+            Ok(ns) => (Some(ns as u64), String::new()),
+            Err(error) => (None, error.to_string()),
+        };
+        Instead { what, predicted_ns, reason, needed_bytes: None }
     };
     let mut instead: Vec<Instead> =
         looked_at.into_iter().filter(|(what, _)| *what != chosen).map(told).collect();

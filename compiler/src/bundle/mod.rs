@@ -8,7 +8,7 @@ pub use outline::Outline;
 use crate::compile::Compiled;
 use crate::error::CompileError;
 use crate::import::Checkpoint;
-use ir::plan::Plan;
+use ir::plan::{Plan, Weight};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -92,13 +92,37 @@ impl Bundle {
         self.outline
     }
 
-    /// Asks the system to map the packed weights by huge pages, and to have all of them in memory now: a step
-    /// must not wait for them page by page. Systems that know neither request are slower, not wrong.
+    /// Asks the system to map the packed weights that processors read by huge pages, and to have all of them in memory
+    /// now: a step must not wait for them page by page. Systems that know neither request are slower, not wrong.
     pub fn make_resident(&self) {
         #[cfg(target_os = "linux")]
         for advice in [memmap2::Advice::HugePage, memmap2::Advice::PopulateRead] {
-            let _ = self.weights.advise(advice);
+            if self.plan.devices.iter().all(|device| device.kind.is_cpu()) {
+                let _ = self.weights.advise(advice);
+                continue;
+            }
+            for w in self.plan.weights.iter().filter(|w| self.is_read_here(w)) {
+                let _ = self.weights.advise_range(advice, w.offset as usize, w.bytes as usize);
+            }
         }
+    }
+
+    /// Lets go of packed weights that accelerators have: none of their pages need stay in memory.
+    pub fn let_go(&self) {
+        #[cfg(target_os = "linux")]
+        for w in self.plan.weights.iter().filter(|w| !self.is_read_here(w)) {
+            let (at, bytes) = (w.offset as usize, w.bytes as usize);
+            // SAFETY: the pages are a file's that nobody writes to; what is read again is read from there.
+            let _ =
+                unsafe { self.weights.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, bytes) };
+        }
+    }
+
+    /// Whether a processor reads it, or what an accelerator shares with one in the file.
+    #[cfg(target_os = "linux")]
+    fn is_read_here(&self, weight: &Weight) -> bool {
+        let is_cpu = |w: &Weight| self.plan.devices.get(w.device.0 as usize).is_none_or(|d| d.kind.is_cpu());
+        is_cpu(weight) || self.plan.weights.iter().any(|w| w.offset == weight.offset && is_cpu(w))
     }
 
     /// Holds the packed weights to the hash that they had when they were written; reads all of them.

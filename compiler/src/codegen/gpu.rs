@@ -8,6 +8,7 @@ use runtime::{Accelerator, DeviceError};
 /// Refuses a plan with a kernel that GPUs have no code for.
 pub(super) fn check(plan: &Plan) -> Result<(), LowerError> {
     check_lengths(plan)?;
+    check_values(plan)?;
     let own = kernels_on(plan, |backend| matches!(backend, Backend::Vulkan(_) | Backend::Cuda(_)));
     for (kernel, _) in plan.kernels.iter().zip(own).filter(|(_, own)| *own) {
         let refuse = |reason| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
@@ -33,6 +34,41 @@ fn check_lengths(plan: &Plan) -> Result<(), LowerError> {
                 format!("{name} has {elements} elements, GPUs take {} at most of one value", i32::MAX);
             let device = plan.devices[device.0 as usize].name.clone();
             return Err(LowerError::Device { device, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses values that are larger than what a device's driver lets a kernel have of one.
+fn check_values(plan: &Plan) -> Result<(), LowerError> {
+    for device in &plan.devices {
+        let Some(most) = device.driver.value_bytes else { continue };
+        let is_own = |id: DeviceId| id == device.id;
+        let weights = plan.weights.iter().filter(|w| is_own(w.device)).map(|w| (w.name.as_str(), w.bytes));
+        let states = plan.states.iter().filter(|s| is_own(s.device)).map(|s| (s.name.as_str(), s.bytes));
+        let cut = |bytes: u64| {
+            let own = &plan.options.partition;
+            let parts = u64::from(own.tensor).saturating_mul(bytes.div_ceil(most.max(1)));
+            let whole = device.name.split('[').next().unwrap_or_default();
+            let names: Vec<String> = (0..parts).map(|part| format!("{whole}[{part}]")).collect();
+            format!("cut it, as by --partition tensor:{parts} --devices \"{}\"", names.join(","))
+        };
+        let refuse = |what: &str, bytes: u64, advice: String| {
+            let reason = format!(
+                "{what} takes {bytes} bytes, its driver lets a kernel have {most} at most of one value: {advice}, or \
+                 take another device"
+            );
+            Err(LowerError::Device { device: device.name.clone(), reason })
+        };
+        if let Some((name, bytes)) = weights.chain(states).filter(|value| value.1 > most).max_by_key(|v| v.1)
+        {
+            return refuse(name, bytes, cut(bytes));
+        }
+        let arena = plan.threads.iter().find(|thread| is_own(thread.device)).map_or(0, |t| t.arena_bytes);
+        if arena > most {
+            let advice =
+                "take fewer tokens or sequences a step, by --chunk of `heddle compile` or --max-batch";
+            return refuse("the arena", arena, advice.into());
         }
     }
     Ok(())

@@ -5,7 +5,8 @@ pub mod reference;
 
 use crate::error::LowerError;
 use ::gpu::Kept;
-use ir::plan::{Device, Fault, Kernel, Plan, Step, Weight};
+use ir::plan::{Device, Fault, Kernel, Plan, Section, Step, Weight, Where};
+use ir::topology::Kind;
 use passes::{Scratch, Target};
 use runtime::Engine;
 use runtime::device::Executable;
@@ -38,6 +39,26 @@ impl Backend {
         };
         backend.unwrap_or(Backend::Elsewhere)
     }
+}
+
+/// Every device whose name says another kind than it states: nobody could tell what is to run its steps.
+pub fn verify_devices(plan: &Plan) -> Vec<Fault> {
+    let said = |device: &Device| match device.name.split_once(':')?.0 {
+        "cpu" => Some(Kind::Cpu),
+        "vulkan" | "cuda" => Some(Kind::Gpu),
+        _ => None,
+    };
+    let is_other = |device: &Device| said(device).is_some_and(|kind| kind != device.kind);
+    let fault = |(index, device): (usize, &Device)| {
+        let kind = |is_cpu| if is_cpu { "a processor" } else { "a GPU" };
+        let (found, expected) = (kind(device.kind.is_cpu()), kind(!device.kind.is_cpu()));
+        let message = format!(
+            "{} is stated to be {found}, expected {expected} of that name: change name and kind together",
+            device.name
+        );
+        Fault { at: Where { section: Section::Devices, index }, message }
+    };
+    plan.devices.iter().enumerate().filter(|(_, device)| is_other(device)).map(fault).collect()
 }
 
 /// Whether there is code for all of these devices.

@@ -1,11 +1,9 @@
 //! Options that several subcommands share: how a model is compiled, and how its next token is chosen.
 use crate::cache::Cache;
-use crate::calibrate;
 use crate::placement::{Cut, Placement};
+use crate::{calibrate, devices};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use compiler::import::Checkpoint;
-use compiler::{Aim, Compiled};
 use ir::DType;
 use ir::plan::{self, Device, Options};
 use ir::topology::Topology;
@@ -19,7 +17,7 @@ pub(crate) struct Compilation {
     /// Most tokens of one conversation [default: what the model was made for, up to 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
-    /// Worker threads [default: every core this process may use]
+    /// Worker threads of the processor, which is then taken before a GPU [default: every core this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
     /// Refuse a plan that needs more memory than this: bytes, or with a unit, as in 512MiB or 2GB
@@ -32,7 +30,7 @@ pub(crate) struct Compilation {
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) kv: Option<Kv>,
     #[command(flatten)]
-    placement: Placement,
+    pub(crate) placement: Placement,
     /// Only for who can say it, see [`Batched`].
     #[arg(skip)]
     max_batch: Option<u32>,
@@ -125,25 +123,23 @@ impl Compilation {
         (options, devices, cut)
     }
 
-    /// Compiles a checkpoint so.
-    pub(crate) fn compile(&self, checkpoint: &Checkpoint, steps: Steps) -> anyhow::Result<Compiled> {
-        let (options, devices, cut) = self.options(checkpoint.config.context_length, steps);
-        if let Cut::Named(_) = cut {
-            let file = self.placement.file();
-            let compiled = match file {
-                Some((_, topology)) => compiler::compile_over(checkpoint, options, &devices, topology),
-                None => compiler::compile(checkpoint, options, &devices),
-            };
-            let compiled = compiled.map_err(|e| self.placement.explain(e))?;
-            // Devices that nothing joins would never hear of one another.
-            if let Some((path, topology)) = file {
-                calibrate::for_plan(topology.clone(), Some(path), &compiled.plan)?;
-            }
-            return Ok(compiled);
+    /// The same on one device that was found.
+    pub(crate) fn on(&self, device: Device) -> Compilation {
+        Compilation { placement: self.placement.on(device), ..self.clone() }
+    }
+
+    /// Whether nobody says on what it is to run: then a GPU is, where there is one.
+    pub(crate) fn is_open(&self) -> bool {
+        self.threads.is_none() && self.placement.is_open()
+    }
+
+    /// Refuses devices that are not here, or on which nothing can run. Those of a topology's file may be elsewhere,
+    /// unless it `runs` now.
+    pub(crate) fn check_devices(&self, runs: bool) -> anyhow::Result<()> {
+        match runs || self.placement.file().is_none() {
+            true => devices::check(&self.placement.decide(self.team()).0),
+            false => Ok(()),
         }
-        let topology = self.topology(&devices)?;
-        let aim = Aim { topology: &topology, objective: self.placement.objective(options.max_batch) };
-        compiler::compile_auto(checkpoint, &options, &devices, aim).map_err(|e| self.placement.explain(e))
     }
 
     /// What the devices were measured to do, or what the file says that lists them.
@@ -162,9 +158,10 @@ impl Compilation {
     /// The command line that says the same to `heddle compile`.
     pub(crate) fn arguments(&self, steps: Steps) -> Vec<String> {
         let kind = |kind: Option<String>| kind.map(|kind| kind.to_ascii_lowercase());
+        let has_threads = !self.placement.has_devices() && !self.is_open();
         let said = [
             ("--context", self.context.map(|n| n.to_string())),
-            ("--threads", (!self.placement.has_devices()).then(|| self.team().to_string())),
+            ("--threads", has_threads.then(|| self.team().to_string())),
             ("--memory", self.memory.map(|bytes| bytes.to_string())),
             ("--activations", kind(self.activations.map(|kind| format!("{kind:?}")))),
             ("--kv", kind(self.kv.map(|kind| format!("{kind:?}")))),

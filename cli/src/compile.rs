@@ -1,7 +1,7 @@
 //! `heddle compile`: from a model to a bundle, and what was decided.
 use crate::choices::{Batched, Steps};
 use crate::inspect::memory_table;
-use crate::{interrupt, load, output};
+use crate::{chosen, interrupt, load, output, spill};
 use clap::Args;
 use ir::plan::MemoryProof;
 use serde::Serialize;
@@ -71,11 +71,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     let steps = Steps { rows: options.rows.unwrap_or(Steps::GENERATION.rows), chunk: options.chunk };
     let compilation = options.compilation.compilation();
-    let compiled = load::make(&path, &compilation, steps, &options.output, options.raw)?;
+    let how = (options.raw, options.for_parent);
+    let compiled = load::make(&path, &compilation, steps, &options.output, how)?;
     if options.for_parent {
         return Ok(());
     }
     let plan = &compiled.plan;
+    chosen::say(plan)?;
+    spill::say(plan);
     let stage = |pass, changed, time: Duration| Stage { pass, changed, ms: time.as_secs_f64() * 1e3 };
     let graphs = compiled.stages.iter().map(|done| stage(done.pass, done.graph.is_some(), done.time));
     let plans = compiled.plan_stages.iter().map(|done| stage(done.pass, true, done.time));

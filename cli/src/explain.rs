@@ -1,7 +1,7 @@
 //! `heddle explain`: the graph after each pass that changed it, and the plan that the last passes make.
 use crate::choices::{Batched, Steps};
 use crate::diff::{NamedNode, named_nodes};
-use crate::{load, output};
+use crate::{chosen, load, output};
 use anyhow::bail;
 use clap::Args;
 use compiler::import::Checkpoint;
@@ -50,6 +50,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&load::model_path(&options.model)?)?;
     let compilation = options.compilation.compilation();
     let compiled = compilation.compile(&checkpoint, Steps::GENERATION)?;
+    chosen::say(&compiled.plan)?;
     let node = options.node.as_deref();
     let wanted = node.map(|node| reference_ids(&compiled.reference, node)).transpose()?;
     let shown = |graph: &Graph| match options.diff || wanted.is_some() {

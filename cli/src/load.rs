@@ -2,12 +2,12 @@
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
 use crate::prompt::Prompter;
-use crate::{devices, interrupt, output, progress};
+use crate::{chosen, devices, interrupt, output, progress, spill};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
 use compiler::tokenizer::Tokenizer;
 use compiler::{Bundle, Compiled, Draft, Outline};
-use ir::plan::{MemoryProof, Phase, Plan};
+use ir::plan::{Phase, Plan};
 use ir::topology::Topology;
 use runtime::{Session, Times};
 use std::fs;
@@ -85,6 +85,13 @@ fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
             .and_then(|engines| Ok(Session::start_on(&bundle.plan, engines, bundle.weights.clone(), times)?));
         (session, tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
+    if bundle.plan.devices.iter().any(|device| !device.kind.is_cpu()) {
+        // While weights go to another memory their file's pages are mapped, too: what the system may take back at any
+        // time is no part of what running takes.
+        bundle.let_go();
+        runtime::memory::give_back();
+        runtime::memory::reset_peak();
+    }
     let Outline { plan, checkpoint, is_edited, .. } = bundle.into_outline();
     Ok(Loaded { session: session?, tokenizer: tokenizer?, hash: plan.hash(), checkpoint, is_edited })
 }
@@ -98,21 +105,33 @@ fn cached(
 ) -> anyhow::Result<Bundle> {
     let path = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
     let name = path.display().to_string();
-    let place = cache.place(&path, &format!("{compilation:?} {steps:?} {}", compilation.team()));
+    let gpus = if compilation.is_open() { devices::candidates()? } else { vec![] };
+    let mut key = format!("{compilation:?} {steps:?} {}", compilation.team());
+    gpus.iter().for_each(|gpu| key += &format!(" {} {}", gpu.device.name, gpu.model));
+    let place = cache.place(&path, &key);
+    let suits = |plan: &Plan| chosen::is_still_best(plan, &gpus) && compilation.still_suits(plan);
+    let kept = || place.kept().filter(|bundle| suits(&bundle.plan));
     let lock = place.lock_shared(&name)?;
-    if let Some(bundle) = place.kept() {
-        return Ok(bundle);
+    if let Some(bundle) = kept() {
+        return said(bundle);
     }
     drop(lock);
     let _lock = place.lock_alone(&name)?;
     // Another process may have compiled it between the two locks.
-    if let Some(bundle) = place.kept() {
-        return Ok(bundle);
+    if let Some(bundle) = kept() {
+        return said(bundle);
     }
     cache.drop_bundles(Some(&path));
     check(&Checkpoint::open(&path)?)?;
     place.make(|| compile_apart(&path, compilation, steps, &place.dir))?;
-    Ok(Bundle::open(&place.dir)?)
+    said(Bundle::open(&place.dir)?)
+}
+
+/// The bundle, of which is told on what it runs where nobody said it, or where not all of it could be there.
+fn said(bundle: Bundle) -> anyhow::Result<Bundle> {
+    chosen::say(&bundle.plan)?;
+    spill::say(&bundle.plan);
+    Ok(bundle)
 }
 
 /// Compiles in a process of its own, so that what compiling takes is no part of what running takes.
@@ -138,14 +157,15 @@ fn compile_apart(path: &Path, compilation: &Compilation, steps: Steps, dir: &Pat
 }
 
 /// Compiles a model and writes its bundle, with a progress bar. What can be refused is refused first, a chat
-/// template too unless prompts are to be `raw`.
+/// template too unless prompts are to be `raw`, and devices that are not here, of a topology's file where it `runs` now.
 pub(crate) fn make(
     path: &Path,
     compilation: &Compilation,
     steps: Steps,
     dir: &Path,
-    raw: bool,
+    (raw, runs): (bool, bool),
 ) -> anyhow::Result<Compiled> {
+    compilation.check_devices(runs)?;
     let checkpoint = Checkpoint::open(path)?;
     let draft = Draft::begin(dir)?;
     let partial = draft.partial().to_owned();
@@ -188,13 +208,12 @@ fn check_memory(needed: u64, usable: Option<u64>) -> anyhow::Result<()> {
     }
 }
 
-/// The most bytes that a plan takes of the host's memory: of other devices what passes between.
+/// The most bytes that a plan takes of the host's memory.
 fn on_host(plan: &Plan) -> u64 {
-    let own = |proof: &MemoryProof| match plan.devices[proof.device.0 as usize].kind.is_cpu() {
-        true => proof.total,
-        false => proof.staging + proof.process,
+    let of = |phase| {
+        let own = plan.memory.iter().filter(|proof| proof.phase == phase);
+        own.map(|proof| plan.on_host(proof)).fold(0, u64::saturating_add)
     };
-    let of = |phase| plan.memory.iter().filter(|proof| proof.phase == phase).map(own).sum();
     [Phase::Load, Phase::Prefill, Phase::Decode].into_iter().map(of).max().unwrap_or(0)
 }
 

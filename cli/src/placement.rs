@@ -2,11 +2,12 @@
 use crate::choices::bytes;
 use crate::hints::Hints;
 use crate::{calibrate, output};
+use anyhow::anyhow;
 use clap::Args;
 use compiler::CompileError;
 use ir::plan::{AllReduce, Device, DeviceId, Hint, Partition};
 use ir::topology::{Kind, Topology};
-use passes::partition::devices_for;
+use passes::partition::{CutError, devices_for};
 use std::path::{Path, PathBuf};
 
 /// The devices of a plan, and how the model is cut over them.
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 #[command(next_help_heading = "Placement")]
 pub(crate) struct Placement {
     /// Devices, as in "cpu:0[threads=1,memory=2GiB],cpu:1[threads=1]", "vulkan:0" or "cuda:0" (`heddle devices` lists
-    /// them; "vulkan:0[0],vulkan:0[1]" are two on one), or a topology's file, of whose devices the first that the partition takes are used [default: as many as the partition takes, which share the threads]
+    /// them; "vulkan:0[0],vulkan:0[1]" are two on one), or a topology's file, of whose devices the first that the
+    /// partition takes are used [default: the best GPU that has room, but with --threads, --partition or --hints and where
+    /// there is none as many of the processor as the partition takes, which share the threads]
     #[arg(long, value_name = "LIST|FILE.ron", value_parser = devices, conflicts_with = "threads")]
     devices: Option<Devices>,
     /// How the model is cut: none, or data:N, pipeline:N, tensor:N (expert:N divides mixtures by
@@ -124,32 +127,32 @@ impl Placement {
 
     /// Why a model was not compiled.
     pub(crate) fn explain(&self, error: CompileError) -> anyhow::Error {
+        if let CompileError::Cut(CutError::Devices { partition, expected, found }) = &error
+            && found > expected
+        {
+            let advice = match expected {
+                1 => {
+                    "name one device, or leave out --partition, which takes the best cut over them".to_owned()
+                }
+                _ => format!("name {expected} of them, or leave out --partition, which takes the best cut"),
+            };
+            return anyhow!("--partition {partition} takes {expected} of the {found} devices: {advice}");
+        }
         match &self.hints {
             Some(hints) => hints.explain(error),
             None => error.into(),
         }
     }
 
+    /// The devices as they can be listed again.
+    pub(crate) fn listed(&self) -> Option<String> {
+        self.devices.as_ref().map(Devices::argument)
+    }
+
     /// The command line that says the same.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let list = |devices: &Devices| {
-            let one = |d: &Device| {
-                let threads = d.kind.is_cpu().then(|| format!("threads={}", d.threads));
-                let said: Vec<_> =
-                    threads.into_iter().chain(d.memory.map(|bytes| format!("memory={bytes}"))).collect();
-                match d.name.strip_suffix(']') {
-                    _ if said.is_empty() => d.name.clone(),
-                    Some(name) => format!("{name},{}]", said.join(",")),
-                    None => format!("{}[{}]", d.name, said.join(",")),
-                }
-            };
-            match &devices.file {
-                Some((path, _)) => path.display().to_string(),
-                None => devices.list.iter().map(one).collect::<Vec<_>>().join(","),
-            }
-        };
         let said = [
-            ("--devices", self.devices.as_ref().map(list)),
+            ("--devices", self.listed()),
             (
                 "--partition",
                 self.partition.map(|cut| match cut {
@@ -167,6 +170,37 @@ impl Placement {
     /// Whether it says how many threads each device has.
     pub(crate) fn has_devices(&self) -> bool {
         self.devices.is_some()
+    }
+
+    /// Whether nobody says anything of devices, nor what only some of them can do.
+    pub(crate) fn is_open(&self) -> bool {
+        let is_cut = self.partition.is_some_and(|cut| cut != Cut::Named(Partition::WHOLE));
+        self.devices.is_none() && !is_cut && self.hints.is_none()
+    }
+
+    /// The same on one device that was found.
+    pub(crate) fn on(&self, device: Device) -> Placement {
+        Placement { devices: Some(Devices { list: vec![device], file: None }), ..self.clone() }
+    }
+}
+
+impl Devices {
+    /// What says the same on a command line.
+    fn argument(&self) -> String {
+        let one = |d: &Device| {
+            let threads = d.kind.is_cpu().then(|| format!("threads={}", d.threads));
+            let said: Vec<_> =
+                threads.into_iter().chain(d.memory.map(|bytes| format!("memory={bytes}"))).collect();
+            match d.name.strip_suffix(']') {
+                _ if said.is_empty() => d.name.clone(),
+                Some(name) => format!("{name},{}]", said.join(",")),
+                None => format!("{}[{}]", d.name, said.join(",")),
+            }
+        };
+        match &self.file {
+            Some((path, _)) => path.display().to_string(),
+            None => self.list.iter().map(one).collect::<Vec<_>>().join(","),
+        }
     }
 }
 
@@ -288,6 +322,7 @@ fn from_file(path: &Path) -> Result<Devices, String> {
         kind: found.kind,
         threads: found.threads,
         memory: Some(found.memory_bytes),
+        driver: found.driver,
     };
     let list = (0..).zip(&topology.devices).map(device).collect();
     Ok(Devices { list, file: Some((path, topology)) })

@@ -1,10 +1,9 @@
 //! `heddle simulate`: what a plan should reach, by the cost model, without running it.
 use crate::cache::Cache;
-use crate::calibrate;
 use crate::choices::{Batched, Steps};
 use crate::diff::{Read, read};
 use crate::inspect::peak_bytes;
-use crate::output;
+use crate::{calibrate, chosen, output};
 use anyhow::bail;
 use clap::Args;
 use compiler::Bundle;
@@ -135,7 +134,9 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
     let checkpoint = Checkpoint::open(&path)?;
     let mut compilation = options.compilation.compilation();
     compilation.make_room(options.batch, options.prompt_tokens + ANSWER);
-    Ok(compilation.compile(&checkpoint, Steps::GENERATION)?.plan)
+    let plan = compilation.compile(&checkpoint, Steps::GENERATION)?.plan;
+    chosen::say(&plan)?;
+    Ok(plan)
 }
 
 fn is_plan(path: &Path) -> bool {

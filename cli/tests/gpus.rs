@@ -2,7 +2,8 @@
 mod support;
 
 use serde_json::Value;
-use support::{Done, Home, done, fixture, json};
+use std::fs;
+use support::{Done, Home, TOPOLOGY, done, fixture, json};
 
 /// A machine without any driver.
 fn without_driver(home: &Home, args: &[&str]) -> Done {
@@ -40,9 +41,170 @@ fn a_machine_without_a_driver_says_so_and_still_computes() {
     let refused = without_driver(&home, &on_gpu).refused();
     assert!(refused.contains("vulkan:0: no Vulkan driver is installed"), "{refused}");
     without_driver(&home, &run).ok();
-    // What is only compiled needs no device.
-    without_driver(&home, &["compile", model, "--raw", "--devices", "vulkan:0", "-o", "b"]).ok();
+    let compile =
+        |devices| ["compile", model, "--raw", "--devices", devices, "--partition", "none", "-o", "b"];
+    let refused = without_driver(&home, &compile("vulkan:0")).refused();
+    assert!(refused.contains("vulkan:0: no Vulkan driver is installed"), "{refused}");
+    assert!(!refused.contains("packing"), "found before it is packed: {refused}");
+    // A topology's file may be of another machine.
+    fs::write(
+        home.path().join("other.ron"),
+        TOPOLOGY.replace("cpu:0\", kind: cpu", "vulkan:0\", kind: gpu").replace("cpu:0", "vulkan:0"),
+    )
+    .unwrap();
+    without_driver(&home, &compile("other.ron")).ok();
     assert!(without_driver(&home, &["inspect", "b"]).ok().contains("vulkan:0"));
+    let here = [&run[..], &["--devices", "other.ron", "--partition", "none"]].concat();
+    assert!(without_driver(&home, &here).refused().contains("vulkan:0: no Vulkan driver is installed"));
+}
+
+/// `heddle` on a machine whose GPUs may be taken though a processor plays them.
+fn by_default(home: &Home, args: &[&str]) -> Done {
+    done(home.heddle(args).env("HEDDLE_GPU", "software").output().expect("heddle starts"))
+}
+
+#[test]
+fn a_gpu_is_taken_where_nobody_names_a_device_and_it_has_room() {
+    let home = Home::new();
+    if !has_vulkan(&home) {
+        return;
+    }
+    let model = fixture("tiny/gguf/llama.gguf");
+    let model = model.to_str().unwrap();
+    let run = ["run", model, "--raw", "--prompt", "a b", "--greedy", "--tokens", "3"];
+    let plain = home.run(&run);
+    assert!(plain.err.contains("llama.gguf on cpu:0") && !plain.err.contains("taking"), "{plain:?}");
+    // Compiled now, and as it was kept.
+    for _ in 0..2 {
+        let done = by_default(&home, &run);
+        assert!(
+            done.err.contains("taking vulkan:0 (") && done.err.contains("llama.gguf on vulkan:0"),
+            "{done:?}"
+        );
+        assert_eq!(done.ok(), plain.out);
+    }
+    for said in [&["--threads", "1"][..], &["--devices", "cpu:0"], &["--partition", "pipeline:2"]] {
+        let done = by_default(&home, &[&run[..], said].concat());
+        assert!(!done.err.contains("taking") && done.err.contains("on cpu:0"), "{done:?}");
+    }
+    let small = by_default(&home, &["compile", model, "--raw", "--memory", "100kB", "-o", "b"]).refused();
+    assert!(small.contains("over the budget of 100000"), "{small}");
+    let odd = done(home.heddle(&run).env("HEDDLE_GPU", "yes").output().unwrap()).refused();
+    assert!(odd.contains("HEDDLE_GPU is \"yes\", expected none, or software"), "{odd}");
+}
+
+/// The first number is at most so much times the second.
+fn is_within(a: u64, times: f64, b: u64) -> bool {
+    a as f64 <= b as f64 * times
+}
+
+/// What a software driver takes is all the host's, so that the system counts it; how much of it is its compiler's
+/// depends on what that has kept of earlier runs.
+#[test]
+fn a_process_takes_what_is_proved_with_its_driver() {
+    let home = Home::new();
+    if !has_vulkan(&home) {
+        return;
+    }
+    let devices = json(home.run(&["devices", "--json"]));
+    if devices[1]["is_software"] != true {
+        println!("nothing was tested: vulkan:0 has a memory of its own");
+        return;
+    }
+    let model = fixture("tiny/gguf/llama.gguf");
+    let run =
+        ["run", model.to_str().unwrap(), "--raw", "--prompt", "a b", "--greedy", "--tokens", "3", "--json"];
+    let taken = |more: &[&str]| {
+        let memory = json(home.run(&[&run[..], more].concat()))["memory"].clone();
+        let bytes = |key: &str| memory[key].as_u64().unwrap();
+        (bytes("predicted_peak_bytes"), bytes("measured_peak_bytes"))
+    };
+    let (proved, found) = taken(&["--devices", "vulkan:0"]);
+    assert!(is_within(found, 1.1, proved) && is_within(proved, 1.6, found), "proved {proved}, found {found}");
+    // Without the driver's part it would be several times as much as is proved.
+    let (of_cpu, _) = taken(&[]);
+    assert!(is_within(of_cpu, 0.3, found), "a processor takes {of_cpu}, found {found}");
+}
+
+/// Bytes of a plan's first device's own memory.
+fn own_bytes(plan: &Value) -> u64 {
+    let row = &plan["memory"][1];
+    ["weights", "states", "arena", "scratch"].iter().map(|part| row[part].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_a_gpu_has_no_room_for_goes_to_the_processor_and_is_told() {
+    let home = Home::new();
+    if !has_vulkan(&home) {
+        return;
+    }
+    let model = fixture("tiny/gemma3");
+    let model = model.to_str().unwrap();
+    let compile = ["compile", model, "--raw", "--context", "64", "--chunk", "16", "-o", "b", "--devices"];
+    let whole = own_bytes(&json(home.run(&[&compile[..], &["vulkan:0", "--json"]].concat())));
+    let mut layers_before = 0;
+    for part in [75, 90] {
+        let room = whole * part / 100;
+        let gpu = format!("vulkan:0[memory={room}]");
+        let refused = home.run(&[&compile[..], &[&gpu]].concat()).refused();
+        assert!(refused.contains("over the budget of ") && !refused.contains("packing"), "{refused}");
+        assert!(refused.contains(&format!("--devices \"{gpu},cpu:0[threads=")), "{refused}");
+        let both = format!("{gpu},cpu:0");
+        let done = home.run(&[&compile[..], &[&both, "--partition", "pipeline:2"]].concat());
+        assert!(done.err.contains("what does not fit is elsewhere: vulkan:0 with layer"), "{done:?}");
+        let lacks = format!("not all of it on vulkan:0: that lacks {} bytes", whole - room);
+        assert!(done.err.contains(&lacks), "{done:?}");
+        let plan = json(home.run(&["inspect", "b", "--json"]));
+        let first = &plan["devices"][0];
+        assert!(own_bytes(&plan) <= room, "{first}");
+        let layers = first["layers"][1].as_u64().unwrap();
+        assert!(layers > layers_before, "more room is for more layers: {first}");
+        layers_before = layers;
+        let run = ["run", "b", "--raw", "--prompt", "a b", "--greedy", "--tokens", "2"];
+        home.run(&run).ok();
+    }
+}
+
+#[test]
+fn a_small_gpu_of_a_topology_gets_as_many_layers_as_fit_and_the_rest_has_its_price() {
+    let home = Home::new();
+    let model = format!("{}/../examples/models/smollm2-135m.json", env!("CARGO_MANIFEST_DIR"));
+    let fast = |line: &str| {
+        let line = line.replace(
+            "cpu:0\", kind: cpu, memory_bytes: 1000000000",
+            "gpu:0\", kind: gpu, memory_bytes: 100000000",
+        );
+        line.replace("bytes_per_second: 1000000000)])]),", "bytes_per_second: 20000000000)])]),")
+    };
+    let lines =
+        TOPOLOGY.lines().map(|line| if line.contains("name: \"cpu:0") { fast(line) } else { line.into() });
+    let text = lines.collect::<Vec<String>>().join("\n").replace("from: \"cpu:0", "from: \"gpu:0");
+    fs::write(home.path().join("small.ron"), text).unwrap();
+    let compile = ["compile", &model, "--context", "512", "--devices", "small.ron", "-o", "b", "--partition"];
+    let one = home.run(&[&compile[..], &["none"]].concat()).refused();
+    assert!(one.contains("bytes of gpu:0 at") && one.contains("over the budget of 100000000"), "{one}");
+    for cut in ["pipeline:2", "auto"] {
+        let done = home.run(&[&compile[..], &[cut]].concat());
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(done.err.contains("what does not fit is elsewhere: "), "{done:?}");
+        if cut == "auto" {
+            continue;
+        }
+        assert!(
+            done.err.contains("gpu:0 with layers 0 to ") && done.err.contains("cpu:1 with layers "),
+            "{done:?}"
+        );
+        assert!(done.err.contains("a token behind 256 others is predicted to take "), "{done:?}");
+        assert!(done.err.contains("; all of it on gpu:0, if that had "), "{done:?}");
+        assert!(done.err.contains("; all of it on cpu:1 would take "), "{done:?}");
+        let plan = json(home.run(&["inspect", "b", "--json"]));
+        let peak = own_bytes(&plan);
+        // Not one layer more: each takes 7 MB of weights, and its cache.
+        assert!((90_000_000..=100_000_000).contains(&peak), "{peak}");
+        let why = home.run(&["why", "b"]).ok();
+        assert!(why.starts_with("spill is gpu:0 with layers 0 to "), "{why}");
+        assert!(why.contains("Instead, all of it on gpu:0, if that had "), "{why}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 use super::best::Tries;
 use anyhow::Context;
 use gpu::ceilings::{Ceiling, Work};
+use ir::plan::Driver;
 use ir::topology::{Device, Kind, Link, Read, Team};
 use ir::work::Operations;
 use runtime::{Accelerator, DeviceError};
@@ -14,6 +15,10 @@ pub(crate) struct Known {
     pub(crate) memory_bytes: u64,
     /// Whether a processor plays it, which takes thousands of times as long.
     pub(crate) is_software: bool,
+    /// What its driver is supposed to take and allow.
+    pub(crate) driver: Driver,
+    /// Asks what of its memory is free.
+    pub(crate) free_bytes: Box<dyn Fn() -> Option<u64>>,
 }
 
 /// Opens a device anew: each ceiling has one to itself.
@@ -77,12 +82,25 @@ pub(crate) fn measure(known: &Known, host: &str, open: Open<'_>) -> anyhow::Resu
         model: known.model.clone(),
         kernels: String::new(),
         memory_bytes: known.memory_bytes.max(1),
+        driver: driver(known, open)?,
         threads: 1,
         teams: vec![team],
     };
     // The host is beside it, too: what it is told and answers goes the same way.
     let own = Link { from: known.name.clone(), ..link.clone() };
     Ok((device, vec![link, own]))
+}
+
+/// What the driver takes for a device that is open and has run something; of the device's memory as it says itself,
+/// where it does.
+fn driver(known: &Known, open: Open<'_>) -> anyhow::Result<Driver> {
+    let before = (known.free_bytes)();
+    let mut ceiling = Ceiling::new(open()?, Work::Fma(CHAIN), 64, STEPS)?;
+    // What comes again is recorded.
+    (0..3).try_for_each(|_| ceiling.run())?;
+    let taken = before.zip((known.free_bytes)()).map(|(before, after)| before.saturating_sub(after));
+    let taken = taken.map(|bytes| bytes.saturating_sub(ceiling.held_bytes())).filter(|bytes| *bytes > 0);
+    Ok(Driver { device_bytes: taken.unwrap_or(known.driver.device_bytes), ..known.driver })
 }
 
 /// Messages there and back: short ones say the latency, long ones the rate.

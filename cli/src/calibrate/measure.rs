@@ -46,6 +46,7 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
         model: cpu.model.unwrap_or_default(),
         kernels: isa.name().into(),
         memory_bytes,
+        driver: Default::default(),
         threads,
         teams: teams.collect::<anyhow::Result<_>>()?,
     };

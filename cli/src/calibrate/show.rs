@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// What one device was measured to do.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Calibration {
     path: PathBuf,
     /// None where the file's time lies ahead.

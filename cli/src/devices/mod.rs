@@ -1,7 +1,9 @@
 //! `heddle devices`: what this machine has to run plans on.
 mod gpus;
+mod here;
 
 pub(crate) use gpus::to_measure as gpus;
+pub(crate) use here::{Candidate, calibration, candidates, check, described, free_bytes};
 
 use crate::cache::Cache;
 use crate::calibrate::{self, Calibration};

@@ -208,13 +208,17 @@ fn all_traffic(plan: &Plan) -> Vec<Traffic> {
 
 /// The proof of memory: a row for each device and phase.
 pub(crate) fn memory_table(devices: &[Device], memory: &[MemoryProof]) -> String {
+    // Processors have no driver to count.
+    let has_driver = memory.iter().any(|m| m.driver > 0);
     let row = |m: &MemoryProof| {
-        let parts = [m.weights, m.states, m.arena, m.scratch, m.staging, m.process, m.total];
+        let parts = [m.weights, m.states, m.arena, m.scratch, m.staging, m.process];
+        let parts = parts.into_iter().chain(has_driver.then_some(m.driver)).chain([m.total]);
         let device = devices.iter().find(|d| d.id == m.device).map_or("", |d| &d.name);
         [device.to_string(), m.phase.to_string()].into_iter().chain(parts.map(output::bytes)).collect()
     };
     let rows: Vec<Vec<String>> = memory.iter().map(row).collect();
-    let headings =
-        ["DEVICE", "PHASE", " WEIGHTS", " KV CACHE", " ARENA", " SCRATCH", " EDGES", " PROCESS", " TOTAL"];
+    let headings = ["DEVICE", "PHASE", " WEIGHTS", " KV CACHE", " ARENA", " SCRATCH", " EDGES", " PROCESS"];
+    let headings: Vec<&str> =
+        headings.into_iter().chain(has_driver.then_some(" DRIVER")).chain([" TOTAL"]).collect();
     output::table(&headings, &rows)
 }

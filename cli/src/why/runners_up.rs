@@ -31,7 +31,7 @@ pub(super) struct Instead {
 
 impl From<&plan::Instead> for Instead {
     fn from(kept: &plan::Instead) -> Instead {
-        let plan::Instead { what, predicted_ns, reason } = kept.clone();
+        let plan::Instead { what, predicted_ns, reason, .. } = kept.clone();
         Instead { what, predicted_ns, reason, ..Instead::default() }
     }
 }

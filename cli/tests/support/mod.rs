@@ -58,6 +58,8 @@ impl Home {
             .env("PATH", self.path())
             .env("HEDDLE_CACHE", self.cache())
             .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            // What runs where nobody names a device is the same on every machine.
+            .env("HEDDLE_GPU", "none")
             .current_dir(self.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -138,6 +140,7 @@ pub fn calibrated(home: &Home) {
         model: text("model"),
         kernels: text("kernels"),
         memory_bytes: 1 << 30,
+        driver: Default::default(),
         threads,
         teams,
     };

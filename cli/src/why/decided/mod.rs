@@ -2,7 +2,7 @@
 mod nodes;
 
 use super::answer::Answer;
-use crate::inspect::{layers, peak_bytes};
+use crate::inspect::layers;
 use crate::output;
 use anyhow::bail;
 use ir::Symbols;
@@ -29,8 +29,11 @@ pub(super) enum Subject<'a> {
 pub(super) fn whole(plan: &Plan) -> Vec<Answer> {
     let of = |why: &Why| Answer {
         about: why.about.clone(),
-        decision: format!("{} is {}, predicted for {}", why.about, why.chosen, why.measure),
-        cost_ns: Some(why.predicted_ns),
+        decision: match why.measure.is_empty() {
+            true => format!("{} is {}, of which nothing is predicted", why.about, why.chosen),
+            false => format!("{} is {}, predicted for {}", why.about, why.chosen, why.measure),
+        },
+        cost_ns: (!why.measure.is_empty()).then_some(why.predicted_ns),
         instead: why.instead.iter().map(Into::into).collect(),
         ..Answer::default()
     };
@@ -109,6 +112,8 @@ impl<'a> Decided<'a> {
             1 => String::new(),
             n => format!(", of each tensor one part of {n}"),
         };
+        // Of its own memory, as its budget is: what a GPU takes of the host's counts there.
+        let own = self.plan.memory.iter().filter(|proof| proof.device == device.id);
         let budget = self.plan.budget(device.id).map(|budget| format!(" of {}", output::bytes(budget)));
         Ok(Answer {
             about: device.name.clone(),
@@ -120,7 +125,7 @@ impl<'a> Decided<'a> {
                 self.plan.replica_of(device.id),
                 partition.data,
                 thread.steps.len(),
-                output::bytes(peak_bytes(self.plan, device.id)),
+                output::bytes(own.map(|proof| self.plan.on_device(proof)).max().unwrap_or(0)),
                 budget.unwrap_or_default()
             ),
             cost_ns: Some(busy as u64),

@@ -49,7 +49,7 @@ fn topology() -> Topology {
 
 fn step(plan: &Plan, sequences: &[std::ops::Range<u64>]) -> Cost {
     let n: u64 = sequences.iter().map(|new| new.end - new.start).sum();
-    let symbols = Symbols::new().with("n", n as i64).with("m", sequences.len() as i64);
+    let symbols = Symbols::of_step(n as i64, sequences.len() as i64, 0);
     let topology = topology();
     let model = CostModel::new(plan, &topology).unwrap_or_else(|e| panic!("{e}"));
     let size = StepSize { symbols, sequences: sequences.to_vec() };

@@ -6,11 +6,11 @@ use compiler::import::Checkpoint;
 use compiler::{CompileError, compile};
 use gpu::vulkan;
 use ir::expr::{Body, axes, f32, hole, inline, load};
-use ir::ops::{self, Anchor, Fused, samples};
+use ir::ops::{self, Anchor, Fused, OpDef, samples};
 use ir::plan::{Activations, Device, Driver, Options, Partition, Plan, Step, Thread};
 use ir::quant::Format;
 use ir::topology::Kind;
-use ir::{DType, Dim, Op, TensorType};
+use ir::{DType, Dim, Op, Symbols, Tensor, TensorType};
 use kernels::layout::Layout;
 use tests::fixtures::{self, Reference};
 use tests::on_gpu::{Case, all};
@@ -105,6 +105,42 @@ fn products_of_every_packed_format_compute_what_they_mean() {
         }
     }
     assert_eq!(cases.len(), 14 * 9);
+    none(all(cases));
+}
+
+/// Rows as a model gives them, with their own peaks; rows of equals, of one rise, of what is no number.
+#[test]
+fn the_greatest_of_any_row_are_found() {
+    if !has_vulkan() {
+        return;
+    }
+    let (width, k) = (20_000, 64);
+    let drawn = tests::draw::tensor(&TensorType::f32(&[width]), &Symbols::new(), 9, 1).to_f32();
+    let each = |of: &dyn Fn(usize) -> f32| (0..width as usize).map(of).collect::<Vec<f32>>();
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN, -0.0, 0.0];
+    let rows = [
+        each(&|at| drawn[at].powi(3)),
+        each(&|_| -0.5),
+        each(&|at| at as f32),
+        each(&|at| -(at as f32)),
+        each(&|at| if at % 7 == 0 { -0.0 } else { 0.0 }),
+        each(&|at| drawn[at].round()),
+        each(&|at| if at % 997 == 5 { drawn[at] } else { f32::NEG_INFINITY }),
+        each(&|at| *odd.get(at % 1009).unwrap_or(&drawn[at])),
+    ];
+    let x = Tensor::f32(&[rows.len() as u64, width as u64], &rows.concat());
+    let mut cases = vec![];
+    // Mesa's software driver ends loops after 65,535 turns in all, which longer stretches of equals take.
+    for stretch in [1, 256, 700] {
+        let peaks = ops::Peaks { stretch }.eval(&[&x], &Symbols::new()).expect("peaks have a meaning");
+        let inputs = vec![x.clone(), peaks];
+        for k in [1, k] {
+            cases.extend(
+                Case::given(ops::TopK { k, stretch }.into(), inputs.clone()).map(|case| case.within(0.0)),
+            );
+        }
+    }
+    assert_eq!(cases.len(), 6);
     none(all(cases));
 }
 

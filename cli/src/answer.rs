@@ -3,7 +3,7 @@ use crate::choices::Generation;
 use crate::load::Loaded;
 use anyhow::Context;
 use compiler::tokenizer::StreamDecoder;
-use runtime::{Sampler, Sequence, Stops};
+use runtime::{Row, Sampler, Sequence, Stops};
 use std::time::{Duration, Instant};
 
 /// What was answered, and how fast.
@@ -88,8 +88,9 @@ pub(crate) fn answer(
     let tokens: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
     let kept = sequence.keep_shared(session, &tokens);
     let start = Instant::now();
-    let logits = sequence.extend(session, &tokens[kept..], stop)?;
-    let mut next = choose(&mut sampler, logits)?;
+    let whole = sampler.needs_whole(session.candidates());
+    let row = sequence.extend(session, &tokens[kept..], whole, stop)?;
+    let mut next = choose(&mut sampler, row)?;
     let first_token = Instant::now();
     let mut answer = Answer {
         ids: vec![],
@@ -123,8 +124,8 @@ pub(crate) fn answer(
             answer.end = end;
             break;
         }
-        let logits = sequence.extend(session, &[token as i32], stop)?;
-        next = choose(&mut sampler, logits)?;
+        let row = sequence.extend(session, &[token as i32], whole, stop)?;
+        next = choose(&mut sampler, row)?;
         answer.decoded += usize::from(next.is_some());
     }
     answer.decode = first_token.elapsed();
@@ -138,9 +139,9 @@ pub(crate) fn answer(
     Ok(answer)
 }
 
-/// The next token, if there are logits to choose by.
-fn choose(sampler: &mut Sampler, logits: Option<&[f32]>) -> anyhow::Result<Option<u32>> {
-    logits.map(|logits| sampler.sample(logits)).transpose().context(NO_NUMBERS)
+/// The next token, if there is something to choose by.
+fn choose(sampler: &mut Sampler, row: Option<Row<'_>>) -> anyhow::Result<Option<u32>> {
+    row.map(|row| sampler.sample(row)).transpose().context(NO_NUMBERS)
 }
 
 /// What is likely wrong where a model does not compute numbers.

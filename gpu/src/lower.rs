@@ -1,5 +1,5 @@
 //! From a plan's kernel to what a device launches for it.
-use crate::kernels::{attention, expert_combine, expert_linear, gather, kv_append, linear};
+use crate::kernels::{attention, expert_combine, expert_linear, gather, kv_append, linear, top_k};
 use crate::program::Program;
 use crate::tree;
 use ir::Op;
@@ -34,6 +34,7 @@ pub(crate) fn lower(kernel: &Kernel, symbols: &[String]) -> Result<Vec<Vec<Progr
         Op::ExpertLinear(ops::ExpertLinear { first, .. }) => expert_linear(kernel, *first, symbols),
         Op::ExpertCombine(ops::ExpertCombine { first }) => one(expert_combine(kernel, *first, symbols)?),
         Op::KvAppend(ops::KvAppend { transposed }) => one(kv_append(kernel, *transposed, symbols)?),
+        Op::TopK(greatest) => one(top_k(kernel, greatest, symbols)?),
         Op::PagedAttention(attends) => one(attention(kernel, attends, symbols)?),
         _ => one(body(&op, kernel, symbols)?),
     }

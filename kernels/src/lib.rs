@@ -1,7 +1,7 @@
 //! Kernels written by hand, where code made from an operator's body would be slow.
 //!
 //! Matrix products over packed weights, those of chosen experts and the choice, the rows of an embedding, attention
-//! over a paged cache and its writing, gated activations, rotary embedding, blocks of activations.
+//! over a paged cache and its writing, gated activations, rotary embedding, blocks of activations, the greatest logits.
 //! Each is one source for all instruction sets ([`simd`]), chosen at run time, with the same bits on each.
 // Rows and vectors are counted through several arrays at once.
 #![allow(clippy::needless_range_loop)]
@@ -25,6 +25,7 @@ mod random;
 pub mod rope;
 pub mod route;
 pub mod simd;
+pub mod top_k;
 mod unpack;
 
 use runtime::device::Extent;

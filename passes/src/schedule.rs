@@ -234,9 +234,11 @@ impl Scheduler<'_> {
                 Some(Arg::B(from)) => {
                     let from = *from;
                     // The first is the logits; a replica's are of the same type.
-                    let name = match self.g[n].ty == self.g[self.g.outputs[0]].ty {
-                        true => "logits".to_owned(),
-                        false => {
+                    let is_logits = self.g[n].ty == self.g[self.g.outputs[0]].ty;
+                    let name = match &self.g[n].op {
+                        Op::TopK(_) => "candidates".to_owned(),
+                        _ if is_logits => "logits".to_owned(),
+                        _ => {
                             others += 1;
                             format!("output.{others}")
                         }

@@ -15,11 +15,13 @@
 //! | [`Watch`], `vigil` | how far each device is and how the run ended; finding the device that is stuck |
 //! | `replica` | what the host does for one of several copies of a model |
 //! | [`memory`] | what memory this process really has |
+//! | [`Answers`] | what a step gives the host |
 //! | [`generate`] | from logits to text: choosing a token, and knowing when to stop |
 #![deny(missing_docs)]
 // Sessions and workers, which use much of the rest, are in no model.
 #![cfg_attr(loom, allow(dead_code))]
 
+mod answers;
 pub mod arena;
 mod bell;
 #[cfg(not(loom))]
@@ -47,6 +49,7 @@ mod watch;
 #[cfg(not(loom))]
 mod worker;
 
+pub use answers::{Answers, Row};
 pub use arena::{Arena, ArenaError};
 pub use device::accelerator::{Accelerator, DeviceError};
 pub use device::{Executable, Extent};

@@ -35,7 +35,7 @@ pub struct HostDeed {
     pub replica: usize,
     /// Which round of that.
     pub round: u64,
-    /// The step that it fed; none where it took the logits.
+    /// The step that it fed; none where it took the answers.
     pub fed: Option<StepSize>,
     /// When it began.
     pub began_ns: u64,
@@ -123,13 +123,13 @@ impl Log {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Rounds of a replica that were fed, or of which the logits were taken.
+    /// Rounds of a replica that were fed, or of which the answers were taken.
     pub(crate) fn rounds(&self, replica: usize, fed: bool) -> u64 {
         let own = self.deeds.iter().filter(|deed| deed.replica == replica && deed.fed.is_some() == fed);
         own.count() as u64
     }
 
-    /// The host has fed a replica since `began_ns`, or taken its logits.
+    /// The host has fed a replica since `began_ns`, or taken its answers.
     pub(crate) fn add(&mut self, replica: usize, fed: Option<StepSize>, began_ns: u64) {
         let (round, ended_ns) = (self.rounds(replica, fed.is_some()), self.now_ns());
         self.deeds.push(HostDeed { replica, round, fed, began_ns, ended_ns });
@@ -152,7 +152,7 @@ pub(crate) fn size(batch: &Batch<'_>) -> StepSize {
         }
     }
     StepSize {
-        symbols: Symbols::new().with("n", n).with("m", m),
+        symbols: Symbols::of_step(n, m, if batch.whole { m } else { 0 }),
         sequences: sequences.into_iter().map(|(_, range)| range).collect(),
     }
 }
@@ -182,10 +182,16 @@ mod tests {
 
     #[test]
     fn a_size_has_each_sequences_positions() {
-        let batch =
-            Batch { tokens: &[1, 2, 3, 4], positions: &[7, 8, 0, 3], slots: &[0, 0, 1, 1], rows: &[1, 3] };
+        let batch = Batch {
+            tokens: &[1, 2, 3, 4],
+            positions: &[7, 8, 0, 3],
+            slots: &[0, 0, 1, 1],
+            rows: &[1, 3],
+            whole: false,
+        };
+        assert_eq!(super::size(&Batch { whole: true, ..batch }).symbols.get("w"), Some(2));
         let size = size(&batch);
         assert_eq!(size.sequences, [7..9, 0..1, 3..4]);
-        assert_eq!((size.symbols.get("n"), size.symbols.get("m")), (Some(4), Some(2)));
+        assert_eq!(size.symbols, Symbols::of_step(4, 2, 0));
     }
 }

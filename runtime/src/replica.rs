@@ -1,4 +1,4 @@
-//! One replica of a model in a session: how it is fed, what pages its sequences have, where its logits come.
+//! One replica of a model in a session: how it is fed, what pages its sequences have, where its answers come.
 use crate::error::RunError;
 use crate::pages::Pages;
 use crate::record::{self, Log};
@@ -9,8 +9,8 @@ use crate::{Reader, Writer};
 use ir::plan::{End, Plan};
 use std::collections::HashMap;
 
-/// The edge that brings logits to the host.
-pub(crate) const LOGITS: &str = "logits";
+/// The edges that bring the host what it asked for: the logits of rows that are to come whole, the candidates of all.
+pub(crate) const ANSWERS: [&str; 2] = ["logits", "candidates"];
 
 /// The host's ends of one replica.
 pub(crate) struct Replica {
@@ -19,7 +19,10 @@ pub(crate) struct Replica {
     pub(crate) pages: Pages,
     /// Edges to its devices, with what they are fed.
     feeds: Vec<(String, Writer)>,
-    result: Reader,
+    /// One for each of [`ANSWERS`].
+    results: [Reader; 2],
+    /// The numbers of rows, as many as a step can be asked for.
+    ordinals: Vec<i32>,
     own: Lines,
 }
 
@@ -55,20 +58,25 @@ impl Replica {
         };
         let mut feeds: Vec<_> = feeds.into_iter().collect();
         feeds.sort_by_key(|(id, _)| *id);
-        let mut results: HashMap<u32, Reader> = results
+        let mut results: HashMap<(u32, String), Reader> = results
             .into_iter()
-            .filter(|(id, _)| plan.edges[*id as usize].name == LOGITS)
-            .map(|(id, reader)| (of(plan.edges[id as usize].from), reader))
+            .map(|(id, reader)| (&plan.edges[id as usize], reader))
+            .map(|(edge, reader)| ((of(edge.from), edge.name.clone()), reader))
             .collect();
+        let rows = plan.symbols.iter().find(|s| s.name == "m").map_or(0, |s| s.max as i32);
         let (batch, row) = (plan.options.replica_batch(), plan.pages_per_sequence());
         let mut replicas = vec![];
         for replica in 0..plan.options.partition.data {
-            let missing = || RunError::Unsound("no edge brings logits to the host".into());
+            let mut result = |name: &str| {
+                let missing = || RunError::Unsound(format!("no edge brings {name} to the host"));
+                results.remove(&(replica, name.to_owned())).ok_or_else(missing)
+            };
             replicas.push(Replica {
                 index: replica as usize,
                 pages: Pages::new(row * batch, plan.options.page as usize, batch as usize, row as usize),
                 feeds: vec![],
-                result: results.remove(&replica).ok_or_else(missing)?,
+                results: [result(ANSWERS[0])?, result(ANSWERS[1])?],
+                ordinals: (0..rows).collect(),
                 own: Lines::default(),
             });
         }
@@ -90,6 +98,7 @@ impl Replica {
                 "positions" => batch.positions,
                 "slots" => batch.slots,
                 "rows" => batch.rows,
+                "whole" => &self.ordinals[..if batch.whole { batch.rows.len() } else { 0 }],
                 "pages" => self.pages.table(),
                 other => return Err(RunError::Unsound(format!("nobody feeds {other}"))),
             };
@@ -104,8 +113,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Sends what is for this replica of `data`, if anything is; and says which of the batch's rows each row of
-    /// logits will be.
+    /// Sends what is for this replica of `data`, if anything is; and says which of the batch's rows each row of its
+    /// answers will be.
     pub(crate) fn feed_own(
         &mut self,
         batch: &Batch<'_>,
@@ -133,32 +142,31 @@ impl Replica {
         let is_needed = !own.tokens.is_empty();
         if is_needed {
             if own.rows.is_empty() {
-                // A step gives logits, whether somebody looks at them or not.
+                // A step gives an answer, whether somebody looks at it or not.
                 own.rows.push(own.tokens.len() as i32 - 1);
                 asked.push(None);
             }
             let Lines { tokens, positions, slots, rows, .. } = &own;
-            self.feed(&Batch { tokens, positions, slots, rows }, host)?;
+            self.feed(&Batch { tokens, positions, slots, rows, whole: batch.whole }, host)?;
         }
         self.own = own;
         Ok(is_needed.then_some(asked))
     }
 
-    /// Waits for logits, hands them to `take`, and says how many bytes they have.
+    /// Waits for a step's answers, and hands the message of each of [`ANSWERS`] to `take`.
     pub(crate) fn collect(
         &mut self,
         host: &mut Host<'_>,
-        take: impl FnOnce(&[u8]),
-    ) -> Result<usize, RunError> {
+        mut take: impl FnMut(usize, &[u8]),
+    ) -> Result<(), RunError> {
         let began_ns = host.log.as_ref().map_or(0, |log| log.now_ns());
-        let taken = host.vigil.recv(host.watch, &mut self.result, |message| {
-            take(message);
-            message.len()
-        })?;
+        for (which, result) in self.results.iter_mut().enumerate() {
+            host.vigil.recv(host.watch, result, |message| take(which, message))?;
+        }
         if let Some(log) = &mut host.log {
             log.add(self.index, None, began_ns);
         }
-        Ok(taken)
+        Ok(())
     }
 }
 

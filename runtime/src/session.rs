@@ -1,10 +1,11 @@
 //! A session: the threads of a plan, fed and read by the host.
+use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::edge::Monitor;
 use crate::error::RunError;
 use crate::memory::{Held, Span, Taken};
 use crate::record::{Log, Record, Recorder};
-use crate::replica::{Host, LOGITS, Replica};
+use crate::replica::{ANSWERS, Host, Replica};
 use crate::sync::{Arc, Shared, thread};
 use crate::vigil::Vigil;
 use crate::watch::Watch;
@@ -24,8 +25,10 @@ pub struct Batch<'a> {
     pub positions: &'a [i32],
     /// The sequence slot of each.
     pub slots: &'a [i32],
-    /// Which of them logits are asked for.
+    /// Behind which of them something is asked for.
     pub rows: &'a [i32],
+    /// Whether all logits of these rows are to come, beside the candidates.
+    pub whole: bool,
 }
 
 /// A plan that runs.
@@ -34,8 +37,7 @@ pub struct Session {
     replicas: Vec<Replica>,
     /// What was submitted and not collected, the oldest first.
     under_way: VecDeque<UnderWay>,
-    logits: Vec<f32>,
-    vocabulary: usize,
+    answers: Answers,
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     vigil: Vigil,
@@ -130,16 +132,18 @@ impl Session {
         }
         let Ends { readers: results, writers: feeds } = ends.remove(&End::Host).unwrap_or_default();
         let replicas = Replica::all(plan, feeds, results)?;
-        let logits = plan.edges.iter().find(|e| e.name == LOGITS && e.to == End::Host);
-        let vocabulary = logits.and_then(|e| e.ty.shape.last()?.known()).unwrap_or(0) as usize;
-        let room = logits.map_or(0, |e| (e.bytes / 4) as usize);
+        let width = |name: &str| {
+            let edge = plan.edges.iter().find(|e| e.name == name && e.to == End::Host);
+            edge.and_then(|e| e.ty.shape.last()?.known()).unwrap_or(0) as usize
+        };
+        let [vocabulary, candidates] = ANSWERS.map(width);
+        let rows = plan.symbols.iter().find(|s| s.name == "m").map_or(0, |s| s.max as usize);
         let threads = spawn(plan, workers, &watch)?;
         Ok(Session {
             plan: plan.clone(),
-            logits: Vec::with_capacity(room * replicas.len()),
+            answers: Answers::new(vocabulary, candidates, rows * replicas.len()),
             replicas,
             under_way: VecDeque::with_capacity(plan.options.micro_batches as usize),
-            vocabulary,
             threads,
             watch,
             vigil: Vigil::new(plan),
@@ -157,12 +161,17 @@ impl Session {
 
     /// How many logits a row has.
     pub fn vocabulary(&self) -> usize {
-        self.vocabulary
+        self.answers.logits.width
     }
 
-    /// The logits of the last step.
-    pub fn logits(&self) -> &[f32] {
-        &self.logits
+    /// How many candidates a row has.
+    pub fn candidates(&self) -> usize {
+        self.answers.best.width / 2
+    }
+
+    /// What the last step gave.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// The greatest value of a symbol of the plan, at least 1.
@@ -215,17 +224,17 @@ impl Session {
         self.watch.clone()
     }
 
-    /// Runs one step: f32 logits, a row of [`Session::vocabulary`] for each of the batch's rows.
+    /// Runs one step, and gives an answer for each of the batch's rows.
     ///
     /// Pages are reserved for the batch's positions. A batch that the plan has no room for is refused and
     /// changes nothing. No step may be under way. A device that fails or is stuck ends the run: this step and every
     /// later one gives the same [`RunError::Ended`].
-    pub fn step(&mut self, batch: &Batch<'_>) -> Result<&[f32], RunError> {
+    pub fn step(&mut self, batch: &Batch<'_>) -> Result<&Answers, RunError> {
         self.submit(batch)?;
         self.collect()
     }
 
-    /// Begins a step, whose logits [`Session::collect`] will give. Up to [`Session::steps_at_once`] can be under
+    /// Begins a step, whose answers [`Session::collect`] will give. Up to [`Session::steps_at_once`] can be under
     /// way, each of other sequences; or of one whose tokens come in order.
     pub fn submit(&mut self, batch: &Batch<'_>) -> Result<(), RunError> {
         self.check(batch)?;
@@ -250,43 +259,39 @@ impl Session {
                 asked.extend(replica.feed_own(batch, data, &mut host)?.map(|rows| (index, rows)));
             }
         }
-        self.under_way.push_back(UnderWay { rows: batch.rows.len(), asked });
+        self.under_way.push_back(UnderWay { rows: batch.rows.len(), whole: batch.whole, asked });
         Ok(())
     }
 
-    /// Waits for the oldest step under way, and gives its logits.
-    pub fn collect(&mut self) -> Result<&[f32], RunError> {
+    /// Waits for the oldest step under way, and gives its answers.
+    pub fn collect(&mut self) -> Result<&Answers, RunError> {
         let nothing = || RunError::Batch { what: "steps under way", found: 0, expected: "one".into() };
-        let UnderWay { rows, asked } = self.under_way.pop_front().ok_or_else(nothing)?;
-        let expected = rows * self.vocabulary;
-        self.logits.clear();
-        let mut found = 0;
+        let UnderWay { rows, whole, asked } = self.under_way.pop_front().ok_or_else(nothing)?;
+        let Answers { logits, best } = &mut self.answers;
+        let mut tables = [(logits, if whole { rows } else { 0 }), (best, rows)];
+        let mut found = [0; 2];
         let mut host = Host { vigil: &mut self.vigil, watch: &self.watch, log: self.log.as_mut() };
         if let [only] = &mut self.replicas[..] {
-            let logits = &mut self.logits;
-            found = only.collect(&mut host, |message| {
-                logits.extend(message.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
-            })? / 4;
+            only.collect(&mut host, |which, message| {
+                tables[which].0.fill(message);
+                found[which] = tables[which].0.values.len();
+            })?;
         } else {
-            self.logits.resize(expected, 0.0);
+            tables.iter_mut().for_each(|(table, rows)| table.expect(*rows));
             for (index, rows) in asked {
-                let (logits, width) = (&mut self.logits, self.vocabulary.max(1));
-                self.replicas[index].collect(&mut host, |message| {
-                    let given = message.chunks_exact(width * 4).zip(rows);
-                    for (row, to) in given.filter_map(|(row, to)| Some((row, to?))) {
-                        let row = row.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-                        logits[to * width..].iter_mut().zip(row).for_each(|(to, from)| *to = from);
-                        found += width;
-                    }
+                self.replicas[index].collect(&mut host, |which, message| {
+                    found[which] += tables[which].0.place(message, &rows);
                 })?;
             }
         }
-        match found {
-            found if found == expected => Ok(&self.logits),
-            found => {
-                Err(RunError::Mismatch { what: "logits", found: found as u64, expected: expected as u64 })
+        for ((what, (table, rows)), found) in ANSWERS.into_iter().zip(tables).zip(found) {
+            let expected = rows * table.width;
+            if found != expected {
+                let (found, expected) = (found as u64, expected as u64);
+                return Err(RunError::Mismatch { what, found, expected });
             }
         }
+        Ok(&self.answers)
     }
 
     fn check(&self, batch: &Batch<'_>) -> Result<(), RunError> {
@@ -298,7 +303,7 @@ impl Session {
             return wrong("tokens in a step", n, format!("1 to {}", max("n")));
         }
         if m < 1 || m > max("m") {
-            return wrong("rows of logits in a step", m, format!("1 to {}", max("m")));
+            return wrong("rows of a step", m, format!("1 to {}", max("m")));
         }
         for (what, values) in [("positions", batch.positions), ("slots", batch.slots)] {
             if values.len() as i64 != n {
@@ -306,7 +311,7 @@ impl Session {
             }
         }
         let limits = [
-            ("a token", batch.tokens, self.vocabulary as i64),
+            ("a token", batch.tokens, self.vocabulary() as i64),
             ("a position", batch.positions, i64::from(o.context)),
             ("a slot", batch.slots, i64::from(o.max_batch)),
             ("a row", batch.rows, n),
@@ -384,8 +389,9 @@ fn spawn(plan: &Plan, workers: Vec<Worker>, watch: &Watch) -> Result<Vec<JoinHan
 
 /// A step that was submitted.
 struct UnderWay {
-    /// How many rows of logits were asked for.
+    /// How many rows were asked for, and whether whole.
     rows: usize,
+    whole: bool,
     /// Where there are several replicas: which of them work for it, and which of the rows asked for each of their
     /// own rows is; none for one that nobody asked for.
     asked: Vec<(usize, Vec<Option<usize>>)>,

@@ -60,6 +60,14 @@ impl Case {
         Some(Case { kernel, inputs, expected, symbols, tolerance })
     }
 
+    /// The same on these inputs, in the order of the operator's.
+    pub fn given(op: Op, inputs: Vec<Tensor>) -> Option<Case> {
+        let mut case = Case::new(op.clone(), inputs.iter().map(Tensor::ty).collect())?;
+        case.expected = op.eval(&inputs.iter().collect::<Vec<_>>(), &Symbols::new()).ok()?;
+        case.inputs = inputs;
+        Some(case)
+    }
+
     /// With another bound on what may differ.
     pub fn within(self, tolerance: f32) -> Case {
         Case { tolerance, ..self }

@@ -58,8 +58,8 @@ impl Running {
         let positions: Vec<i32> = (at as i32..at as i32 + n).collect();
         let rows: Vec<i32> = (0..n).collect();
         let slots = vec![slot; tokens.len()];
-        let batch = Batch { tokens, positions: &positions, slots: &slots, rows: &rows };
-        self.session.step(&batch).unwrap_or_else(|e| panic!("{e}"))
+        let batch = Batch { tokens, positions: &positions, slots: &slots, rows: &rows, whole: true };
+        self.session.step(&batch).unwrap_or_else(|e| panic!("{e}")).logits()
     }
 }
 

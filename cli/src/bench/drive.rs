@@ -86,8 +86,8 @@ impl Driver {
         (0..self.sequences).for_each(|slot| self.session.truncate(slot, tokens));
     }
 
-    /// So many more tokens for each sequence, in steps as large as the plan has room for, with the logits behind
-    /// the last of each.
+    /// So many more tokens for each sequence, in steps as large as the plan has room for, with what is known
+    /// behind the last of each.
     fn read(&mut self, tokens: usize) -> anyhow::Result<Measured> {
         let (from, most, vocabulary) = (self.cached, self.session.max("n"), self.session.vocabulary());
         let mut measured = Measured { tokens: tokens * self.sequences, ..Measured::default() };
@@ -109,7 +109,7 @@ impl Driver {
                 self.lines.push(token as i32, at, slot);
             }
             if ending.is_empty() {
-                // A step has logits; nobody looks at these.
+                // A step gives an answer; nobody looks at this one.
                 self.lines.rows.push(self.lines.tokens.len() as i32 - 1);
             }
             if under_way.len() == self.session.steps_at_once() {
@@ -159,17 +159,17 @@ impl Driver {
 
     fn submit(&mut self, measured: &mut Measured) -> anyhow::Result<()> {
         let Lines { tokens, positions, slots, rows } = &self.lines;
-        self.session.submit(&Batch { tokens, positions, slots, rows })?;
-        measured.steps.push(self.lines.size());
+        let whole = self.sampler.needs_whole(self.session.candidates());
+        self.session.submit(&Batch { tokens, positions, slots, rows, whole })?;
+        measured.steps.push(self.lines.size(whole));
         Ok(())
     }
 
-    /// Takes the logits of the oldest step under way, and chooses a token for the sequences in `slots`.
+    /// Takes the answers of the oldest step under way, and chooses a token for the sequences in `slots`.
     fn choose(&mut self, slots: &[usize], measured: &mut Measured) -> anyhow::Result<()> {
-        let width = self.session.vocabulary().max(1);
-        let logits = self.session.collect()?;
+        let answers = self.session.collect()?;
         let start = Instant::now();
-        for (slot, row) in slots.iter().zip(logits.chunks_exact(width)) {
+        for (slot, row) in slots.iter().zip(answers.rows()) {
             self.next[*slot] = self.sampler.sample(row)? as i32;
         }
         measured.sampling += start.elapsed();
@@ -194,9 +194,10 @@ impl Lines {
     }
 
     /// The step's size; a sequence's tokens stand together, in order.
-    fn size(&self) -> StepSize {
+    fn size(&self, whole: bool) -> StepSize {
         let (n, m) = (self.tokens.len() as i64, self.rows.len() as i64);
-        let mut size = StepSize { symbols: Symbols::new().with("n", n).with("m", m), sequences: vec![] };
+        let symbols = Symbols::of_step(n, m, if whole { m } else { 0 });
+        let mut size = StepSize { symbols, sequences: vec![] };
         for (at, position) in self.positions.iter().map(|p| *p as u64).enumerate() {
             match size.sequences.last_mut() {
                 Some(last) if self.slots[at] == self.slots[at - 1] => last.end = position + 1,

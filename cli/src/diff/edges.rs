@@ -55,7 +55,7 @@ pub(crate) fn traffic(plan: &Plan, edge: &Edge) -> Traffic {
     let is_sent = |step: &&Step| matches!(step, Step::Send { edge: id, .. } if *id == edge.id);
     let sent = plan.threads.iter().flat_map(|thread| &thread.steps).filter(is_sent).count();
     let messages = if edge.from == End::Host { 1 } else { sent };
-    let token = Symbols::new().with("n", 1).with("m", 1);
+    let token = Symbols::of_step(1, 1, 0);
     Traffic {
         from: name(edge.from),
         to: name(edge.to),

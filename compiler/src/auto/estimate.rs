@@ -126,7 +126,7 @@ impl<'a> Estimate<'a> {
             0 => (1, std::iter::once(0..n as u64).collect()),
             cached => (n, vec![cached..cached + 1; tokens as usize]),
         };
-        let size = StepSize { symbols: Symbols::new().with("n", n).with("m", rows), sequences };
+        let size = StepSize { symbols: Symbols::of_step(n, rows, 0), sequences };
         let thread = &self.whole.threads[0];
         let mut layers = vec![Layer::default(); self.layers];
         let mut at = 0;

@@ -40,11 +40,12 @@ pub type Derived = BTreeMap<String, Tensor>;
 
 /// A model's step graph and what belongs to it.
 pub struct StepGraph {
-    /// The graph; its first output is the logits, the others are the caches.
+    /// The graph; its outputs are the logits of the rows that are asked for whole, the candidates of all rows, and the
+    /// caches.
     pub graph: Graph,
     /// Weights that the file does not hold.
     pub derived: Derived,
-    /// The graph's symbols: tokens in the step, rows of logits.
+    /// The graph's symbols: tokens in the step, rows that are asked for, and those of them that come whole.
     pub symbols: Vec<Symbol>,
 }
 
@@ -59,8 +60,10 @@ pub struct Inputs {
     pub slots: NodeId,
     /// The pages of each slot, i32[slots, pages].
     pub pages: NodeId,
-    /// Which tokens' logits are asked for, i32[m].
+    /// Behind which tokens something is asked for, i32[m].
     pub rows: NodeId,
+    /// Which of these rows' logits come whole, i32[w].
+    pub whole: NodeId,
 }
 
 /// A step graph in the making.
@@ -80,7 +83,7 @@ pub struct Build<'a> {
 impl<'a> Build<'a> {
     pub(super) fn new(checkpoint: &'a Checkpoint, options: &'a Options) -> Result<Build<'a>, BuildError> {
         let mut graph = Graph::new("step");
-        let (n, m) = (Dim::symbol("n"), Dim::symbol("m"));
+        let [n, m, w] = ["n", "m", "w"].map(Dim::symbol);
         let pages = options.context.div_ceil(options.page);
         let mut input = |name: &str, shape: Vec<Dim>| {
             let ty = TensorType::new(DType::I32, shape);
@@ -93,6 +96,7 @@ impl<'a> Build<'a> {
             slots: input("slots", vec![n])?,
             pages: input("pages", vec![i64::from(options.replica_batch()).into(), i64::from(pages).into()])?,
             rows: input("rows", vec![m])?,
+            whole: input("whole", vec![w])?,
         };
         let (kept, weights, derived) = (vec![], BTreeMap::new(), Derived::new());
         let (formats, scope) = (Formats::of(&options.hints), String::new());
@@ -100,7 +104,7 @@ impl<'a> Build<'a> {
     }
 
     /// Of a config that can have fewer layers than the checkpoint, where hints need not find theirs.
-    pub(super) fn finish(mut self, logits: NodeId, config: &Config) -> Result<StepGraph, BuildError> {
+    pub(super) fn finish(mut self, answers: [NodeId; 2], config: &Config) -> Result<StepGraph, BuildError> {
         let is_matrix =
             |name: &str, n: NodeId| self.graph[n].ty.rank() > 1 && !self.derived.contains_key(name);
         let weights: Vec<(&str, bool)> =
@@ -108,7 +112,7 @@ impl<'a> Build<'a> {
         if config.layers == self.config().layers {
             self.formats.check(&weights, config.tied_embeddings)?;
         }
-        self.graph.outputs = [&[logits], &self.kept[..]].concat();
+        self.graph.outputs = [&answers, &self.kept[..]].concat();
         self.graph.number_as_reference();
         let batch = i64::from(self.options.replica_batch());
         let symbol = |name: &str, max: u32| Symbol {
@@ -116,7 +120,8 @@ impl<'a> Build<'a> {
             max: batch.max(i64::from(max)),
             decode: batch,
         };
-        let symbols = vec![symbol("n", self.options.chunk), symbol("m", self.options.rows)];
+        let rows = self.options.rows;
+        let symbols = vec![symbol("n", self.options.chunk), symbol("m", rows), symbol("w", rows)];
         Ok(StepGraph { graph: self.graph, derived: self.derived, symbols })
     }
 
@@ -245,7 +250,7 @@ impl<'a> Build<'a> {
         self.graph.add(op, &[]).map_err(|cause| BuildError::Op { path: name, cause })
     }
 
-    /// Returns a value from the step beside the logits: a cache as the step leaves it.
+    /// Returns a value from the step beside its answers: a cache as the step leaves it.
     pub fn keep(&mut self, cache: NodeId) {
         self.kept.push(cache);
     }

@@ -22,7 +22,8 @@ pub struct Architecture {
 /// Every architecture.
 pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA, gemma3::GEMMA3];
 
-/// The step graph of a checkpoint: `n` tokens of any number of sequences in, logits for `m` of them out.
+/// The step graph of a checkpoint: `n` tokens of any number of sequences in, the most likely next ones of `m` of them
+/// out, and all logits of `w` of those.
 pub fn step_graph(checkpoint: &Checkpoint, options: &Options) -> Result<StepGraph, BuildError> {
     step_graph_of(checkpoint, &checkpoint.config, options)
 }
@@ -40,5 +41,6 @@ pub(crate) fn step_graph_of(
     })?;
     let mut cx = Build::new(checkpoint, options)?;
     let logits = (architecture.build)(&mut cx, config)?;
-    cx.finish(logits, config)
+    let answers = blocks::head::answers(&mut cx, logits, config)?;
+    cx.finish(answers, config)
 }

@@ -1,7 +1,6 @@
 //! Which pass made a value wrong: found by interpreting the graphs that the passes left.
 use super::Reference;
 use super::align::Alignment;
-use super::compare::{deviation, row_axes, values_of};
 use super::given::Given;
 use crate::error::CompileError;
 use ir::interpret::{InterpretError, interpret_with};
@@ -96,10 +95,7 @@ fn first_wrong(
             let excuse =
                 g.inputs(n).iter().filter_map(|i| bounds.get(i)).fold(0.0, |most: f64, b| most.max(*b));
             let value = g[n].op.eval(inputs, symbols)?;
-            let expected = alignment.stretch(n).and_then(|stretch| values_of(&stretch, &reference.values));
-            let error = expected
-                .and_then(|expected| deviation(&value, &expected, row_axes(&g[n].op), &reference.tolerance))
-                .map(|worst| worst.error);
+            let error = reference.deviation(&alignment, (g, n), &value).map(|worst| worst.error);
             bounds.insert(n, error.unwrap_or(excuse));
             match error {
                 Some(error) if reference.tolerance.is_beyond(error, excuse) => {

@@ -96,6 +96,33 @@ pub(super) fn values_of(stretch: &Stretch, values: &HashMap<u32, Tensor>) -> Opt
     Some(Expected { shape, values: all, pieces })
 }
 
+/// The value of a `top_k` with logits in the place of places, for these are no quantities: those that the reference has
+/// there. Which of two that are nearly equal comes first is so no error.
+pub(super) fn looked_up(found: &Tensor, logits: &Tensor) -> Option<Tensor> {
+    let values = with_logits(found.to_f32(), found.shape(), logits)?;
+    Some(Tensor::f32(found.shape(), &values))
+}
+
+fn with_logits(mut values: Vec<f32>, shape: &[u64], logits: &Tensor) -> Option<Vec<f32>> {
+    let (k, width) = (*shape.last()? as usize, *logits.shape().last()? as usize);
+    let logits = logits.to_f32();
+    if values.len() / (2 * k).max(1) * width != logits.len() {
+        return None;
+    }
+    for (row, logits) in values.chunks_exact_mut((2 * k).max(1)).zip(logits.chunks_exact(width.max(1))) {
+        let places = &mut row[k..];
+        places.iter_mut().for_each(|at| *at = logits.get(*at as usize).copied().unwrap_or(f32::NAN));
+    }
+    Some(values)
+}
+
+impl Expected {
+    /// See [`looked_up`].
+    pub(super) fn looked_up(self, logits: &Tensor) -> Option<Expected> {
+        Some(Expected { values: with_logits(self.values, &self.shape, logits)?, ..self })
+    }
+}
+
 /// How far `found` is from `expected`; none where they are not of one shape. A row is so many of the last axes.
 pub(super) fn deviation(
     found: &Tensor,

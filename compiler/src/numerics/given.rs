@@ -25,7 +25,7 @@ pub(super) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    /// The prompt stands in the last slot of each replica, and logits are asked for after as many of its last
+    /// The prompt stands in the last slot of each replica, and all logits are asked for after as many of its last
     /// tokens as a step gives.
     pub(super) fn new(
         plan: &Plan,
@@ -36,7 +36,7 @@ impl<'a> Given<'a> {
     ) -> Result<Given<'a>, CompileError> {
         let n = tokens.len() as i32;
         let most = plan.symbols.iter().find(|s| s.name == "m").map_or(1, |s| s.max.max(1));
-        let first_row = n - most.min(n.into()) as i32;
+        let asked = most.min(n.into()) as i32;
         let (slots, row) = (plan.options.replica_batch().max(1), plan.pages_per_sequence());
         let mut pages = Pages::new(slots * row, plan.options.page as usize, slots as usize, row as usize);
         pages.reserve(slots as usize - 1, tokens.len()).map_err(runtime::RunError::from)?;
@@ -45,7 +45,8 @@ impl<'a> Given<'a> {
             ("tokens", list(tokens.to_vec())),
             ("positions", list((0..n).collect())),
             ("slots", list(vec![slots as i32 - 1; tokens.len()])),
-            ("rows", list((first_row..n).collect())),
+            ("rows", list((n - asked..n).collect())),
+            ("whole", list((0..asked).collect())),
             ("pages", Tensor::i32(&[slots.into(), row.into()], pages.table())),
         ]);
         let states = reference.nodes().filter_map(|n| match &reference[n].op {
@@ -56,7 +57,7 @@ impl<'a> Given<'a> {
             Op::Weight(weight) => Some((weight.name.clone(), weight.ty.dtype)),
             _ => None,
         });
-        let symbols = Symbols::new().with("n", n.into()).with("m", (n - first_row).into());
+        let symbols = Symbols::of_step(n.into(), asked.into(), asked.into());
         let (states, formats, read) = (states.collect(), formats.collect(), RefCell::default());
         Ok(Given { symbols, checkpoint, derived, inputs, states, formats, read })
     }

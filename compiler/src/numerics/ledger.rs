@@ -1,6 +1,6 @@
 //! What every value of a run is and how far from the reference, kept as its steps are taken.
 use super::align::{Alignment, nodes_of_steps};
-use super::compare::{Deviation, deviation, row_axes, values_of};
+use super::compare::Deviation;
 use super::{Blame, Finding, InputError, Layer, Reference};
 use ir::plan::{Arg, End, Plan, Step};
 use ir::{Graph, NodeId, Tensor};
@@ -115,8 +115,7 @@ impl<'a> Ledger<'a> {
             Arg::W(_) => return None,
         };
         let found = Tensor::from_bytes(ty.dtype, &self.reference.symbols.extents(ty)?, value)?;
-        let expected = values_of(&self.alignment.stretch(n)?, &self.reference.values)?;
-        deviation(&found, &expected, row_axes(&self.g[n].op), &self.reference.tolerance)
+        self.reference.deviation(&self.alignment, (self.g, n), &found)
     }
 
     /// Keeps the worst of each layer.

@@ -16,7 +16,8 @@ use crate::Bundle;
 use crate::codegen;
 use crate::error::CompileError;
 use crate::models::{self, StepGraph};
-use compare::Tolerance;
+use align::Alignment;
+use compare::{Deviation, Tolerance, deviation, looked_up, row_axes, values_of};
 use given::Given;
 use ir::interpret::interpret_with;
 use ir::{Graph, NodeId, Op, Symbols, Tensor};
@@ -196,5 +197,24 @@ impl Reference {
         let computed = graph.nodes().filter(|n| !matches!(graph[*n].op, Op::Input(_) | Op::Weight(_)));
         let nodes = computed.filter_map(|n| Some((number(n)?, n))).collect();
         Ok(Reference { nodes, graph, values, symbols: given.symbols.clone(), tolerance })
+    }
+
+    /// How far the value of a node is from what it stands for; none where it stands for nothing that can be found.
+    fn deviation(
+        &self,
+        alignment: &Alignment<'_>,
+        (g, n): (&Graph, NodeId),
+        found: &Tensor,
+    ) -> Option<Deviation> {
+        let expected = values_of(&alignment.stretch(n)?, &self.values)?;
+        match &g[n].op {
+            Op::TopK(_) => {
+                let own = self.nodes.get(g[n].stands_for.first()?)?;
+                let logits = *self.graph.inputs(*own).first()?;
+                let logits = self.values.get(self.graph[logits].stands_for.first()?)?;
+                deviation(&looked_up(found, logits)?, &expected.looked_up(logits)?, 1, &self.tolerance)
+            }
+            op => deviation(found, &expected, row_axes(op), &self.tolerance),
+        }
     }
 }

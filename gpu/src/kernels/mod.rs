@@ -6,12 +6,14 @@ mod gather;
 mod linear;
 mod paged;
 mod product;
+mod top_k;
 
 pub(crate) use attention::attention;
 pub(crate) use experts::{expert_combine, expert_linear};
 pub(crate) use gather::gather;
 pub(crate) use linear::linear;
 pub(crate) use paged::kv_append;
+pub(crate) use top_k::top_k;
 
 use crate::emit::{Emit, Ty, Val};
 use crate::program::{Bound, Grid, Maker, Program};

@@ -67,6 +67,14 @@ impl OpDef for Gather {
         Ok(Rule { needs: vec![table, Sharding::Whole], gives: Sharding::Partial })
     }
 
+    /// Where columns of the rows are wanted divided, so are those of the table.
+    fn wants(&self, input: usize, asked: Asked<'_>) -> Result<Sharding, OpError> {
+        Ok(match asked.wanted {
+            Sharding::Split { axis: 1.., .. } if input == 0 => asked.wanted.clone(),
+            _ => Sharding::Whole,
+        })
+    }
+
     fn on_rank(&self, rank: usize, needs: &[Sharding], _: &TensorType) -> Self {
         let first = needs[0].along(0).map(|ranges| ranges[rank].start as u32);
         Gather { first: first.or(self.first) }

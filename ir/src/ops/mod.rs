@@ -33,6 +33,7 @@ mod minimum;
 mod mul;
 mod neg;
 mod paged_attention;
+mod peaks;
 mod quantise;
 mod recip;
 mod reduce;
@@ -50,6 +51,7 @@ mod softmax;
 mod sqrt;
 mod sub;
 mod tanh;
+mod top_k;
 mod transpose;
 mod weight;
 
@@ -263,6 +265,7 @@ ops! {
     mul::Mul,
     neg::Neg,
     paged_attention::PagedAttention,
+    peaks::Peaks,
     quantise::Quantise,
     recip::Recip,
     reduce::Reduce,
@@ -280,6 +283,7 @@ ops! {
     sqrt::Sqrt,
     sub::Sub,
     tanh::Tanh,
+    top_k::TopK,
     transpose::Transpose,
     weight::Weight,
 }

@@ -12,6 +12,11 @@ impl Symbols {
         Symbols::default()
     }
 
+    /// Those of a step: `n` tokens, `m` rows that are asked for, `w` of them whole.
+    pub fn of_step(n: i64, m: i64, w: i64) -> Symbols {
+        Symbols::new().with("n", n).with("m", m).with("w", w)
+    }
+
     /// With a value for one more symbol.
     pub fn with(mut self, name: &str, value: i64) -> Symbols {
         self.0.insert(name.to_owned(), value);

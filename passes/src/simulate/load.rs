@@ -56,7 +56,7 @@ impl Load {
 /// A token of so many sequences, behind `cached` ones.
 fn token_round(sequences: u32, cached: u32) -> StepSize {
     let (n, cached) = (i64::from(sequences), u64::from(cached));
-    let symbols = Symbols::new().with("n", n).with("m", n);
+    let symbols = Symbols::of_step(n, n, 0);
     StepSize { symbols, sequences: vec![cached..cached + 1; sequences as usize] }
 }
 
@@ -74,7 +74,7 @@ fn prompt_rounds(plan: &Plan, sequences: u32, tokens: u32) -> Vec<StepSize> {
         };
         let own: Vec<_> = (from / tokens..=(end - 1) / tokens).map(of).collect();
         let rows = own.iter().filter(|range| range.end == tokens).count().max(1);
-        let symbols = Symbols::new().with("n", (end - from) as i64).with("m", rows as i64);
+        let symbols = Symbols::of_step((end - from) as i64, rows as i64, 0);
         rounds.push(StepSize { symbols, sequences: own });
         from = end;
     }

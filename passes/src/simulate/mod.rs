@@ -17,7 +17,7 @@ use ir::work::StepSize;
 /// What came of it; times are in nanoseconds from the beginning.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Simulated {
-    /// When the logits of each round were at the host, of the replica that was last.
+    /// When all answers of each round were at the host, of the replica that was last.
     pub finished_ns: Vec<f64>,
     /// What each thread of the plan did, in order.
     pub threads: Vec<ThreadUse>,
@@ -136,7 +136,7 @@ struct Run<'a> {
     /// The links that each edge's messages go over, and until when each link is taken.
     links: Vec<Vec<usize>>,
     taken_ns: Vec<f64>,
-    /// When each replica had the logits of each round.
+    /// When each replica had answered each round.
     results: Vec<Vec<f64>>,
     found: Simulated,
 }
@@ -281,11 +281,17 @@ impl<'a> Run<'a> {
         let (End::Device(device), End::Host) = (edge.from, edge.to) else { return };
         self.edges[id.0 as usize].taken_ns.push(arrived_ns);
         let replica = self.plan.replica_of(device) as usize;
-        let Some(results) = self.results.get_mut(replica) else { return };
-        results.push(arrived_ns);
+        let Some(done) = self.results.get(replica).map(Vec::len) else { return };
+        let is_answer = |edge: &&Edge| matches!((edge.from, edge.to), (End::Device(id), End::Host) if self.plan.replica_of(id) as usize == replica);
+        let answers = self.plan.edges.iter().filter(is_answer);
+        let mut arrived = answers.map(|edge| self.edges[edge.id.0 as usize].taken_ns.get(done).copied());
+        let last = arrived.try_fold(0.0f64, |last, ns| ns.map(|ns| last.max(ns)));
+        // The last of a round's answers ends it.
+        let Some(last_ns) = last else { return };
+        self.results[replica].push(last_ns);
         let next = round + self.under_way;
         if next < self.of_round.len() {
-            self.feed(replica, next, arrived_ns);
+            self.feed(replica, next, last_ns);
         }
     }
 

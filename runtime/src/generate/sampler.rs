@@ -1,7 +1,8 @@
-//! Chooses the next token from logits: repeat penalty, top-k, top-p, min-p, temperature, then the draw, in the
+//! Chooses the next token from logits, or from the greatest of them: repeat penalty, top-k, top-p, min-p, temperature, then the draw, in the
 //! order and with the meanings that users of llama.cpp know.
 //!
 //! The same seed, options and logits give the same tokens. Equal logits rank by token id, lower first.
+use crate::answers::Row;
 use std::collections::VecDeque;
 
 /// How to choose. The default is llama.cpp's, with a fixed seed.
@@ -85,7 +86,7 @@ impl Sampler {
 
     /// Tells of a token of the prompt or of the answer, for the repeat penalty.
     pub fn accept(&mut self, token: u32) {
-        if self.options.repeat_penalty == 1.0 || self.options.repeat_last == 0 {
+        if !self.penalises() {
             return;
         }
         if self.recent.len() == self.options.repeat_last {
@@ -94,17 +95,41 @@ impl Sampler {
         self.recent.push_back(token);
     }
 
-    /// Chooses the token to follow `logits`, one for each token of the vocabulary. Does not [`Sampler::accept`] it.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
-        let kept = match (self.options.temperature <= 0.0, self.options.top_k) {
+    /// Whether all logits are needed, and so many of the greatest do not do: the same is chosen from either.
+    pub fn needs_whole(&self, candidates: usize) -> bool {
+        self.kept() > candidates || self.penalises()
+    }
+
+    /// How many of the most likely tokens are looked at.
+    fn kept(&self) -> usize {
+        match (self.options.temperature <= 0.0, self.options.top_k) {
             (true, _) => 1,
             (false, 0) => usize::MAX,
             (false, k) => k,
+        }
+    }
+
+    fn penalises(&self) -> bool {
+        self.options.repeat_penalty != 1.0 && self.options.repeat_last > 0
+    }
+
+    /// Chooses the token to follow where this is known: all logits where [`Sampler::needs_whole`] says so. Does not
+    /// [`Sampler::accept`] it.
+    pub fn sample(&mut self, row: Row<'_>) -> Result<u32, SampleError> {
+        let kept = self.kept();
+        let vocabulary = match row {
+            Row::Whole(logits) => {
+                self.collect(logits, kept)?;
+                self.candidates.sort_unstable_by(by_rank);
+                logits.len()
+            }
+            Row::Best { logits, tokens, of } => {
+                self.copy(logits, tokens, kept)?;
+                of
+            }
         };
-        self.collect(logits, kept)?;
-        self.candidates.sort_unstable_by(by_rank);
         let Some(best) = self.candidates.first().copied() else {
-            return Err(SampleError::NoToken(logits.len()));
+            return Err(SampleError::NoToken(vocabulary));
         };
         if kept == 1 {
             return Ok(best.token);
@@ -112,6 +137,21 @@ impl Sampler {
         self.top_p(best.weight);
         self.min_p(best.weight);
         Ok(self.draw(best))
+    }
+
+    /// Makes the first `kept` of the greatest logits' tokens the candidates, in their order.
+    fn copy(&mut self, logits: &[f32], tokens: &[f32], kept: usize) -> Result<(), SampleError> {
+        self.candidates.clear();
+        for (&weight, &token) in logits.iter().zip(tokens).take(kept) {
+            let token = token as u32;
+            if weight.is_nan() || weight == f32::INFINITY {
+                return Err(SampleError::NotANumber { token, found: weight });
+            }
+            if weight > f32::NEG_INFINITY {
+                self.candidates.push(Candidate { token, weight });
+            }
+        }
+        Ok(())
     }
 
     /// Makes the `kept` most likely tokens the candidates, in any order.
@@ -229,9 +269,9 @@ fn not_a_number(first: u32, logits: &[f32]) -> SampleError {
     SampleError::NotANumber { token, found }
 }
 
-/// Greater logits first, then lower ids.
+/// Greater logits first, then lower ids; zeros of either sign are equal.
 fn by_rank(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
+    (b.weight + 0.0).total_cmp(&(a.weight + 0.0)).then(a.token.cmp(&b.token))
 }
 
 /// xoshiro256++ of Blackman and Vigna, its state filled from the seed by splitmix64, as they advise.
@@ -288,7 +328,7 @@ mod tests {
         let mut sampler = Sampler::new(options);
         let mut counts = vec![0; logits.len()];
         for _ in 0..4000 {
-            counts[sampler.sample(logits).unwrap() as usize] += 1;
+            counts[sampler.sample(Row::Whole(logits)).unwrap() as usize] += 1;
         }
         counts
     }
@@ -337,7 +377,7 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_the_greatest() {
         let mut sampler = Sampler::new(SamplerOptions::greedy());
-        assert_eq!(sampler.sample(&[0.0, 3.0, -1.0, 3.0]), Ok(1));
+        assert_eq!(sampler.sample(Row::Whole(&[0.0, 3.0, -1.0, 3.0])), Ok(1));
     }
 
     #[test]
@@ -379,20 +419,20 @@ mod tests {
         let mut sampler = Sampler::new(options);
         let logits = [3.0, 2.0, -1.0];
         sampler.accept(0);
-        assert_eq!(sampler.sample(&logits), Ok(1), "3.0 / 2 is below 2.0");
+        assert_eq!(sampler.sample(Row::Whole(&logits)), Ok(1), "3.0 / 2 is below 2.0");
         sampler.accept(0);
-        assert_eq!(sampler.sample(&[5.0, 2.0, -1.0]), Ok(0), "5.0 / 2 / 2 would be below 2.0");
+        assert_eq!(sampler.sample(Row::Whole(&[5.0, 2.0, -1.0])), Ok(0), "5.0 / 2 / 2 would be below 2.0");
         sampler.accept(2);
         sampler.accept(2);
-        assert_eq!(sampler.sample(&logits), Ok(0));
-        assert_eq!(sampler.sample(&[-3.0, -3.0, -2.0]), Ok(0), "-2.0 * 2 is below -3.0");
+        assert_eq!(sampler.sample(Row::Whole(&logits)), Ok(0));
+        assert_eq!(sampler.sample(Row::Whole(&[-3.0, -3.0, -2.0])), Ok(0), "-2.0 * 2 is below -3.0");
     }
 
     #[test]
     fn the_seed_decides() {
         let draw = |seed| {
             let mut sampler = Sampler::new(SamplerOptions { seed, ..PLAIN });
-            (0..32).map(|_| sampler.sample(&[0.0; 100]).unwrap()).collect::<Vec<_>>()
+            (0..32).map(|_| sampler.sample(Row::Whole(&[0.0; 100])).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));
@@ -401,12 +441,15 @@ mod tests {
     #[test]
     fn broken_logits_are_refused() {
         let mut sampler = Sampler::new(SamplerOptions::default());
-        let error = sampler.sample(&[0.0, f32::NAN, f32::NAN]).unwrap_err();
+        let error = sampler.sample(Row::Whole(&[0.0, f32::NAN, f32::NAN])).unwrap_err();
         assert!(matches!(error, SampleError::NotANumber { token: 1, .. }));
         assert_eq!(error.to_string(), "the logit of token 1 is NaN, expected a number below infinity");
-        assert!(matches!(sampler.sample(&[f32::INFINITY]), Err(SampleError::NotANumber { token: 0, .. })));
-        assert_eq!(sampler.sample(&[f32::NEG_INFINITY; 2]), Err(SampleError::NoToken(2)));
-        assert_eq!(sampler.sample(&[]), Err(SampleError::NoToken(0)));
-        assert_eq!(sampler.sample(&[f32::NEG_INFINITY, 1.0]), Ok(1));
+        assert!(matches!(
+            sampler.sample(Row::Whole(&[f32::INFINITY])),
+            Err(SampleError::NotANumber { token: 0, .. })
+        ));
+        assert_eq!(sampler.sample(Row::Whole(&[f32::NEG_INFINITY; 2])), Err(SampleError::NoToken(2)));
+        assert_eq!(sampler.sample(Row::Whole(&[])), Err(SampleError::NoToken(0)));
+        assert_eq!(sampler.sample(Row::Whole(&[f32::NEG_INFINITY, 1.0])), Ok(1));
     }
 }

@@ -1,4 +1,5 @@
 //! One sequence in a session: what its slot of the KV cache holds, and how tokens are added to it.
+use crate::answers::{Answers, Row};
 use crate::{Batch, RunError, Session};
 
 /// A sequence that owns a slot of a session's cache.
@@ -38,7 +39,7 @@ impl Sequence {
     }
 
     /// Cuts the sequence back to what it shares with `tokens`, and at least the last token out, so that it
-    /// can be asked for logits. Says how many are kept.
+    /// can be asked what follows. Says how many are kept.
     pub fn keep_shared(&mut self, session: &mut Session, tokens: &[i32]) -> usize {
         let shared = self.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let kept = shared.min(tokens.len().saturating_sub(1));
@@ -46,17 +47,19 @@ impl Sequence {
         kept
     }
 
-    /// Adds tokens, in chunks that the plan has room for, and gives the logits behind the last one.
-    /// Between chunks it asks `stop`, and gives nothing if that holds, or if there are no tokens.
+    /// Adds tokens, in chunks that the plan has room for, and gives what is known behind the last one: all logits if
+    /// it is to be `whole`. Between chunks it asks `stop`, and gives nothing if that holds, or if there are no tokens.
     pub fn extend<'s>(
         &mut self,
         session: &'s mut Session,
         tokens: &[i32],
+        whole: bool,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Option<&'s [f32]>, RunError> {
+    ) -> Result<Option<Row<'s>>, RunError> {
         let chunk = session.max("n");
         let mut under_way = 0;
-        for part in tokens.chunks(chunk) {
+        let last = tokens.len().div_ceil(chunk);
+        for (part, number) in tokens.chunks(chunk).zip(1..) {
             if stop() {
                 (0..under_way).try_for_each(|_| session.collect().map(drop))?;
                 return Ok(None);
@@ -67,11 +70,11 @@ impl Sequence {
             }
             self.rows.clear();
             self.rows.push(part.len() as i32 - 1);
-            self.submit(session, part)?;
+            self.submit(session, part, whole && number == last)?;
             under_way += 1;
         }
         (0..under_way).try_for_each(|_| session.collect().map(drop))?;
-        Ok((!tokens.is_empty()).then(|| session.logits()))
+        Ok(session.answers().rows().next_back().filter(|_| !tokens.is_empty()))
     }
 
     /// Adds tokens and hands the logits behind each, with its index among them, to `visit`.
@@ -86,24 +89,24 @@ impl Sequence {
         for (at, part) in tokens.chunks(most).enumerate() {
             self.rows.clear();
             self.rows.extend(0..part.len() as i32);
-            let logits = self.step(session, part)?;
+            let logits = self.step(session, part)?.logits();
             logits.chunks_exact(width).enumerate().for_each(|(i, row)| visit(at * most + i, row));
         }
         Ok(())
     }
 
-    fn step<'s>(&mut self, session: &'s mut Session, tokens: &[i32]) -> Result<&'s [f32], RunError> {
-        self.submit(session, tokens)?;
+    fn step<'s>(&mut self, session: &'s mut Session, tokens: &[i32]) -> Result<&'s Answers, RunError> {
+        self.submit(session, tokens, true)?;
         session.collect()
     }
 
-    fn submit(&mut self, session: &mut Session, tokens: &[i32]) -> Result<(), RunError> {
+    fn submit(&mut self, session: &mut Session, tokens: &[i32], whole: bool) -> Result<(), RunError> {
         let start = self.cached.len() as i32;
         self.positions.clear();
         self.positions.extend((start..).take(tokens.len()));
         self.slots.clear();
         self.slots.resize(tokens.len(), self.slot as i32);
-        let batch = Batch { tokens, positions: &self.positions, slots: &self.slots, rows: &self.rows };
+        let batch = Batch { tokens, positions: &self.positions, slots: &self.slots, rows: &self.rows, whole };
         session.submit(&batch)?;
         self.cached.extend_from_slice(tokens);
         Ok(())

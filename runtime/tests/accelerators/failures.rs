@@ -177,5 +177,5 @@ fn engines_that_do_not_fit_the_plan_are_refused() {
     );
     let mut too_few = teams();
     too_few[0] = Engine::team(&[]);
-    refused(too_few, "kernels: found 0, expected 4");
+    refused(too_few, "kernels: found 0, expected 7");
 }

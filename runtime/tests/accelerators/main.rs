@@ -10,8 +10,8 @@ mod plans;
 use ir::plan::{BufferId, Phase, Step, aligned};
 use ir::topology::Kind;
 use mock::{Asked, Mock, Trouble};
-use plans::{Built, Design, Shape, WIDTH};
-use runtime::{Batch, Engine, RunError, Session, Times, Weights};
+use plans::{Built, Design, Shape, WIDTH, top_k};
+use runtime::{Batch, Engine, Row, RunError, Session, Times, Weights};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,18 +40,23 @@ fn steps_between_messages_are_asked_for_at_once() {
     let (mut session, asked) = start(&built, &[0], Duration::ZERO, None, Times::None);
     let asked = &asked[0];
     take(&mut session, 8, 8).unwrap();
-    take(&mut session, 3, 2).unwrap();
+    take(&mut session, 3, 1).unwrap();
     drop(session);
-    let step = |n: i64, m: i64, earlier_m: i64| {
+    let step = |n: i64, m: i64, w: i64, earlier: [i64; 2]| {
         let write = |(buffer, numbers): (u32, i64)| Asked::Write(BufferId(buffer), numbers as usize * 4);
         let mut step: Vec<_> = [(0, n), (1, n), (2, n), (3, 4)].map(write).into();
-        step.push(Asked::Run(4..8, vec![n, earlier_m]));
+        step.push(Asked::Run(4..8, vec![n, earlier[0], earlier[1]]));
         step.push(write((8, m)));
-        step.push(Asked::Run(9..10, vec![n, m]));
-        step.push(Asked::Read(BufferId(9), m as usize * WIDTH * 4));
+        step.push(Asked::Run(9..10, vec![n, m, earlier[1]]));
+        step.push(write((10, w)));
+        step.push(Asked::Run(11..12, vec![n, m, w]));
+        step.push(Asked::Read(BufferId(11), w as usize * WIDTH * 4));
+        step.push(Asked::Run(13..15, vec![n, m, w]));
+        step.push(Asked::Read(BufferId(13), m as usize * WIDTH * 4));
         step
     };
-    let expected = [vec![Asked::Load], step(8, 8, 0), step(3, 2, 8), vec![Asked::Leave]].concat();
+    let (first, second) = (step(8, 8, 8, [0, 0]), step(3, 1, 0, [8, 8]));
+    let expected = [vec![Asked::Load], first, second, vec![Asked::Leave]].concat();
     assert_eq!(*asked.lock().unwrap(), expected);
 }
 
@@ -173,21 +178,32 @@ fn compare(design: &Design, accelerators: &[usize]) {
     for (n, m) in [(8, 8), (3, 2), (1, 1), (8, 1)] {
         take(&mut expected, n, m).unwrap();
         take(&mut session, n, m).unwrap();
-        let found = session.logits();
-        assert_eq!(found, expected.logits(), "{design:?} on {accelerators:?}");
-        let row = |token: i32| (0..WIDTH).map(move |i| (token as usize * WIDTH + i) as f32);
-        let meant = TOKENS[n - m..n].iter().copied().flat_map(row).map(|x| x * 2f32.powi(near.doublings));
-        assert!(found.iter().copied().eq(meant), "{design:?} on {accelerators:?}");
+        let [found, expected] =
+            [&session, &expected].map(|session| session.answers().rows().collect::<Vec<_>>());
+        assert_eq!(found, expected, "{design:?} on {accelerators:?}");
+        for (found, token) in found.into_iter().zip(&TOKENS[n - m..n]) {
+            let row: [f32; WIDTH] = std::array::from_fn(|i| (*token as usize * WIDTH + i) as f32);
+            let row = row.map(|x| x * 2f32.powi(near.doublings));
+            let best = top_k(row);
+            let (logits, tokens) = best.split_at(WIDTH / 2);
+            let meant = if m > 1 { Row::Whole(&row) } else { Row::Best { logits, tokens, of: WIDTH } };
+            assert_eq!(found, meant, "{design:?} on {accelerators:?}");
+        }
     }
     drop(session);
     let all_leave = asked.iter().all(|asked| asked.lock().unwrap().last() == Some(&Asked::Leave));
     assert!(all_leave && asked.len() == accelerators.len());
 }
 
-/// Takes a step of `n` tokens that asks for the logits of the last `m`.
+/// Takes a step of `n` tokens that asks for the last `m`, whole where these are several.
 fn take(session: &mut Session, n: usize, m: usize) -> Result<(), RunError> {
     let ids = [0, 1, 2, 3, 4, 5, 6, 7];
-    let batch =
-        Batch { tokens: &TOKENS[..n], positions: &ids[..n], slots: &[0; 8][..n], rows: &ids[n - m..n] };
+    let batch = Batch {
+        tokens: &TOKENS[..n],
+        positions: &ids[..n],
+        slots: &[0; 8][..n],
+        rows: &ids[n - m..n],
+        whole: m > 1,
+    };
     session.step(&batch).map(drop)
 }

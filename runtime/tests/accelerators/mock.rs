@@ -1,6 +1,6 @@
 //! An accelerator that is none: a memory of its own, and a queue in which everything waits until somebody asks for what
 //! comes of it.
-use crate::plans::{Built, Deed, WIDTH};
+use crate::plans::{Built, Deed, WIDTH, top_k};
 use ir::plan::{Arg, BufferId, Plan, Step, Thread, WeightId};
 use runtime::{Accelerator, DeviceError};
 use std::collections::{HashMap, VecDeque};
@@ -193,10 +193,16 @@ impl Drop for Mock {
 
 fn compute(deed: Deed, inputs: &[&[u8]], output: &mut [u8], syms: &[i64]) {
     const ROW: usize = WIDTH * 4;
-    let units = syms[usize::from(deed == Deed::Gather(true))] as usize;
+    let units = syms[deed.symbol()] as usize;
     let number =
         |input: usize, at: usize| -> [u8; 4] { inputs[input][at * 4..][..4].try_into().expect("four bytes") };
+    let put = |row: &mut [u8], values: [f32; WIDTH]| {
+        row.as_chunks_mut().0.iter_mut().zip(values).for_each(|(to, value)| *to = value.to_le_bytes());
+    };
     for unit in 0..units {
+        let own = |input: usize| -> [f32; WIDTH] {
+            std::array::from_fn(|i| f32::from_le_bytes(number(input, unit * WIDTH + i)))
+        };
         let row = &mut output[unit * ROW..][..ROW];
         match deed {
             Deed::Gather(_) => {
@@ -204,11 +210,11 @@ fn compute(deed: Deed, inputs: &[&[u8]], output: &mut [u8], syms: &[i64]) {
                 row.copy_from_slice(&inputs[0][from * ROW..][..ROW]);
             }
             Deed::Add => {
-                for (i, to) in row.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                    let [a, b] = [0, 1].map(|input| f32::from_le_bytes(number(input, unit * WIDTH + i)));
-                    *to = (a + b).to_le_bytes();
-                }
+                let [a, b] = [0, 1].map(own);
+                put(row, std::array::from_fn(|i| a[i] + b[i]));
             }
+            Deed::Peaks => put(row, own(0)),
+            Deed::TopK => put(row, top_k(own(0))),
         }
     }
 }

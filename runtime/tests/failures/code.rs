@@ -1,5 +1,5 @@
 //! The kernels of the small plans, and what befalls one of them.
-use crate::plans::{Built, Deed, WIDTH};
+use crate::plans::{Built, Deed, WIDTH, top_k};
 use ir::plan::Step;
 use runtime::Executable;
 use std::ops::Range;
@@ -72,7 +72,7 @@ impl Executable for Kernel {
             Some(Fault::PanicOutside) => panic!("on purpose"),
             #[cfg(target_os = "linux")]
             Some(Fault::Vanish) => vanish(),
-            _ => syms[usize::from(self.deed == Deed::Gather(true))] as usize,
+            _ => syms[self.deed.symbol()] as usize,
         }
     }
 
@@ -95,8 +95,10 @@ impl Executable for Kernel {
         for unit in units {
             // SAFETY: as above, and the verifier holds the numbers within the table.
             unsafe {
-                *row(2, unit) = match self.deed {
+                *row(args.len() - 1, unit) = match self.deed {
                     Deed::Gather(_) => *row(0, *args[1].cast::<i32>().add(unit) as usize),
+                    Deed::Peaks => *row(0, unit),
+                    Deed::TopK => top_k(*row(0, unit)),
                     Deed::Add => std::array::from_fn(|i| (*row(0, unit))[i] + (*row(1, unit))[i]),
                 };
             }

@@ -146,7 +146,10 @@ fn a_run_is_seen_from_outside() {
         step(&mut session, &built).unwrap();
     }
     let names: Vec<_> = watch.edges().iter().map(|e| e.edge().name.as_str()).collect();
-    assert_eq!(names, ["tokens", "positions", "slots", "pages", "x", "rows", "logits"]);
+    assert_eq!(
+        names,
+        ["tokens", "positions", "slots", "pages", "x", "rows", "whole", "logits", "candidates"]
+    );
     for edge in watch.edges() {
         let counters = edge.counters();
         assert_eq!((counters.sent, counters.received, counters.depth()), (3, 3, 0));
@@ -165,12 +168,12 @@ fn start(built: &Built, code: Vec<Arc<dyn runtime::Executable>>) -> Session {
 /// Takes a step of eight tokens; logits are as they must be.
 fn step(session: &mut Session, built: &Built) -> Result<(), RunError> {
     let (tokens, ids) = ([3, 1, 4, 1, 5, 9, 2, 6], [0, 1, 2, 3, 4, 5, 6, 7]);
-    let batch = Batch { tokens: &tokens, positions: &ids, slots: &[0; 8], rows: &ids };
-    let logits = session.step(&batch)?;
+    let batch = Batch { tokens: &tokens, positions: &ids, slots: &[0; 8], rows: &ids, whole: true };
+    let answers = session.step(&batch)?;
     let row = |token: i32| (0..WIDTH).map(move |i| (token as usize * WIDTH + i) as f32);
     let expected: Vec<f32> =
         tokens.into_iter().flat_map(row).map(|x| x * 2f32.powi(built.doublings)).collect();
-    assert_eq!(logits, expected);
+    assert_eq!(answers.logits(), expected);
     Ok(())
 }
 

@@ -39,9 +39,42 @@ pub(crate) struct Design {
 /// What a kernel does; each step has a kernel of its own, so that a test can single it out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Deed {
-    /// Rows of a table by number; `true` for those that logits are asked for.
-    Gather(bool),
+    /// Rows of a table by number, as many as the symbol of that number says: tokens, those that something is asked for,
+    /// those that come whole.
+    Gather(usize),
     Add,
+    /// Each number of a row is a stretch, whose greatest it is.
+    Peaks,
+    /// The greater half of a row.
+    TopK,
+}
+
+impl Deed {
+    /// The symbol that says how many rows it makes.
+    pub(crate) fn symbol(self) -> usize {
+        match self {
+            Deed::Gather(symbol) => symbol,
+            Deed::Add => 0,
+            Deed::Peaks | Deed::TopK => 1,
+        }
+    }
+
+    /// Its name, and what else makes the operator.
+    fn op(self) -> [&'static str; 2] {
+        match self {
+            Deed::Gather(_) => ["gather", ""],
+            Deed::Add => ["add", ""],
+            Deed::Peaks => ["peaks", "stretch:1"],
+            Deed::TopK => ["top_k", "k:8,stretch:1"],
+        }
+    }
+}
+
+/// The greater half of a row, then where these numbers stand.
+pub(crate) fn top_k(row: [f32; WIDTH]) -> [f32; WIDTH] {
+    let mut order: [usize; WIDTH] = std::array::from_fn(|i| i);
+    order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+    std::array::from_fn(|i| if i < WIDTH / 2 { row[order[i]] } else { order[i - WIDTH / 2] as f32 })
 }
 
 pub(crate) struct Built {
@@ -57,7 +90,7 @@ impl Design {
         let mut b = Builder::new(self);
         let feeds = ["tokens", "positions", "slots"].map(|name| b.recv(name, ids("n"), 0));
         b.recv("pages", TensorType::known(DType::I32, &[1, 4]), 0);
-        let mut x = b.run(0, Deed::Gather(false), &[Arg::W(WeightId(0)), Arg::B(feeds[0])], rows("n"));
+        let mut x = b.run(0, Deed::Gather(0), &[Arg::W(WeightId(0)), Arg::B(feeds[0])], rows("n"));
         let (last, mut doublings) = match self.shape {
             Shape::Pipeline => (self.devices - 1, 0),
             Shape::Ring { .. } | Shape::Exchange { .. } => (0, 0),
@@ -100,8 +133,15 @@ impl Design {
             }
         }
         let wanted = b.recv("rows", ids("m"), last);
-        let logits = b.run(last, Deed::Gather(true), &[Arg::B(x), Arg::B(wanted)], rows("m"));
+        let x = b.run(last, Deed::Gather(1), &[Arg::B(x), Arg::B(wanted)], rows("m"));
+        let whole = b.recv("whole", ids("w"), last);
+        let logits = b.run(last, Deed::Gather(2), &[Arg::B(x), Arg::B(whole)], rows("w"));
         b.send("logits", last, End::Host, logits);
+        let peaks = b.run(last, Deed::Peaks, &[Arg::B(x)], rows("m"));
+        let half = [Dim::symbol("m"), 2.into(), (WIDTH as i64 / 2).into()];
+        let half = TensorType::new(DType::F32, half);
+        let best = b.run(last, Deed::TopK, &[Arg::B(x), Arg::B(peaks)], half);
+        b.send("candidates", last, End::Host, best);
         Built { plan: b.finish(), deeds: b.deeds, doublings }
     }
 }
@@ -164,7 +204,7 @@ impl Builder {
                 memory: None,
                 hints: vec![],
             },
-            symbols: ["n", "m"].map(|s| Symbol { name: s.into(), max: 8, decode: 1 }).into(),
+            symbols: ["n", "m", "w"].map(|s| Symbol { name: s.into(), max: 8, decode: 1 }).into(),
             devices: (0..design.devices).map(device).collect(),
             memory: vec![],
             edges: vec![],
@@ -257,11 +297,11 @@ impl Builder {
             Arg::B(id) => self.plan.buffers[id.0 as usize].ty.clone(),
             Arg::S(_) => unreachable!("there are no states"),
         };
-        let name = if deed == Deed::Add { "add" } else { "gather" };
+        let [name, attributes] = deed.op();
         self.plan.kernels.push(Kernel {
             id,
             name: name.into(),
-            op: OpText(name.into(), String::new()),
+            op: OpText(name.into(), attributes.into()),
             inputs: inputs.iter().map(ty).collect(),
             layouts: vec!["plain".into(); inputs.len()],
             output: output.clone(),

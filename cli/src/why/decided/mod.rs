@@ -61,7 +61,7 @@ pub(super) struct Decided<'a> {
 impl<'a> Decided<'a> {
     /// With what a token costs behind so many.
     pub(super) fn new(plan: &'a Plan, topology: &Topology, prompt: u32) -> anyhow::Result<Decided<'a>> {
-        let (symbols, at) = (Symbols::new().with("n", 1).with("m", 1), u64::from(prompt));
+        let (symbols, at) = (Symbols::of_step(1, 1, 0), u64::from(prompt));
         let size = StepSize { symbols, sequences: std::iter::once(at..at + 1).collect() };
         Ok(Decided { plan, model: CostModel::new(plan, topology)?, size })
     }

@@ -18,6 +18,7 @@ use kernels::prefetch::Prefetch;
 use kernels::rope::Rope;
 use kernels::route::Route;
 use kernels::simd::Isa;
+use kernels::top_k::{Peaks, TopK};
 use loops::{BodyError, BodyKernel};
 use runtime::device::{Executable, Extent};
 use std::sync::Arc;
@@ -72,6 +73,14 @@ impl Cx<'_> {
             }
             Op::PagedAttention(op) => self.paged_attention(op),
             Op::Route(op) if self.kernel.output.rank() == 2 => self.route(op),
+            Op::Peaks(ops::Peaks { stretch }) if self.kernel.output.rank() == 2 => {
+                let (n, width, stretch) = self.rows_by(*stretch)?;
+                Ok(Arc::new(Peaks { n, width, stretch }))
+            }
+            Op::TopK(ops::TopK { k, stretch }) => {
+                let (n, width, stretch) = self.rows_by(*stretch)?;
+                Ok(Arc::new(TopK { n, width, stretch, k: *k as usize }))
+            }
             Op::ExpertLinear(ops::ExpertLinear { first, k }) => self.experts(Kind::Linear, *first, *k),
             Op::ExpertCombine(ops::ExpertCombine { first }) => {
                 let room = known(&self.inputs::<3>()?[0].shape[1])?;
@@ -154,6 +163,13 @@ impl Cx<'_> {
         let (n, experts) = (self.extent(n)?, known(experts)?);
         let k = usize::try_from(op.k).unwrap_or(usize::MAX).min(experts);
         Ok(Arc::new(Route { n, experts, k, normalise: op.normalise }))
+    }
+
+    /// How many rows the first input has, and how wide they and their stretches are.
+    fn rows_by(&self, stretch: u64) -> Result<(Extent, usize, usize), String> {
+        let (n, width) = matrix(&self.kernel.inputs[0])?;
+        let (n, width) = (self.extent(n)?, known(width)?);
+        Ok((n, width, usize::try_from(stretch).unwrap_or(usize::MAX).clamp(1, width.max(1))))
     }
 
     /// Products of the experts whose weights are at hand, for tokens that choose `room` each.

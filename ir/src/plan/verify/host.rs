@@ -7,9 +7,9 @@ use crate::quant::Format;
 use crate::{DType, Dim, TensorType};
 
 /// What the host sends in every step.
-const FED: [&str; 5] = ["tokens", "positions", "slots", "pages", "rows"];
+const FED: [&str; 6] = ["tokens", "positions", "slots", "pages", "rows", "whole"];
 /// What it takes.
-const LOGITS: &str = "logits";
+const TAKEN: [&str; 2] = ["logits", "candidates"];
 
 impl Plan {
     pub(super) fn verify_options(&self, faults: &mut Faults) {
@@ -56,10 +56,10 @@ impl Plan {
     pub(super) fn verify_symbols(&self, faults: &mut Faults) {
         let o = &self.options;
         let batch = i64::from(o.replica_batch());
-        let expected = [("n", o.chunk), ("m", o.rows)];
+        let expected = [("n", o.chunk), ("m", o.rows), ("w", o.rows)];
         for (index, Symbol { name, max, decode }) in self.symbols.iter().enumerate() {
             let Some((_, most)) = expected.iter().find(|e| e.0 == name) else {
-                faults.add(Section::Symbols, index, format!("symbol {name:?}, expected n or m"));
+                faults.add(Section::Symbols, index, format!("symbol {name:?}, expected n, m or w"));
                 continue;
             };
             let most = i64::from(*most).max(batch);
@@ -106,15 +106,13 @@ impl Plan {
             for name in FED.iter().filter(|name| !self.edges.iter().any(|e| joins(e, name, true))) {
                 faults.add(Section::Edges, usize::MAX, format!("no edge brings {name} from the host{of}"));
             }
-            let results: Vec<usize> =
-                (0..self.edges.len()).filter(|e| joins(&self.edges[*e], LOGITS, false)).collect();
-            match results[..] {
-                [_] => {}
-                [] => {
-                    faults.add(Section::Edges, usize::MAX, format!("no edge brings logits to the host{of}"))
+            for name in TAKEN {
+                let mut results = (0..self.edges.len()).filter(|e| joins(&self.edges[*e], name, false));
+                if results.next().is_none() {
+                    faults.add(Section::Edges, usize::MAX, format!("no edge brings {name} to the host{of}"));
                 }
-                [_, second, ..] => {
-                    faults.add(Section::Edges, second, format!("is a second edge for \"logits\"{of}"))
+                if let Some(second) = results.next() {
+                    faults.add(Section::Edges, second, format!("is a second edge for {name:?}{of}"));
                 }
             }
         }
@@ -126,24 +124,24 @@ impl Plan {
         let shape = match (edge.name.as_str(), edge.from) {
             ("tokens" | "positions" | "slots", End::Host) => symbol("n"),
             ("rows", End::Host) => symbol("m"),
+            ("whole", End::Host) => symbol("w"),
             ("pages", End::Host) => {
                 vec![
                     i64::from(self.options.replica_batch()).into(),
                     i64::from(self.pages_per_sequence()).into(),
                 ]
             }
-            (LOGITS, End::Device(_)) => {
-                // Every replica's as those of the first.
-                let width = self.vocabulary();
-                let fits = width.is_some_and(|w| edge.ty.shape == [Dim::symbol("m"), w.into()]);
-                let told = width.map_or("vocabulary".into(), |w| w.to_string());
-                return (!fits || edge.ty.dtype != DType::F32)
-                    .then(|| format!("brings {} to the host, expected f32[m, {told}]", edge.ty));
+            // Every replica's as those of the first.
+            ("logits", End::Device(_)) => return misbrought(edge, "w", &[], self.vocabulary(), "vocabulary"),
+            ("candidates", End::Device(_)) => {
+                return misbrought(edge, "m", &[2], self.candidates(), "candidates");
             }
             (name, End::Host) => {
                 return Some(format!("is fed {name:?}, the host feeds {}", FED.join(", ")));
             }
-            (name, End::Device(_)) => return Some(format!("brings {name:?} to the host, expected {LOGITS}")),
+            (name, End::Device(_)) => {
+                return Some(format!("brings {name:?} to the host, expected {}", TAKEN.join(" or ")));
+            }
         };
         let expected = TensorType::new(DType::I32, shape);
         (edge.ty != expected)
@@ -152,13 +150,27 @@ impl Plan {
 
     /// How many logits a row has, if that is stated as it must be.
     pub(super) fn vocabulary(&self) -> Option<i64> {
-        let edge = self.edges.iter().find(|e| e.name == LOGITS && e.to == End::Host)?;
-        match (edge.ty.dtype, &edge.ty.shape[..]) {
-            (DType::F32, [rows, width]) if *rows == Dim::symbol("m") => {
-                width.known().filter(|w| (1..=i64::from(i32::MAX)).contains(w))
+        match self.brought("logits", "w")? {
+            [width] => width.known().filter(|w| (1..=i64::from(i32::MAX)).contains(w)),
+            _ => None,
+        }
+    }
+
+    /// How many candidates a row has, if that is stated as it must be.
+    fn candidates(&self) -> Option<i64> {
+        match self.brought("candidates", "m")? {
+            [two, count] if two.known() == Some(2) => {
+                count.known().filter(|k| (1..=self.vocabulary().unwrap_or(0)).contains(k))
             }
             _ => None,
         }
+    }
+
+    /// What comes to the host of each of so many rows.
+    fn brought(&self, name: &str, rows: &str) -> Option<&[Dim]> {
+        let edge = self.edges.iter().find(|e| e.name == name && e.to == End::Host)?;
+        let (count, each) = edge.ty.shape.split_first()?;
+        (edge.ty.dtype == DType::F32 && *count == Dim::symbol(rows)).then_some(each)
     }
 
     /// Pages of the KV cache that all sequences of a replica together can fill.
@@ -203,6 +215,7 @@ impl Plan {
             "positions" => Dim::from(i64::from(o.context)),
             "slots" => Dim::from(i64::from(o.replica_batch())),
             "rows" => Dim::symbol("n"),
+            "whole" => Dim::symbol("m"),
             _ => return None,
         };
         Some([Dim::from(0), end - Dim::from(1)])
@@ -213,4 +226,15 @@ impl Plan {
         let is_fed = (edge.from, edge.to) == (End::Host, End::Device(device));
         FED.into_iter().find(|name| is_fed && *name == edge.name)
     }
+}
+
+/// What is wrong with an edge that should bring the host `f32[rows, ..each, width]`; `named` stands for a width that is
+/// not known.
+fn misbrought(edge: &Edge, rows: &str, each: &[i64], width: Option<i64>, named: &str) -> Option<String> {
+    let each = each.iter().map(|d| Dim::from(*d));
+    let shape = |width: i64| [Dim::symbol(rows)].into_iter().chain(each.clone()).chain([Dim::from(width)]);
+    let fits = width.is_some_and(|width| edge.ty == TensorType::new(DType::F32, shape(width)));
+    let told = width.map_or(named.into(), |width| width.to_string());
+    let each: String = each.clone().map(|d| format!("{d}, ")).collect();
+    (!fits).then(|| format!("brings {} to the host, expected f32[{rows}, {each}{told}]", edge.ty))
 }

@@ -125,7 +125,7 @@ fn answer(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), St
     let positions: Vec<i32> = (0..n).collect();
     let slots = vec![batch - 1; n as usize];
     let mut step = |tokens: &[i32], positions: &[i32], slots: &[i32], rows: &[i32]| {
-        let batch = Batch { tokens, positions, slots, rows };
+        let batch = Batch { tokens, positions, slots, rows, whole: tokens.len() > 1 };
         session.step(&batch).map(|_| ()).map_err(|e| e.to_string())
     };
     step(&tokens, &positions, &slots, &[n - 1])?;
@@ -136,7 +136,7 @@ fn answer(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), St
     // As many as can be under way, each of another sequence.
     let slots = 0..session.steps_at_once().min(batch as usize) as i32;
     for slot in slots.clone() {
-        let batch = Batch { tokens: &[0], positions: &[0], slots: &[slot], rows: &[0] };
+        let batch = Batch { tokens: &[0], positions: &[0], slots: &[slot], rows: &[0], whole: true };
         session.submit(&batch).map_err(|e| e.to_string())?;
     }
     slots.into_iter().try_for_each(|_| session.collect().map(|_| ()).map_err(|e| e.to_string()))

@@ -123,7 +123,7 @@ fn options_hold_for_symbols_edges_and_caches() {
             "activations are f32, kernel 1 has them as q8_a",
         ],
         ["options:", "memory:None", "memory:Some(5)", "phase:Load", "over the budget of 5"],
-        ["\"n\",max", "\"n\"", "\"q\"", "", "symbol \"q\", expected n or m"],
+        ["\"n\",max", "\"n\"", "\"q\"", "", "symbol \"q\", expected n, m or w"],
         ["\"n\",max", "max:128", "max:256", "", "symbol n is at most 256"],
         ["\"kv.1.k\"", "f16[8,", "f16[7,", "", "is f16[7, 1, 32, 16]"],
     ]);
@@ -137,13 +137,29 @@ fn the_host_feeds_and_takes_what_it_knows() {
             "slots",
             "slotz",
             "",
-            "is fed \"slotz\", the host feeds tokens, positions, slots, pages, rows",
+            "is fed \"slotz\", the host feeds tokens, positions, slots, pages, rows, whole",
         ],
         ["\"slots\"", "slots", "slotz", "edges: [", "no edge brings slots from the host"],
         ["\"slots\"", "\"slots\"", "\"rows\"", "", "carries i32[n], the host feeds rows as i32[m]"],
         ["\"rows\"", "i32[m]", "i32[n]", "", "carries i32[n], the host feeds rows as i32[m]"],
-        ["\"logits\"", "logits", "logitz", "", "brings \"logitz\" to the host, expected logits"],
-        ["\"logits\"", "f32[m, 112]", "f32[n, 112]", "", "brings f32[n, 112] to the host"],
+        ["\"whole\"", "i32[w]", "i32[m]", "", "carries i32[m], the host feeds whole as i32[w]"],
+        [
+            "\"logits\"",
+            "logits",
+            "logitz",
+            "",
+            "brings \"logitz\" to the host, expected logits or candidates",
+        ],
+        [
+            "\"logits\"",
+            "f32[w, 112]",
+            "f32[n, 112]",
+            "",
+            "brings f32[n, 112] to the host, expected f32[w, vocabulary]",
+        ],
+        ["\"candidates\"", "candidates", "logits", "edges: [", "no edge brings candidates to the host"],
+        ["\"candidates\"", "candidates", "logits", "", "is a second edge for \"logits\""],
+        ["\"candidates\"", "f32[m, 2, 64]", "f32[m, 2, 113]", "", "expected f32[m, 2, candidates]"],
         ["\"tokens\"", "from:Host", "from:Device(0)", "edges: [", "no edge brings tokens from the host"],
         ["\"tokens\"", "capacity:1", "capacity:0", "", "its capacity is 0, expected 1 to 64"],
         [
@@ -170,8 +186,8 @@ fn replicas_answer_alike_and_each_for_itself() {
     refused_in(
         &text_of(64, 16, cut),
         &[
-            ["\"logits\",from:Device(3)", "f32[m, 112]", "f32[m, 56]", "", "expected f32[m, 112]"],
-            ["\"logits\",from:Device(3)", "f32[m, 112]", "i32[m, 112]", "", "expected f32[m, 112]"],
+            ["\"logits\",from:Device(3)", "f32[w, 112]", "f32[w, 56]", "", "expected f32[w, 112]"],
+            ["\"logits\",from:Device(3)", "f32[w, 112]", "i32[w, 112]", "", "expected f32[w, 112]"],
             [
                 "from:Device(0),to:Device(1)",
                 "to:Device(1)",

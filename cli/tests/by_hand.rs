@@ -125,8 +125,8 @@ fn diff_says_what_moved_what_crosses_and_what_it_costs() {
             + edge from cpu:1 to cpu:0, f32[n, 64]: 1 message, 256 bytes a token, capacity 1, deadline 30000 ms: ffn_down
 
                                          BEFORE      AFTER      BY
-            prefill of 128 tokens     21.365 ms  21.440 ms  +0.4 %
-            decode of a token          0.220 ms   0.222 ms  +0.9 %
+            prefill of 128 tokens     21.366 ms  21.441 ms  +0.4 %
+            decode of a token          0.222 ms   0.224 ms  +0.9 %
             between devices, a token    0 bytes  512 bytes
             memory of cpu:0            23.57 MB   23.51 MB  -0.3 %
             memory of cpu:1                   -  610.46 kB
@@ -173,11 +173,11 @@ fn an_edit_is_verified_beside_what_was_compiled() {
     let table = text.out.split_once("\n\n").unwrap().1;
     expect![[r#"
                                      BEFORE      AFTER       BY
-        prefill of 128 tokens     21.440 ms  21.399 ms   -0.2 %
-        decode of a token          0.222 ms   0.222 ms   -0.3 %
+        prefill of 128 tokens     21.441 ms  21.400 ms   -0.2 %
+        decode of a token          0.224 ms   0.223 ms   -0.3 %
         between devices, a token  512 bytes  256 bytes  -50.0 %
         memory of cpu:0            23.51 MB   23.43 MB   -0.3 %
-        memory of cpu:1           610.46 kB  684.42 kB  +12.1 %
+        memory of cpu:1           610.46 kB  685.52 kB  +12.3 %
     "#]]
     .assert_eq(&format!("{table}{}", text.err));
     fs::remove_file(home.path().join("b.heddle/plan.original.ron")).unwrap();
@@ -263,8 +263,8 @@ fn edits_of_what_crosses_devices_are_refused_by_line() {
     ];
     expect![[r#"
         no step of device 1 does receive over it
-        buffer 22 is written a second time
-        buffer 21 is f32[n, 64], edge 8 carries f16[n, 64]
+        buffer 23 is written a second time
+        buffer 22 is f32[n, 64], edge 9 carries f16[n, 64]
         there is no device 9
         there is no device 1"#]]
     .assert_eq(&said.join("\n"));
@@ -366,8 +366,8 @@ fn a_bundle_without_weights_is_verified_and_so_is_an_edit_of_it() {
     assert!(before.contains(", edited since it was compiled\n"), "{edited}");
     expect![[r#"
                                         BEFORE         AFTER          BY
-        prefill of 512 tokens     97787.232 ms  62603.614 ms     -36.0 %
-        decode of a token           307.903 ms    162.014 ms     -47.4 %
+        prefill of 512 tokens     97787.497 ms  62604.142 ms     -36.0 %
+        decode of a token           308.167 ms    162.278 ms     -47.3 %
         between devices, a token    2304 bytes  379392 bytes  +16366.7 %
         memory of cpu:0              283.17 MB     228.41 MB     -19.3 %
         memory of cpu:1              177.90 MB     207.54 MB     +16.7 %

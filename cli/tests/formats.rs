@@ -47,8 +47,8 @@ fn a_format_is_edited_in_place_and_said_to_whom_asks() {
         from q5_0 to q4_0, 1 weight, 1.41 kB to 1.15 kB: blk.0.attn_k
 
                                   BEFORE      AFTER      BY
-        prefill of 128 tokens  21.365 ms  21.383 ms  +0.1 %
-        decode of a token       0.220 ms   0.219 ms  -0.6 %
+        prefill of 128 tokens  21.366 ms  21.385 ms  +0.1 %
+        decode of a token       0.222 ms   0.221 ms  -0.6 %
         memory of cpu:0         23.57 MB   23.46 MB  -0.5 %
     "#]]
     .assert_eq(said.split_once("\n- ").map_or(&said, |(costs, _)| costs));

@@ -54,7 +54,9 @@ fn a_profile_has_every_kernel_once_and_its_parts_add_up() {
         assert_eq!(parts.iter().sum::<u64>(), number(&phase["wall_ns"]));
         assert!(parts[0] > 0, "{phase}");
         assert!(rows.is_sorted_by_key(|row| std::cmp::Reverse(number(&row["time_ns"]))));
-        assert!(rows.iter().all(|row| number(&row["bytes"]) > 0 && row["nodes"][0].is_string()));
+        // No row comes whole.
+        let moves = |row: &Value| number(&row["bytes"]) > 0 || row["nodes"][0] == "logits";
+        assert!(rows.iter().all(|row| moves(row) && row["nodes"][0].is_string()));
     }
     let attention = |phase: &str| {
         let rows = profile[phase]["kernels"].as_array().unwrap();

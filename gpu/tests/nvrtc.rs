@@ -2,7 +2,7 @@
 //! the folder of. Where there is none, one line says so.
 use gpu::cuda::{self, Code};
 use ir::expr::Body;
-use ir::ops::{Anchor, Fused, Gather, KvAppend, Linear, PagedAttention, samples};
+use ir::ops::{Anchor, Fused, Gather, KvAppend, Linear, PagedAttention, Peaks, TopK, samples};
 use ir::plan::{Kernel, KernelId, OpText};
 use ir::{DType, Op, TensorType};
 use kernels::layout::Layout;
@@ -116,6 +116,21 @@ fn of_caches() -> Vec<Kernel> {
     all
 }
 
+/// What finds the most likely tokens, in the sizes of models.
+fn of_answers() -> Vec<Kernel> {
+    let mut all = vec![];
+    for (vocabulary, peaks) in [(49_152, 192), (151_936, 594), (262_144, 1024)] {
+        let inputs = types(&[&format!("f32[m, {vocabulary}]"), &format!("f32[m, {peaks}]")]);
+        let (k, stretch, plain) = (64, 256, "plain".to_owned());
+        let output = TensorType::parse("f32[m, 2, 64]").expect("a type");
+        let (name, op) = (format!("peaks {vocabulary}"), Peaks { stretch }.into());
+        all.push(kernel(name, &op, &inputs[..1], std::slice::from_ref(&plain), inputs[1].clone()));
+        let (name, op) = (format!("top_k {vocabulary}"), TopK { k, stretch }.into());
+        all.push(kernel(name, &op, &inputs, &[plain.clone(), plain], output));
+    }
+    all
+}
+
 #[test]
 fn every_kernel_becomes_machine_code_and_those_by_hand_keep_their_registers() {
     let symbols = ["n", "m", "c", "p"].map(str::to_owned);
@@ -128,7 +143,7 @@ fn every_kernel_becomes_machine_code_and_those_by_hand_keep_their_registers() {
     let own = of_samples();
     let of_samples_taken = own.iter().filter(|kernel| gpu::check(kernel, &symbols).is_ok()).count();
     assert!(of_samples_taken > 20, "only {of_samples_taken} of {} samples have kernels", own.len());
-    let written: Vec<Kernel> = of_layouts().into_iter().chain(of_caches()).collect();
+    let written: Vec<Kernel> = of_layouts().into_iter().chain(of_caches()).chain(of_answers()).collect();
     for kernel in &written {
         gpu::check(kernel, &symbols).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     }
@@ -145,7 +160,8 @@ fn every_kernel_becomes_machine_code_and_those_by_hand_keep_their_registers() {
                 continue;
             }
         };
-        let is_by_hand = ["linear", "gather", "kv_append", "paged_attention"].contains(&&*kernel.op.0)
+        let is_by_hand = ["linear", "gather", "kv_append", "paged_attention", "top_k"]
+            .contains(&&*kernel.op.0)
             || Op::parse(&kernel.op.0, &kernel.op.1)
                 .is_ok_and(|op| matches!(op, Op::Fused(f) if f.anchor.is_some()));
         let listed = SPILLS.iter().find(|(name, ..)| kernel.name.ends_with(name));

@@ -107,7 +107,7 @@ impl TopK {
                 if lanes.iter().fold(true, |all, x| all & (*x < least)) {
                     continue;
                 }
-                for (at, &x) in (at..).zip(lanes).filter(|(_, x)| !(**x < least)) {
+                for (at, &x) in (at..).zip(lanes).filter(|(_, x)| rank(**x) >= least) {
                     entries[count] = Entry { rank: rank(x), at };
                     count += 1;
                 }

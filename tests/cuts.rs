@@ -8,7 +8,7 @@ use ir::work::Operations;
 use passes::simulate::Load;
 use runtime::Batch;
 use tests::fixtures::{self, Reference};
-use tests::running::{Running, best, exact};
+use tests::running::{Running, best, check_candidates, exact};
 
 /// Cuts that reorder no sum.
 const EXACT: [&str; 6] = ["pipeline:2", "pipeline:3", "data:2", "data:3", "data:4", "data:2,pipeline:2"];
@@ -135,13 +135,18 @@ fn a_batch_of_all_replicas_gives_each_sequence_its_own_logits() {
     }
     // Rows in another order than the tokens, and none of the second sequence.
     let rows = [8, 0, 3];
-    let batch = Batch { tokens: &tokens, positions: &positions, slots: &slots, rows: &rows };
+    let mut batch = Batch { tokens: &tokens, positions: &positions, slots: &slots, rows: &rows, whole: true };
     for cut in ["none", "data:2", "data:3", "data:4", "data:2,pipeline:2"] {
         let mut running = start(&checkpoint, cut);
         let width = running.session.vocabulary();
-        let found = running.session.step(&batch).unwrap_or_else(|e| panic!("{cut}: {e}")).to_vec();
-        let expected = [&alone[2][2 * width..], &alone[0][..width], &alone[0][3 * width..]].concat();
-        assert!(found == expected, "{cut}");
+        let expected = [&alone[2][2 * width..], &alone[0][..width], &alone[0][3 * width..]];
+        batch.whole = true;
+        let found = running.session.step(&batch).unwrap_or_else(|e| panic!("{cut}: {e}"));
+        assert!(found.logits() == expected.concat(), "{cut}");
+        batch.whole = false;
+        let found = running.session.step(&batch).unwrap_or_else(|e| panic!("{cut}: {e}"));
+        assert!(found.logits().is_empty(), "{cut}");
+        check_candidates(found, expected.into_iter());
     }
 }
 
@@ -156,6 +161,7 @@ fn steps_under_way_at_once_give_what_they_give_alone() {
         positions: &positions[..ids[slot].len()],
         slots: &slots[..ids[slot].len()],
         rows,
+        whole: true,
     };
     let session = &mut running.session;
     assert!(session.collect().unwrap_err().to_string().contains("found 0, expected one"));
@@ -164,7 +170,7 @@ fn steps_under_way_at_once_give_what_they_give_alone() {
     let many = session.submit(&batch(2, &[3, 4, 5, 6], &[2; 4], &[0])).unwrap_err().to_string();
     assert!(many.contains("found 2, expected at most 1"), "{many}");
     for ids in &ids[..2] {
-        let found = session.collect().unwrap().to_vec();
+        let found = session.collect().unwrap().logits().to_vec();
         let mut alone = start(&checkpoint, "none");
         let width = alone.session.vocabulary();
         let expected = alone.step(0, 0, ids);

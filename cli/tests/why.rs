@@ -164,9 +164,9 @@ fn an_edge_between_ranks_could_add_otherwise() {
     let home = compiled("tensor:2", &[]);
     why(
         &home,
-        &["edge:9"],
+        &["edge:10"],
         &expect![[r#"
-        edge 9 carries attn_output+ffn_down from cpu:0 to cpu:1, 3 times a step as f32[n, 64], now 256 B each; it holds 2 at once and is late after 30000 ms.
+        edge 10 carries attn_output+ffn_down from cpu:0 to cpu:1, 3 times a step as f32[n, 64], now 256 B each; it holds 2 at once and is late after 30000 ms.
           It is predicted to take 3768 ns, bound by latency.
           By the whole plan, a token behind 128 others takes 150.4 us.
           Instead, sums by ring would take 157.2 us, 4.52 % longer: 8 more messages, 128 more bytes between devices.
@@ -181,9 +181,9 @@ fn an_edge_between_stages_could_be_elsewhere() {
     let home = outlined("pipeline:2", &["--max-batch", "2"]);
     why(
         &home,
-        &["edge:8"],
+        &["edge:9"],
         &expect![[r#"
-        edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 576], now 2.30 kB each; it holds 2 at once and is late after 30000 ms.
+        edge 9 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 576], now 2.30 kB each; it holds 2 at once and is late after 30000 ms.
           It is predicted to take 3304 ns, bound by bandwidth.
           By the whole plan, a token of each of 2 sequences, behind 512 others, takes 318.1 ms.
           Instead, the cut before layer 18 would take 314.5 ms, 1.11 % shorter.
@@ -251,7 +251,7 @@ fn hints_are_given_up_for_those_nodes_alone_that_are_asked_about() {
     home.run(&[&placed[..], &["--hints", "hints.ron"]].concat()).ok();
     why(
         &home,
-        &["blk.1.ffn_down", "edge:8"],
+        &["blk.1.ffn_down", "edge:9"],
         &expect![[r#"
             blk.1.ffn_down runs on cpu:1 as fused.t16.f16 of blk.1.ffn_down.weight, giving f32[n, 64], as a person said: Place(nodes: "blk.1", device: "cpu:1").
               It is predicted to take 13.2 us, bound by memory.
@@ -259,7 +259,7 @@ fn hints_are_given_up_for_those_nodes_alone_that_are_asked_about() {
               Instead, weights of blk.1.ffn_down in q8_0 would take 221.3 us, 0.49 % shorter.
               Instead, blk.1.ffn_down on cpu:0 would take 225.6 us, 1.42 % longer: 2 more messages, 640 more bytes between devices.
 
-            edge 8 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 64], now 256 B each; it holds 1 at once and is late after 30000 ms.
+            edge 9 carries ffn_down from cpu:0 to cpu:1, once a step as f32[n, 64], now 256 B each; it holds 1 at once and is late after 30000 ms.
               It is predicted to take 1256 ns, bound by latency.
               By the whole plan, a token behind 128 others takes 222.4 us.
               Instead, the plan without Place(nodes: "blk.1", device: "cpu:1") would take 220.4 us, 0.90 % shorter: 2 fewer messages, 512 fewer bytes between devices.

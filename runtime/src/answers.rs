@@ -46,14 +46,18 @@ impl Answers {
 
     /// Each row: whole where all logits were asked for, else its candidates.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = Row<'_>> {
-        let [logits, best] = [&self.logits, &self.best];
+        let logits = &self.logits;
         let whole = logits.values.chunks_exact(logits.width.max(1)).map(Row::Whole);
         let is_whole = !logits.values.is_empty();
-        let best = best.values.chunks_exact(best.width.max(1)).filter(move |_| !is_whole).map(|row| {
+        whole.chain(self.candidates().filter(move |_| !is_whole))
+    }
+
+    /// Each row's candidates.
+    pub fn candidates(&self) -> impl DoubleEndedIterator<Item = Row<'_>> {
+        self.best.values.chunks_exact(self.best.width.max(1)).map(|row| {
             let (logits, tokens) = row.split_at(row.len() / 2);
             Row::Best { logits, tokens, of: self.logits.width }
-        });
-        whole.chain(best)
+        })
     }
 }
 

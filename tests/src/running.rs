@@ -3,7 +3,7 @@ use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft, compile};
 use ir::DType;
 use ir::plan::{Activations, Device, Options, Partition};
-use runtime::{Batch, Session, Times};
+use runtime::{Answers, Batch, Row, Session, Times};
 use tempfile::TempDir;
 
 /// Room for two sequences, in pages so short that every prompt crosses some; everything exact.
@@ -52,15 +52,36 @@ impl Running {
         Running { session, _dir: dir }
     }
 
-    /// One step: logits after each of `tokens`, which stand in `slot` from position `at`.
+    /// One step: logits after each of `tokens`, which stand in `slot` from position `at`. The candidates are the greatest
+    /// of them.
     pub fn step(&mut self, slot: i32, at: usize, tokens: &[i32]) -> &[f32] {
         let n = tokens.len() as i32;
         let positions: Vec<i32> = (at as i32..at as i32 + n).collect();
         let rows: Vec<i32> = (0..n).collect();
         let slots = vec![slot; tokens.len()];
         let batch = Batch { tokens, positions: &positions, slots: &slots, rows: &rows, whole: true };
-        self.session.step(&batch).unwrap_or_else(|e| panic!("{e}")).logits()
+        let answers = self.session.step(&batch).unwrap_or_else(|e| panic!("{e}"));
+        let rows = answers.logits().chunks(answers.logits().len() / rows.len());
+        check_candidates(answers, rows);
+        answers.logits()
     }
+}
+
+/// Holds candidates to the logits of the same rows, sorted.
+pub fn check_candidates<'a>(answers: &Answers, rows: impl Iterator<Item = &'a [f32]>) {
+    let mut candidates = answers.candidates();
+    for row in rows {
+        let Some(Row::Best { logits, tokens, of }) = candidates.next() else {
+            panic!("a row has no candidates")
+        };
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        order.truncate(logits.len());
+        assert!(of == row.len() && logits.len() == row.len().min(64));
+        assert!(tokens.iter().map(|token| *token as usize).eq(order.iter().copied()));
+        assert!(order.iter().zip(logits).all(|(token, logit)| row[*token] == *logit));
+    }
+    assert_eq!(candidates.next(), None);
 }
 
 /// The token with the largest logit.

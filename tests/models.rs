@@ -115,7 +115,7 @@ impl Model {
             let sequence = |values: Vec<i32>| Some(Tensor::i32(&[count], &values));
             match name {
                 "tokens" => sequence(ints(self.reference.ids.clone())),
-                "positions" | "rows" => sequence(ints(0..n)),
+                "positions" | "rows" | "whole" => sequence(ints(0..n)),
                 "slots" => sequence(vec![0; n as usize]),
                 "pages" => Some(Tensor::i32(&[2, 4], &[3, 1, 6, 0, 2, 4, 5, 7])),
                 _ => derived

@@ -285,19 +285,19 @@ fn only_an_append_writes_a_cache_and_in_place() {
         ],
         ["blk.0.append_k", "[S(0)", "[S(2)", "", "appends to state 2 and writes state 0"],
         ["blk.0.append_k", "[S(0)", "[W(5)", "", "argument 0 is f32[64, 16] in plain"],
-        ["blk.0.attn_norm", "B(6)]", "S(0)]", "", "argument 2 is f16[8, 1, 32, 16]"],
+        ["blk.0.attn_norm", "B(7)]", "S(0)]", "", "argument 2 is f16[8, 1, 32, 16]"],
     ]);
     // A cache that is a buffer has the type, and not the pages that the host gives out.
     let text = text();
     let kernels = line(&text, &["    threads: ["]) - 2;
     let state = "f16[8, 1, 16, 32]";
     let writer = format!(
-        "        (id:23,name:\"fused\",op:(\"fused\",\"body:\\\"x0[i0, i1, i2, i3]\\\",ty:\\\"{state}\\\"\"),inputs:[\"{state}\"],layouts:[\"plain\"],output:\"{state}\",scratch:0),"
+        "        (id:26,name:\"fused\",op:(\"fused\",\"body:\\\"x0[i0, i1, i2, i3]\\\",ty:\\\"{state}\\\"\"),inputs:[\"{state}\"],layouts:[\"plain\"],output:\"{state}\",scratch:0),"
     );
     let mut lines: Vec<&str> = text.lines().collect();
     lines.insert(kernels, &writer);
     let step = line(&lines.join("\n"), &["blk.0.attention"]) - 1;
-    lines.insert(step, "            Run(kernel:23,args:[S(3),S(1)],node:\"by hand\"),");
+    lines.insert(step, "            Run(kernel:26,args:[S(3),S(1)],node:\"by hand\"),");
     let text = lines.join("\n");
     let found = faults(&text);
     let expected = format!("line {}: fused writes state 1, which only kv_append may", step + 1);
@@ -335,14 +335,14 @@ fn memory_that_workers_share_follows_from_kernels() {
 #[test]
 fn an_item_that_is_not_there_is_a_fault_and_no_panic() {
     refused(&[
-        ["node:\"embed\"", "B(5)", "B(500)", "", "there is no buffer 500"],
+        ["node:\"embed\"", "B(6)", "B(500)", "", "there is no buffer 500"],
         ["node:\"embed\"", "W(0)", "W(4294967295)", "", "there is no weight 4294967295"],
-        ["node:\"embed\"", "kernel:0", "kernel:23", "", "there is no kernel 23"],
-        ["node:\"embed\"", "[W(0),B(0),B(5)]", "[]", "", "takes 2 inputs and an output, got 0 arguments"],
+        ["node:\"embed\"", "kernel:0", "kernel:26", "", "there is no kernel 26"],
+        ["node:\"embed\"", "[W(0),B(0),B(6)]", "[]", "", "takes 2 inputs and an output, got 0 arguments"],
         ["blk.0.append_k", "S(0)", "S(9)", "", "there is no state 9"],
-        ["Recv(edge:1", "to:1", "to:34", "", "there is no buffer 34"],
-        ["Recv(edge:1", "edge:1", "edge:6", "", "there is no edge 6"],
-        ["Send(edge:5", "from:33", "from:99", "", "there is no buffer 99"],
+        ["Recv(edge:1", "to:1", "to:38", "", "there is no buffer 38"],
+        ["Recv(edge:1", "edge:1", "edge:8", "", "there is no edge 8"],
+        ["Send(edge:6", "from:35", "from:99", "", "there is no buffer 99"],
         ["id:7,device:0", "device:0", "device:1", "", "lies on device 1, which has no thread"],
         ["\"tokens\"", "Device(0)", "Device(7)", "edges: [", "no edge brings tokens from the host"],
     ]);
@@ -380,20 +380,20 @@ fn bytes_follow_from_types_and_layouts() {
         ["arena_bytes:", "arena_bytes: ", "arena_bytes: 999999999999", "", "expected at most"],
         ["state_bytes:", "state_bytes: ", "state_bytes: 1", "", "it follows"],
         [
-            "id:8,device:0",
+            "id:9,device:0",
             "f32[n, 2, 32]",
             "f32[n, 2, 99999999999]",
             "",
             "dimension 99999999999 of f32[n, 2, 99999999999] reaches 99999999999",
         ],
         [
-            "id:8,device:0",
+            "id:9,device:0",
             "f32[n, 2, 32]",
             "f32[129-n, 2, 32]",
             "",
             "dimension -n+129 of f32[-n+129, 2, 32] shrinks as a symbol grows",
         ],
-        ["id:8,device:0", "f32[n, 2, 32]", "f32[n-2, 2, 32]", "", "can be negative"],
+        ["id:9,device:0", "f32[n, 2, 32]", "f32[n-2, 2, 32]", "", "can be negative"],
     ]);
 }
 
@@ -413,8 +413,8 @@ fn steps_use_what_an_earlier_one_has_made_once() {
     let unknown = edited(&late, "node:\"rows\"", "B(4)", "B(3)");
     assert!(!faults(&unknown).is_empty());
     refused(&[
-        ["node:\"blk.0.ffn_norm\"", "B(14)]", "B(13)]", "", "buffer 13 is written a second time"],
-        ["node:\"blk.0.ffn_norm\"", "[B(13)", "[B(18)", "", "buffer 18 is read before it is written"],
+        ["node:\"blk.0.ffn_norm\"", "B(15)]", "B(14)]", "", "buffer 14 is written a second time"],
+        ["node:\"blk.0.ffn_norm\"", "[B(14)", "[B(19)", "", "buffer 19 is read before it is written"],
     ]);
 }
 

@@ -153,6 +153,7 @@ fn look(plan: &Plan, code: &Code, weights: &runtime::Weights) -> Result<(), Stri
     let feed = |name: &str| -> Option<Vec<u8>> {
         let values = match name {
             "tokens" | "slots" => vec![0; n as usize],
+            "whole" => vec![0],
             "positions" => (0..n).collect(),
             "rows" => vec![n - 1],
             "pages" => pages.table().to_vec(),

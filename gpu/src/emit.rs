@@ -146,6 +146,9 @@ impl Emit {
 
     pub(crate) fn two(&mut self, op: Two, a: Val, b: Val) -> Val {
         assert_eq!(a.ty, b.ty, "{op:?} of unlike types");
+        if let Some(value) = known(a).zip(known(b)).and_then(|(a, b)| of_known(op, a, b)) {
+            return self.u32(value);
+        }
         let o = BinaryOperator { lhs: a.var, rhs: b.var };
         let op: Operation = match op {
             Two::Add => Arithmetic::Add(o).into(),
@@ -448,6 +451,25 @@ impl Emit {
         let (start, end, step) = (from.var, to.var, Some(step.var));
         let range = RangeLoop { i: i.var, start, end, step, inclusive: false, scope };
         self.scope.register(Branch::RangeLoop(Box::new(range)));
+    }
+}
+
+/// The value of a constant u32.
+fn known(a: Val) -> Option<u32> {
+    match a.var.as_const() {
+        Some(ConstantValue::UInt(value)) if a.ty == Ty::U32 => u32::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+/// What a function of two u32 gives, where it is one that addresses are made with and gives one.
+fn of_known(op: Two, a: u32, b: u32) -> Option<u32> {
+    match op {
+        Two::Add => a.checked_add(b),
+        Two::Mul => a.checked_mul(b),
+        Two::Div => a.checked_div(b),
+        Two::And => Some(a & b),
+        _ => None,
     }
 }
 

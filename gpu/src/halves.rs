@@ -19,6 +19,21 @@ impl Emit {
         self.two(Two::Shr, a, by)
     }
 
+    /// Bits of a word as an f32, exactly: the number below `mask`, of 8 bits at most, that begins at bit `shift`. They
+    /// become low bits of 2²³, which is then taken away: no conversion, and often no shift.
+    pub(crate) fn field(&mut self, word: Val, shift: u32, mask: u32) -> Val {
+        const BITS: u32 = 23;
+        let reaches = shift + u32::BITS - mask.leading_zeros();
+        let (word, shift) = if reaches > BITS { (self.shr(word, shift), 0) } else { (word, shift) };
+        let field = self.mask(word, mask << shift);
+        let base = self.u32(((1 << BITS) as f32).to_bits());
+        let real = self.two(Two::Or, field, base);
+        let real = self.reinterpret(real, Ty::F32);
+        let least = 1.0 / (1 << shift) as f32;
+        let (by, less) = (self.f32(least), self.f32(-least * (1 << BITS) as f32));
+        self.fma(real, by, less)
+    }
+
     /// The value of a bf16 whose bits are the low 16 of a u32.
     pub(crate) fn from_bf16(&mut self, bits: Val) -> Val {
         let bits = self.shl(bits, 16);

@@ -1,7 +1,9 @@
 //! Causal attention over the paged cache, with an online softmax (Milakov and Gimelshein, 2018).
 //!
 //! A cube takes one query head of one token. Its units take a stretch of positions at a time: first a position each, of
-//! which they compute the score, then an element or two of the result each, to which they add all of the stretch.
+//! which they compute the score, then an element of the result each, or some, to which they add what the stretch has of
+//! it. Where there are more units than elements, several take one, each every so manyth position; in the end their sums
+//! are added in order.
 use super::paged::{Cache, page};
 use super::{Hand, known};
 use crate::emit::{Emit, One, Two, Ty, Val};
@@ -11,7 +13,7 @@ use ir::ops::PagedAttention;
 use ir::plan::Kernel;
 
 /// Units of a cube, and positions of a stretch.
-const UNITS: u32 = 64;
+const UNITS: u32 = 256;
 
 pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) -> Result<Program, String> {
     let [q, keys, values, _, _, table] = &kernel.inputs[..] else { return Err("takes 6 inputs".into()) };
@@ -50,6 +52,12 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
     });
     e.sync();
     let own = width.div_ceil(UNITS);
+    // How many units share an element, and which of them a unit is.
+    let sharing = (UNITS / width).max(1);
+    let (element, which) = match own {
+        1 => (e.rest(unit, width), e.over(unit, width)),
+        _ => (unit, e.u32(0)),
+    };
     let (zero, least) = (e.f32(0.0), e.f32_of_bits(f32::NEG_INFINITY.to_bits()));
     let totals: Vec<Val> = (0..own).map(|_| e.variable(zero)).collect();
     let (sum, max) = (e.variable(zero), e.variable(least));
@@ -89,19 +97,18 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
         e.assign(max, best);
         let rest = e.sub(last, start);
         let seen = e.two(Two::Min, rest, step);
-        let one = e.u32(1);
-        let nothing = e.u32(0);
+        let sharing = e.u32(sharing);
         for total in &totals {
             let scaled = e.now(*total);
             let scaled = e.mul(scaled, shrink);
             e.assign(*total, scaled);
         }
-        e.range([nothing, seen, one], |e, i| {
+        e.range([which, seen, sharing], |e, i| {
             let here = e.add(start, i);
             let page = page(e, pages, columns, slot, here, values.page);
             let weight = e.load_now(weights, i, Ty::F32);
             for (at, total) in (0..).zip(&totals) {
-                let element = e.plus(unit, at * UNITS);
+                let element = e.plus(element, at * UNITS);
                 let element = inside(e, element, width);
                 let index = values.index(e, page, here, key_head, element);
                 let (value, now) = (values.load(e, values_at, index), e.now(*total));
@@ -114,11 +121,22 @@ pub(crate) fn attention(kernel: &Kernel, op: &PagedAttention, names: &[String]) 
     });
     let sum = e.now(sum);
     for (at, total) in (0..).zip(&totals) {
+        let total = e.now(*total);
         let element = e.plus(unit, at * UNITS);
         let is_own = e.lt(element, end);
-        let (total, index) = (e.now(*total), e.add(from, element));
-        let result = e.two(Two::Div, total, sum);
-        e.when(is_own, |e| e.store(output, index, result));
+        e.store(meeting, unit, total);
+        e.sync();
+        e.when(is_own, |e| {
+            let mut total = total;
+            for other in 1..sharing {
+                let other = e.plus(unit, other * width);
+                let other = e.load_now(meeting, other, Ty::F32);
+                total = e.add(total, other);
+            }
+            let (index, result) = (e.add(from, element), e.two(Two::Div, total, sum));
+            e.store(output, index, result);
+        });
+        e.sync();
     }
     let scope = e.close(around);
     e.branch(exists, scope);

@@ -17,14 +17,16 @@ pub(crate) struct Coded {
     /// In words, where the tile begins, and in it the codes.
     pub(crate) tile: Val,
     pub(crate) codes: u32,
-    /// Which of the tile's rows.
-    pub(crate) row: Val,
+    /// Which of the tile's rows: of which four, and which of these.
+    pub(crate) four: Val,
+    pub(crate) within: Val,
 }
 
 /// What values are made of: `scale * code + min`.
+#[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    scale: Val,
-    min: Val,
+    pub(crate) scale: Val,
+    pub(crate) min: Val,
 }
 
 impl Coded {
@@ -37,8 +39,10 @@ impl Coded {
 
     /// Of 16-bit values, one a row, the row's; they begin at so many words and bytes into the tile.
     fn half(&self, e: &mut Emit, from: Val, bytes: usize) -> Val {
-        let (word, odd) = (e.over(self.row, 2), e.rest(self.row, 2));
-        let at = e.add(from, word);
+        let (pair, odd) = (e.over(self.within, 2), e.rest(self.within, 2));
+        let two = e.times(self.four, 2);
+        let at = e.add(from, two);
+        let at = e.add(at, pair);
         let (pair, shift) = (self.word(e, bytes, at), e.times(odd, 16));
         let bits = e.two(Two::Shr, pair, shift);
         let bits = e.mask(bits, 0xffff);
@@ -47,9 +51,8 @@ impl Coded {
 
     /// Of i8, one a row, the row's as f32.
     fn small(&self, e: &mut Emit, from: Val, bytes: usize) -> Val {
-        let (word, rest) = (e.over(self.row, 4), e.rest(self.row, 4));
-        let at = e.add(from, word);
-        let (four, shift) = (self.word(e, bytes, at), e.times(rest, 8));
+        let at = e.add(from, self.four);
+        let (four, shift) = (self.word(e, bytes, at), e.times(self.within, 8));
         let byte = e.two(Two::Shr, four, shift);
         let high = e.shl(byte, 24);
         let (high, down) = (e.reinterpret(high, Ty::I32), e.i32(24));
@@ -88,21 +91,41 @@ impl Coded {
         (0..BLOCK / s.share).map(|index| part(index, e)).collect()
     }
 
-    /// Four neighbours along k of a block: its quad of that number.
-    pub(crate) fn quad(&self, e: &mut Emit, block: Val, scales: &[Scale], quad: usize) -> [Val; 4] {
-        let s = &self.shape;
-        let at = e.times(block, (s.block_bytes / 4) as u32);
-        let at = e.plus(at, self.codes);
-        let own = e.add(at, self.row);
-        let part = &scales[quad * 4 / s.share];
-        let planes = if let Width::Nibbles { planes } = s.width { planes } else { 0 };
-        let (word, shift, mask) = match s.width {
-            Width::Bytes => (self.word(e, 64 * quad, own), 0, 0xff),
-            _ => (self.word(e, 64 * (planes + quad / 2), own), 4 * (quad as u32 % 2), 0xf),
+    /// Of each row four codes of a quad of a block, or of two quads where a byte holds two: from which word of the
+    /// matrix on they are, a word a row.
+    pub(crate) fn vector(&self, e: &mut Emit, block: Val, quad: usize) -> Val {
+        let vector = match self.shape.width {
+            Width::Bytes => quad,
+            Width::Nibbles { planes } => planes + quad / 2,
+            Width::Levels => quad / 2,
         };
+        let at = self.block(e, block);
+        let at = e.add(self.tile, at);
+        e.plus(at, 16 * vector as u32)
+    }
+
+    /// In words from the beginning of the tile, where a block's codes begin.
+    fn block(&self, e: &mut Emit, block: Val) -> Val {
+        let at = e.times(block, (self.shape.block_bytes / 4) as u32);
+        e.plus(at, self.codes)
+    }
+
+    /// The codes of four neighbours along k, a block's quad of that number, as f32; `word` is the row's of
+    /// [`Coded::vector`].
+    pub(crate) fn quad(&self, e: &mut Emit, block: Val, quad: usize, word: Val) -> [Val; 4] {
+        let (planes, first, mask) = match self.shape.width {
+            Width::Bytes => (0, 0, 0xff),
+            Width::Nibbles { planes } => (planes, 4 * (quad as u32 % 2), 0xf),
+            Width::Levels => (0, 4 * (quad as u32 % 2), 0xf),
+        };
+        let at = self.block(e, block);
         let bits: Vec<Val> = (0..planes).map(|plane| self.bits(e, at, 64 * plane + 8 * quad)).collect();
         std::array::from_fn(|k| {
-            let code = e.shr(word, 8 * k as u32 + shift);
+            let shift = 8 * k as u32 + first;
+            if bits.is_empty() && self.shape.width != Width::Levels {
+                return e.field(word, shift, mask);
+            }
+            let code = e.shr(word, shift);
             let mut code = e.mask(code, mask);
             for (plane, four) in bits.iter().enumerate() {
                 let bit = e.shr(*four, k as u32);
@@ -110,19 +133,19 @@ impl Coded {
                 let bit = e.shl(bit, 4 + plane as u32);
                 code = e.two(Two::Or, code, bit);
             }
-            if s.width == Width::Levels {
+            if self.shape.width == Width::Levels {
                 code = level(e, code);
             }
-            let code = e.cast(code, Ty::F32);
-            e.fma(code, part.scale, part.min)
+            e.field(code, 0, 0xff)
         })
     }
 
     /// A row's four bits of a plane's 64.
     fn bits(&self, e: &mut Emit, at: Val, bytes: usize) -> Val {
-        let (word, rest) = (e.over(self.row, 8), e.rest(self.row, 8));
+        let (word, odd) = (e.over(self.four, 2), e.rest(self.four, 2));
         let at = e.add(at, word);
-        let (rows, shift) = (self.word(e, bytes, at), e.times(rest, 4));
+        let (first, within) = (e.times(odd, 16), e.times(self.within, 4));
+        let (rows, shift) = (self.word(e, bytes, at), e.add(first, within));
         e.two(Two::Shr, rows, shift)
     }
 }

@@ -1,5 +1,5 @@
 //! Products of chosen experts: each token's rows times the weights of the experts that its routing weights name.
-use super::product::{Tile, UNITS, row_and_part, share, whole};
+use super::product::{Tile, Total, Words, row_and_total, share, units, whole};
 use super::{Hand, known, packed};
 use crate::emit::{Compare, Emit, Two, Ty, Val};
 use crate::program::{Grid, Program};
@@ -18,7 +18,7 @@ struct Experts {
     /// Rows and columns of one.
     rows: u32,
     k: u32,
-    words: Variable,
+    words: Words,
 }
 
 impl Experts {
@@ -31,7 +31,7 @@ impl Experts {
         let all = known(&kernel.inputs[1].shape[1])?;
         let first = u32::try_from(first).map_err(|_| format!("experts from {first} on"))?;
         let (held, rows, k) = (known(held)?, known(rows)?, known(k)?);
-        let (layout, words) = (packed(kernel, input)?, hand.input(input, Ty::U32));
+        let (layout, words) = (packed(kernel, input)?, Words::of(hand, input));
         Ok(Experts { layout, all, held, first, rows, k, words })
     }
 
@@ -111,21 +111,21 @@ pub(crate) fn expert_linear(
         let (at, exists) = existing(&mut hand, at, &all)?;
         let e = &mut hand.e;
         let (token, wanted) = (e.over(at, room), e.rest(at, room));
-        let zero = e.f32(0.0);
-        let (total, x) = (e.variable(zero), e.times(token, experts.k));
+        let x = e.times(token, experts.k);
+        let total = Total::new(e, experts.layout, x);
         experts.each_chosen(&mut hand, token, room, |hand, slot, own, _| {
             let is_wanted = hand.e.compare(Compare::Eq, slot, wanted);
             let around = hand.e.open();
-            experts.tile(&mut hand.e, own, tile).multiply(hand, &[(x, total)]);
+            experts.tile(&mut hand.e, own, tile).multiply(hand, std::slice::from_ref(&total));
             let scope = hand.e.close(around);
             hand.e.branch(is_wanted, scope);
         });
         let start = hand.e.times(at, width);
         let start = hand.e.plus(start, from);
-        finish(&mut hand.e, total, &experts, (tile, exists), output, start);
+        finish(&mut hand.e, &total, &experts, (tile, exists), output, start);
         from += experts.rows;
         let extents = vec![i64::from(experts.tiles()).into(), all];
-        launches.push(vec![hand.finish(UNITS, Grid { extents, per: 1, rows: None })]);
+        launches.push(vec![hand.finish(units(experts.k), Grid { extents, per: 1, rows: None })]);
     }
     Ok(launches)
 }
@@ -140,24 +140,26 @@ pub(crate) fn expert_combine(kernel: &Kernel, first: u64, names: &[String]) -> R
     let (tile, token) = hand.tile_and_group(experts.tiles());
     let (token, exists) = existing(&mut hand, token, n)?;
     let e = &mut hand.e;
-    let zero = e.f32(0.0);
-    let total = e.variable(zero);
+    let nowhere = e.u32(0);
+    let total = Total::new(e, experts.layout, nowhere);
     let rows = e.times(token, room);
     experts.each_chosen(&mut hand, token, room, |hand, slot, own, weight| {
         let e = &mut hand.e;
         let row = e.add(rows, slot);
-        let (x, zero) = (e.times(row, experts.k), e.f32(0.0));
-        let part = e.variable(zero);
-        experts.tile(e, own, tile).multiply(hand, &[(x, part)]);
+        let x = e.times(row, experts.k);
+        let part = Total::new(e, experts.layout, x);
+        experts.tile(e, own, tile).multiply(hand, std::slice::from_ref(&part));
         let e = &mut hand.e;
-        let (part, now) = (e.now(part), e.now(total));
-        let next = e.fma(part, weight, now);
-        e.assign(total, next);
+        for (part, total) in part.sums.iter().zip(&total.sums) {
+            let (part, now) = (e.now(*part), e.now(*total));
+            let next = e.fma(part, weight, now);
+            e.assign(*total, next);
+        }
     });
     let start = hand.e.times(token, experts.rows);
-    finish(&mut hand.e, total, &experts, (tile, exists), output, start);
+    finish(&mut hand.e, &total, &experts, (tile, exists), output, start);
     let extents = vec![i64::from(experts.tiles()).into(), n.clone()];
-    Ok(hand.finish(UNITS, Grid { extents, per: 1, rows: None }))
+    Ok(hand.finish(units(experts.k), Grid { extents, per: 1, rows: None }))
 }
 
 /// A row that there is, of `count`, and whether it is the one that was asked for.
@@ -172,15 +174,15 @@ fn existing(hand: &mut Hand<'_>, at: Val, count: &Dim) -> Result<(Val, Val), Str
 /// Writes the whole sums of a tile's rows to where a row of the output begins, if that row exists.
 fn finish(
     e: &mut Emit,
-    total: Val,
+    total: &Total,
     experts: &Experts,
     (tile, exists): (Val, Val),
     output: Variable,
     start: Val,
 ) {
-    let sums = share(e, &[total]);
-    let (row, part) = row_and_part(e);
     let (zero, end) = (e.u32(0), e.u32(experts.rows));
+    let sums = share(e, experts.layout, experts.k, std::slice::from_ref(total));
+    let (row, part) = row_and_total(e);
     let column = e.times(tile, TILE as u32);
     let column = e.add(column, row);
     let (is_first, is_column) = (e.compare(Compare::Eq, part, zero), e.lt(column, end));

@@ -1,11 +1,11 @@
 //! Rows of a packed table by number: the embeddings of tokens.
-use super::coded::{Coded, QUADS};
-use super::product::dense;
+use super::coded::{Coded, QUADS, Scale};
+use super::product::real;
 use super::{Hand, known, matrix};
 use crate::emit::{Emit, Ty, Val};
 use crate::program::{Grid, Program};
-use ir::Dim;
 use ir::plan::Kernel;
+use ir::{DType, Dim};
 use kernels::layout::{BLOCK, Layout, Shape, TILE};
 
 const UNITS: u32 = 64;
@@ -47,11 +47,19 @@ pub(crate) fn gather(
     };
     match layout.shape() {
         Shape::Coded(shape) => {
-            let coded = Coded { shape, words, tile, codes: (shape.codes_at(k as usize) / 4) as u32, row };
+            let codes = (shape.codes_at(k as usize) / 4) as u32;
+            let (four, within) = (e.over(row, 4), e.rest(row, 4));
+            let coded = Coded { shape, words, tile, codes, four, within };
             let scales = coded.scales(e, block);
             for quad in 0..QUADS {
-                let values = coded.quad(e, block, &scales, quad);
-                (0..).zip(values).for_each(|(at, value)| write(e, 4 * quad as u32 + at, value));
+                let at = coded.vector(e, block, quad);
+                let at = e.add(at, row);
+                let word = e.load(words, at, Ty::U32);
+                let Scale { scale, min } = scales[quad * 4 / shape.share];
+                for (at, code) in (0..).zip(coded.quad(e, block, quad, word)) {
+                    let value = e.fma(code, scale, min);
+                    write(e, 4 * quad as u32 + at, value);
+                }
             }
         }
         Shape::Dense(dtype) => {
@@ -59,7 +67,14 @@ pub(crate) fn gather(
                 let (own, end) = (e.plus(column, at), e.u32(k));
                 let is_inside = e.lt(own, end);
                 let around = e.open();
-                let value = dense(e, words, dtype, tile, own, row);
+                let value = e.times(own, TILE as u32);
+                let value = e.add(value, row);
+                // Words hold one value, or two.
+                let each = if dtype == DType::F32 { 1 } else { 2 };
+                let (word, odd) = (e.over(value, each), e.rest(value, each));
+                let word = e.add(tile, word);
+                let word = e.load(words, word, Ty::U32);
+                let value = real(e, word, dtype, odd);
                 write(e, at, value);
                 let scope = e.close(around);
                 e.branch(is_inside, scope);

@@ -1,7 +1,7 @@
 //! Products of rows and packed weights, with what is fused behind them.
-use super::product::{Tile, UNITS, row_and_part, share, whole};
+use super::product::{Tile, Total, Words, own_rows, row_and_total, share, units, whole};
 use super::{Hand, known, matrix, packed};
-use crate::emit::{Two, Ty, Val};
+use crate::emit::{Two, Ty};
 use crate::program::{Grid, Program};
 use crate::tree::Body;
 use cubecl::ir::Builtin;
@@ -24,8 +24,8 @@ struct Weight {
     layout: Layout,
 }
 
-/// The products of the first input and the weights before input `end`, with what is fused behind them: for each weight
-/// one launch, in versions by how many rows a cube takes.
+/// The products of the first input and the weights before input `end`, with what is fused behind them, in versions by how
+/// many rows a cube takes: one launch, but where units take more rows of one weight than of another.
 pub(crate) fn linear(
     kernel: &Kernel,
     end: usize,
@@ -33,27 +33,27 @@ pub(crate) fn linear(
     names: &[String],
 ) -> Result<Vec<Vec<Program>>, String> {
     let mut first = 0;
-    let mut launches = vec![];
+    let mut weights = vec![];
     for input in 1..end {
         let (rows, _) = matrix(&kernel.inputs[input])?;
         let weight = Weight { input, rows: known(rows)?, first, layout: packed(kernel, input)? };
         first += weight.rows;
-        launches.push(
-            ROWS.iter()
-                .map(|rows| product(kernel, &weight, fused, names, *rows))
-                .collect::<Result<_, _>>()?,
-        );
+        weights.push(weight);
     }
-    Ok(launches)
+    let launches = weights.chunk_by(|a, b| own_rows(a.layout) == own_rows(b.layout));
+    let versions = |weights| ROWS.iter().map(move |rows| product(kernel, weights, fused, names, *rows));
+    launches.map(|weights| versions(weights).collect()).collect()
 }
 
+/// Neighbouring weights, of which a unit takes as many rows of each.
 fn product(
     kernel: &Kernel,
-    weight: &Weight,
+    weights: &[Weight],
     fused: Option<&Fused>,
     names: &[String],
     rows: u32,
 ) -> Result<Program, String> {
+    let [Weight { layout, .. }, ..] = weights else { return Err("takes no weight".into()) };
     let x = &kernel.inputs[0];
     let (n, k) = matrix(x)?;
     let (width, k) = (known(&kernel.output.shape[1])?, known(k)?);
@@ -61,38 +61,54 @@ fn product(
     let mut hand = Hand::new(kernel, names);
     hand.check_real(0)?;
     let output = hand.output(Ty::F32);
-    let words = hand.input(weight.input, Ty::U32);
+    let words: Vec<Words> = weights.iter().map(|weight| Words::of(&mut hand, weight.input)).collect();
     let count = hand.dim(n)?;
-    let tiles = weight.rows.div_ceil(TILE as u32);
     let e = &mut hand.e;
-    let (tile, group) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
+    let (cube, group) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
     let base = e.times(group, rows);
     // Rows beyond the last read what the last does, and are not written.
     let one = e.u32(1);
     let last = e.sub(count, one);
-    let totals: Vec<(Val, Val)> = (0..rows)
+    let totals: Vec<Total> = (0..rows)
         .map(|i| {
             let at = e.plus(base, i);
             let at = e.two(Two::Min, at, last);
-            let zero = e.f32(0.0);
-            (e.times(at, k), e.variable(zero))
+            let x = e.times(at, k);
+            Total::new(e, *layout, x)
         })
         .collect();
-    let at = e.times(tile, (weight.layout.tile_bytes(k as usize) / 4) as u32);
-    Tile { layout: weight.layout, k, words, at }.multiply(&mut hand, &totals);
+    let nothing = e.u32(0);
+    // The first column of the output that the cube's tile makes, and where those of its weight end.
+    let (first, end) = (e.variable(nothing), e.variable(nothing));
+    let mut tiles = 0;
+    for (weight, words) in weights.iter().zip(words) {
+        let e = &mut hand.e;
+        let (before, own) = (e.u32(tiles), weight.rows.div_ceil(TILE as u32));
+        tiles += own;
+        let (tile, own) = (e.sub(cube, before), e.u32(own));
+        let is_own = e.lt(tile, own);
+        let around = e.open();
+        let (column, rows) = (e.times(tile, TILE as u32), e.u32(weight.first + weight.rows));
+        let column = e.plus(column, weight.first);
+        e.assign(first, column);
+        e.assign(end, rows);
+        let at = e.times(tile, (weight.layout.tile_bytes(k as usize) / 4) as u32);
+        Tile { layout: weight.layout, k, words, at }.multiply(&mut hand, &totals);
+        let scope = hand.e.close(around);
+        hand.e.branch(is_own, scope);
+    }
     let e = &mut hand.e;
-    let sums = share(e, &totals.iter().map(|(_, total)| *total).collect::<Vec<_>>());
-    let (row, i) = row_and_part(e);
+    let sums = share(e, *layout, k, &totals);
+    let (row, i) = row_and_total(e);
     let (taken, at) = (e.u32(rows), e.add(base, i));
-    let column = e.times(tile, TILE as u32);
-    let column = e.add(column, row);
-    let (is_taken, end) = (e.lt(i, taken), e.u32(weight.rows));
+    let (first, end) = (e.now(first), e.now(end));
+    let column = e.add(first, row);
+    let is_taken = e.lt(i, taken);
     let (is_row, is_column) = (e.lt(at, count), e.lt(column, end));
     let both = e.two(Two::And, is_row, is_column);
     let writes = e.two(Two::And, is_taken, both);
     let around = e.open();
     let sum = whole(e, sums, i, row);
-    let column = e.plus(column, weight.first);
     match &epilogue {
         None => {
             let start = e.times(at, width);
@@ -109,10 +125,8 @@ fn product(
     }
     let scope = hand.e.close(around);
     hand.e.branch(writes, scope);
-    Ok(hand.finish(
-        UNITS,
-        Grid { extents: vec![i64::from(tiles).into()], per: 1, rows: Some((n.clone(), rows)) },
-    ))
+    let extents = vec![i64::from(tiles).into()];
+    Ok(hand.finish(units(k), Grid { extents, per: 1, rows: Some((n.clone(), rows)) }))
 }
 
 /// The loops of what is fused behind a product: those of one point.

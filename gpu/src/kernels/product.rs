@@ -1,80 +1,234 @@
 //! What products share: rows times a tile of a packed weight.
 //!
-//! A cube takes a tile of 16 outputs. Its units are the tile's rows times parts of k; each part sums every so manyth
-//! block of k, and the parts are added in order. So a row has the same bits in any batch.
+//! A cube takes a tile of 16 outputs. A unit takes the rows of it whose values lie in 16 bytes, which it reads at once,
+//! and a part of k: every so manyth block, or value where there are no blocks. The parts are added in one order, so a
+//! row has the same bits in any batch.
 use super::Hand;
 use super::coded::{Coded, QUADS};
 use crate::emit::{Emit, Two, Ty, Val};
 use crate::program::Bound;
 use cubecl::ir::{Builtin, Variable};
 use ir::DType;
-use kernels::layout::{BLOCK, Layout, Shape, TILE};
+use kernels::layout::{BLOCK, CodedShape, Layout, Shape, TILE, Width};
 
-/// Parts of k.
+/// Parts that are left when units have added theirs, eight for each of a tile's rows.
 const PARTS: u32 = 8;
-/// Units of a cube.
-pub(super) const UNITS: u32 = PARTS * TILE as u32;
+/// Units that add parts.
+const ADDERS: u32 = PARTS * TILE as u32;
+/// Values of a dense weight that a unit asks for before it uses them: what memory gives takes long to come.
+const AT_ONCE: u32 = 4;
+
+/// A packed weight, in words and by four.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    one: Variable,
+    four: Variable,
+}
+
+impl Words {
+    pub(super) fn of(hand: &mut Hand<'_>, input: usize) -> Words {
+        let four = Ty::U32.of().with_vector_size(4);
+        Words { one: hand.input(input, Ty::U32), four: hand.maker.input_of(Bound::Arg(input), four) }
+    }
+}
 
 /// The tile of a weight that a cube has.
 pub(super) struct Tile {
     pub(super) layout: Layout,
     /// Values in a row.
     pub(super) k: u32,
-    /// The whole weight, as words, and where the tile begins.
-    pub(super) words: Variable,
+    pub(super) words: Words,
+    /// In words, where the tile begins.
     pub(super) at: Val,
 }
 
-/// Which row of the tile a unit has, and which part of k.
-pub(super) fn row_and_part(e: &mut Emit) -> (Val, Val) {
+/// How many units a cube of products along `k` has.
+pub(super) fn units(k: u32) -> u32 {
+    if k < 4096 { ADDERS } else { 2 * ADDERS }
+}
+
+/// Of how many neighbouring rows of a tile 16 bytes hold values.
+pub(super) fn own_rows(layout: Layout) -> usize {
+    match layout.shape() {
+        Shape::Dense(dtype) if dtype != DType::F32 => 8,
+        _ => 4,
+    }
+}
+
+/// What a unit sums of a row of x: where the row begins, and for each of the unit's rows of the tile a variable.
+pub(super) struct Total {
+    pub(super) x: Val,
+    pub(super) sums: Vec<Val>,
+}
+
+impl Total {
+    pub(super) fn new(e: &mut Emit, layout: Layout, x: Val) -> Total {
+        let zero = e.f32(0.0);
+        Total { x, sums: (0..own_rows(layout)).map(|_| e.variable(zero)).collect() }
+    }
+}
+
+impl Tile {
+    /// Adds to each total the unit's part of the products of its rows and a row of the first input.
+    pub(super) fn multiply(&self, hand: &mut Hand<'_>, totals: &[Total]) {
+        let (unit, units) = (hand.e.builtin(Builtin::UnitPosX), units(self.k));
+        let fours = (TILE / own_rows(self.layout)) as u32;
+        let (four, part) = (hand.e.rest(unit, fours), hand.e.over(unit, fours));
+        let parts = units / fours;
+        match self.layout.shape() {
+            Shape::Coded(shape) => {
+                let x = hand.maker.input_of(Bound::Arg(0), Ty::F32.of().with_vector_size(4));
+                let blocks = [part, hand.e.u32(self.k / BLOCK as u32), hand.e.u32(parts)];
+                hand.e.range(blocks, |e, block| self.block(e, &shape, four, x, totals, block));
+            }
+            Shape::Dense(dtype) => {
+                let x = hand.input(0, Ty::F32);
+                let e = &mut hand.e;
+                let whole = self.k / (AT_ONCE * parts) * AT_ONCE * parts;
+                let steps = [part, e.u32(whole), e.u32(AT_ONCE * parts)];
+                e.range(steps, |e, first| {
+                    for turn in 0..AT_ONCE {
+                        let k = e.plus(first, turn * parts);
+                        self.values(e, dtype, (four, fours), x, totals, k);
+                    }
+                });
+                let steps = [e.plus(part, whole), e.u32(self.k), e.u32(parts)];
+                e.range(steps, |e, k| self.values(e, dtype, (four, fours), x, totals, k));
+            }
+        }
+    }
+
+    /// Adds the products of a dense weight at one `k`: of the rows of one of so many parts of the tile.
+    fn values(
+        &self,
+        e: &mut Emit,
+        dtype: DType,
+        (four, fours): (Val, u32),
+        x: Variable,
+        totals: &[Total],
+        k: Val,
+    ) {
+        let (start, column) = (e.over(self.at, 4), e.times(k, fours));
+        let at = e.add(start, column);
+        let at = e.add(at, four);
+        let words: [Val; 4] = e.load_vector(self.words.four, at, Ty::U32);
+        let each = own_rows(self.layout) / 4;
+        let values: Vec<Val> = (0..4 * each)
+            .map(|row| {
+                let odd = e.u32((row % each) as u32);
+                real(e, words[row / each], dtype, odd)
+            })
+            .collect();
+        for total in totals {
+            let at = e.add(total.x, k);
+            let x = e.load(x, at, Ty::F32);
+            for (sum, value) in total.sums.iter().zip(&values) {
+                let now = e.now(*sum);
+                let next = e.fma(x, *value, now);
+                e.assign(*sum, next);
+            }
+        }
+    }
+
+    /// Adds the products of a block of a coded weight: integers times x first, then what they are scaled by.
+    fn block(&self, e: &mut Emit, shape: &CodedShape, four: Val, x: Variable, totals: &[Total], block: Val) {
+        let codes = (shape.codes_at(self.k as usize) / 4) as u32;
+        let (shape, words, tile) = (*shape, self.words.one, self.at);
+        let rows: [Coded; 4] = std::array::from_fn(|row| {
+            let within = e.u32(row as u32);
+            Coded { shape, words, tile, codes, four, within }
+        });
+        let scales = rows.map(|row| row.scales(e, block));
+        let column = e.times(block, BLOCK as u32);
+        let quads = shape.share / 4;
+        for part in 0..QUADS / quads {
+            // For each total: the sum of x, and of each row what it has with the codes.
+            let mut sums = vec![([None; 4], None); totals.len()];
+            for quad in part * quads..(part + 1) * quads {
+                let words = self.words_of(e, &rows[0], block, quad);
+                let codes: [[Val; 4]; 4] =
+                    std::array::from_fn(|row| rows[row].quad(e, block, quad, words[row]));
+                for (total, (dots, plain)) in totals.iter().zip(&mut sums) {
+                    let at = e.add(total.x, column);
+                    let at = e.over(at, 4);
+                    let at = e.plus(at, quad as u32);
+                    let values: [Val; 4] = e.load_vector(x, at, Ty::F32);
+                    for (k, value) in values.into_iter().enumerate() {
+                        *plain = Some(plain.map_or(value, |sum| e.add(sum, value)));
+                        for (dot, codes) in dots.iter_mut().zip(&codes) {
+                            *dot = Some(match *dot {
+                                None => e.mul(value, codes[k]),
+                                Some(sum) => e.fma(value, codes[k], sum),
+                            });
+                        }
+                    }
+                }
+            }
+            for (total, (dots, plain)) in totals.iter().zip(sums) {
+                for (row, dot) in dots.into_iter().enumerate() {
+                    let (Some(dot), Some(plain)) = (dot, plain) else { continue };
+                    let scale = scales[row][part];
+                    let now = e.now(total.sums[row]);
+                    let next = e.fma(dot, scale.scale, now);
+                    let next = e.fma(plain, scale.min, next);
+                    e.assign(total.sums[row], next);
+                }
+            }
+        }
+    }
+
+    /// The words of four rows that hold their codes of a quad: 16 bytes.
+    fn words_of(&self, e: &mut Emit, first: &Coded, block: Val, quad: usize) -> [Val; 4] {
+        // A byte of two codes is of two quads.
+        let quad = if first.shape.width == Width::Bytes { quad } else { quad / 2 * 2 };
+        let at = first.vector(e, block, quad);
+        let at = e.over(at, 4);
+        let at = e.add(at, first.four);
+        e.load_vector(self.words.four, at, Ty::U32)
+    }
+}
+
+/// Which row of the tile a unit finishes, and of which total.
+pub(super) fn row_and_total(e: &mut Emit) -> (Val, Val) {
     let unit = e.builtin(Builtin::UnitPosX);
     (e.rest(unit, TILE as u32), e.over(unit, TILE as u32))
 }
 
-impl Tile {
-    /// Adds to each variable the unit's part of the product of its tile's row and the row of the first input that
-    /// begins at an index. All values of k are `PARTS` blocks apart for a unit.
-    pub(super) fn multiply(&self, hand: &mut Hand<'_>, totals: &[(Val, Val)]) {
-        let (row, part) = row_and_part(&mut hand.e);
-        match self.layout.shape() {
-            Shape::Coded(shape) => {
-                let x = hand.maker.input_of(Bound::Arg(0), Ty::F32.of().with_vector_size(4));
-                let codes = (shape.codes_at(self.k as usize) / 4) as u32;
-                let coded = Coded { shape, words: self.words, tile: self.at, codes, row };
-                let blocks = [part, hand.e.u32(self.k / BLOCK as u32), hand.e.u32(PARTS)];
-                hand.e.range(blocks, |e, block| coded_block(e, &coded, x, totals, block));
-            }
-            Shape::Dense(dtype) => {
-                let x = hand.input(0, Ty::F32);
-                let steps = [part, hand.e.u32(self.k), hand.e.u32(PARTS)];
-                hand.e.range(steps, |e, at| {
-                    let value = dense(e, self.words, dtype, self.at, at, row);
-                    for (from, total) in totals {
-                        let index = e.add(*from, at);
-                        let x = e.load(x, index, Ty::F32);
-                        accumulate(e, *total, [(x, value)]);
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// Puts what units have summed where all of the cube find it, and waits for all; one behind the other for each total.
-pub(super) fn share(e: &mut Emit, totals: &[Val]) -> Variable {
-    let sums = e.shared(Ty::F32, UNITS as usize * totals.len());
+/// Puts what units have summed where all of the cube find it, and waits for all: eight parts of each row of the tile,
+/// one behind the other for each total.
+pub(super) fn share(e: &mut Emit, layout: Layout, k: u32, totals: &[Total]) -> Variable {
+    let (units, own) = (units(k), own_rows(layout) as u32);
+    let (all, sums) =
+        (e.shared(Ty::F32, (units * own) as usize), e.shared(Ty::F32, ADDERS as usize * totals.len()));
     let unit = e.builtin(Builtin::UnitPosX);
+    let first = e.times(unit, own);
     for (i, total) in (0..).zip(totals) {
-        let (at, total) = (e.plus(unit, i * UNITS), e.now(*total));
-        e.store(sums, at, total);
+        for (row, sum) in (0..).zip(&total.sums) {
+            let (at, sum) = (e.plus(first, row), e.now(*sum));
+            e.store(all, at, sum);
+        }
+        e.sync();
+        // Values of one row are 16 apart.
+        let adders = e.u32(ADDERS);
+        let adds = e.lt(unit, adders);
+        e.when(adds, |e| {
+            let mut sum = e.load_now(all, unit, Ty::F32);
+            for turn in 1..units * own / ADDERS {
+                let at = e.plus(unit, turn * ADDERS);
+                let other = e.load_now(all, at, Ty::F32);
+                sum = e.add(sum, other);
+            }
+            let to = e.plus(unit, i * ADDERS);
+            e.store(sums, to, sum);
+        });
+        e.sync();
     }
-    e.sync();
     sums
 }
 
 /// The whole sum of total `i` for a row of the tile.
 pub(super) fn whole(e: &mut Emit, sums: Variable, i: Val, row: Val) -> Val {
-    let from = e.times(i, UNITS);
+    let from = e.times(i, ADDERS);
     let from = e.add(from, row);
     let mut sum = e.load_now(sums, from, Ty::F32);
     for part in 1..PARTS {
@@ -85,41 +239,13 @@ pub(super) fn whole(e: &mut Emit, sums: Variable, i: Val, row: Val) -> Val {
     sum
 }
 
-/// Adds products to a variable, one after the other.
-fn accumulate<const N: usize>(e: &mut Emit, total: Val, products: [(Val, Val); N]) {
-    let now = e.now(total);
-    let sum = products.into_iter().fold(now, |sum, (x, w)| e.fma(x, w, sum));
-    e.assign(total, sum);
-}
-
-fn coded_block(e: &mut Emit, coded: &Coded, x: Variable, totals: &[(Val, Val)], block: Val) {
-    let scales = coded.scales(e, block);
-    let column = e.times(block, BLOCK as u32);
-    for quad in 0..QUADS {
-        let weights = coded.quad(e, block, &scales, quad);
-        for (from, total) in totals {
-            let at = e.add(*from, column);
-            let at = e.over(at, 4);
-            let at = e.plus(at, quad as u32);
-            let values: [Val; 4] = e.load_vector(x, at, Ty::F32);
-            accumulate(e, *total, std::array::from_fn::<_, 4, _>(|k| (values[k], weights[k])));
-        }
-    }
-}
-
-/// The value of a tile's row at `k`.
-pub(super) fn dense(e: &mut Emit, words: Variable, dtype: DType, tile: Val, k: Val, row: Val) -> Val {
-    let at = e.times(k, TILE as u32);
-    let at = e.add(at, row);
+/// A value of a dense weight: all of a word, or of its two halves the one that is asked for.
+pub(super) fn real(e: &mut Emit, word: Val, dtype: DType, odd: Val) -> Val {
     if dtype == DType::F32 {
-        let at = e.add(tile, at);
-        let bits = e.load(words, at, Ty::U32);
-        return e.reinterpret(bits, Ty::F32);
+        return e.reinterpret(word, Ty::F32);
     }
-    let (word, odd) = (e.over(at, 2), e.rest(at, 2));
-    let at = e.add(tile, word);
-    let (pair, shift) = (e.load(words, at, Ty::U32), e.times(odd, 16));
-    let bits = e.two(Two::Shr, pair, shift);
+    let shift = e.times(odd, 16);
+    let bits = e.two(Two::Shr, word, shift);
     let bits = e.mask(bits, 0xffff);
     if dtype == DType::F16 { e.from_f16(bits) } else { e.from_bf16(bits) }
 }

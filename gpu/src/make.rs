@@ -32,7 +32,7 @@ pub fn driver(make: Make, is_cuda: bool) -> Driver {
         // Nor one of these.
         (Make::Discrete | Make::Integrated, false) => (64 << 20, 96 << 20),
         // Mesa's llvmpipe with its compiler and the kernels of a model of 30 layers, as measured.
-        (Make::Software, false) => (0, 160_000_000),
+        (Make::Software, false) => (0, 210_000_000),
     };
     Driver { device_bytes, host_bytes, value_bytes: None, is_on_host: make != Make::Discrete }
 }

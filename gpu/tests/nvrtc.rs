@@ -14,10 +14,13 @@ const CAPABILITIES: [(i32, i32); 3] = [(8, 0), (9, 0), (12, 0)];
 const SPILLS: &[(&str, u32, &str)] = &[
     (" t16.q4", 4, ANOTHER_BLOCK),
     (" t16.q4.min", 4, ANOTHER_BLOCK),
+    (" t16.q5", 8, ANOTHER_BLOCK),
+    (" t16.q5.min", 4, ANOTHER_BLOCK),
     (" t16.q8", 4, ANOTHER_BLOCK),
-    (" t16.levels4", 8, ANOTHER_BLOCK),
+    (" t16.levels4", 48, ANOTHER_BLOCK),
     (" t16.q4.super16", 4, ANOTHER_BLOCK),
     (" t16.q4.super32.min", 4, ANOTHER_BLOCK),
+    (" t16.q6.super16", 4, ANOTHER_BLOCK),
 ];
 const ANOTHER_BLOCK: &str =
     "of several rows: the assembler has more registers, and leaves them so that another block has room";

@@ -141,10 +141,10 @@ impl Tile {
         let scales = rows.map(|row| row.scales(e, block));
         let column = e.times(block, BLOCK as u32);
         let quads = shape.share / 4;
-        for part in 0..QUADS / quads {
+        for first in (0..QUADS).step_by(quads) {
             // For each total: the sum of x, and of each row what it has with the codes.
             let mut sums = vec![([None; 4], None); totals.len()];
-            for quad in part * quads..(part + 1) * quads {
+            for quad in first..first + quads {
                 let words = self.words_of(e, &rows[0], block, quad);
                 let codes: [[Val; 4]; 4] =
                     std::array::from_fn(|row| rows[row].quad(e, block, quad, words[row]));
@@ -167,7 +167,7 @@ impl Tile {
             for (total, (dots, plain)) in totals.iter().zip(sums) {
                 for (row, dot) in dots.into_iter().enumerate() {
                     let (Some(dot), Some(plain)) = (dot, plain) else { continue };
-                    let scale = scales[row][part];
+                    let scale = scales[row][first / quads];
                     let now = e.now(total.sums[row]);
                     let next = e.fma(dot, scale.scale, now);
                     let next = e.fma(plain, scale.min, next);

@@ -144,6 +144,33 @@ fn the_greatest_of_any_row_are_found() {
     none(all(cases));
 }
 
+/// Contexts of more positions than a cube has units, and heads of more elements and of numbers that divide neither.
+#[test]
+fn attention_sees_contexts_of_any_length_with_heads_of_any_width() {
+    if !has_vulkan() {
+        return;
+    }
+    let drawn = |ty: TensorType, seed| tests::draw::tensor(&ty, &Symbols::new(), seed, 1);
+    let ints = |shape: &[u64], numbers: &[i64]| Tensor::from_ints(DType::I32, shape, numbers.iter().copied());
+    let mut cases = vec![];
+    for width in [16, 96, 320] {
+        let inputs = vec![
+            drawn(TensorType::f32(&[3, 4, width]), 1),
+            drawn(TensorType::known(DType::F16, &[20, 2, width, 32]), 2),
+            drawn(TensorType::known(DType::F16, &[20, 2, 32, width]), 3),
+            ints(&[3], &[319, 255, 256]),
+            ints(&[3], &[0, 1, 1]),
+            ints(&[2, 10], &(0..20).map(|at| at * 7 % 20).collect::<Vec<_>>()),
+        ];
+        for window in [None, Some(270)] {
+            let op = ops::PagedAttention { scale: 0.2, window, softcap: None, shared: None };
+            cases.extend(Case::given(op.into(), inputs.clone()));
+        }
+    }
+    assert_eq!(cases.len(), 6);
+    none(all(cases));
+}
+
 /// More rows of experts than a grid is wide.
 #[test]
 fn grids_are_as_long_as_it_takes() {

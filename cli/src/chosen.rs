@@ -6,6 +6,8 @@ use ir::plan::{Instead, Plan, Why};
 
 /// What a plan's decision is about.
 const ABOUT: &str = "device";
+/// Who is left where no GPU is taken.
+const CPU: &str = "cpu:0";
 
 /// What was made for one device, and what it is predicted to take for a token, if that can be said.
 pub(crate) struct Made<T> {
@@ -33,7 +35,14 @@ pub(crate) fn choose<T>(gpus: &[Candidate], measured: bool, make: Make<'_, T>) -
         }
     }
     if measured || fitting.is_empty() {
-        fitting.push(("cpu:0".to_owned(), make(None)?));
+        match make(None) {
+            Ok(made) => fitting.push((CPU.to_owned(), made)),
+            Err(error) if fitting.is_empty() => return Err(with_refused(error, &instead, gpus)),
+            Err(error) => {
+                let (reason, what) = (output::explain(&error), CPU.to_owned());
+                instead.push(Instead { what, predicted_ns: None, reason, needed_bytes: None });
+            }
+        }
     }
     let times: Option<Vec<u64>> = fitting.iter().map(|(_, made)| made.token_ns).collect();
     let best = times.as_ref().and_then(|times| (0..times.len()).min_by_key(|at| times[*at]));
@@ -50,6 +59,15 @@ pub(crate) fn choose<T>(gpus: &[Candidate], measured: bool, make: Make<'_, T>) -
     let predicted_ns = times.and(made.token_ns).unwrap_or(0);
     let why = Why { about: ABOUT.into(), chosen, predicted_ns, measure: measure.into(), instead };
     Ok((made.what, why))
+}
+
+/// An error of the processor, with why none of the GPUs before it was taken.
+fn with_refused(error: anyhow::Error, instead: &[Instead], gpus: &[Candidate]) -> anyhow::Error {
+    let refused: Vec<String> = instead.iter().filter_map(|other| refusal(other, gpus)).collect();
+    match &refused[..] {
+        [] => error,
+        _ => error.context(format!("no device has room: {}", refused.join("; "))),
+    }
 }
 
 /// Something for a GPU, or why it is not taken.
@@ -113,29 +131,35 @@ pub(crate) fn say(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sentence(why: &Why, gpus: &[Candidate], threads: usize) -> String {
-    let gpu = |name: &str| gpus.iter().find(|gpu| gpu.device.name == name);
-    let called = |name: &str| match gpu(name) {
+/// What a GPU is called, or another device.
+fn called(name: &str, gpus: &[Candidate]) -> String {
+    match gpus.iter().find(|gpu| gpu.device.name == name) {
         Some(gpu) => format!("{name} ({})", output::plain(&gpu.model)),
         None => name.to_owned(),
-    };
-    let refused = |other: &Instead| {
-        let what = called(&other.what);
-        Some(match (other.needed_bytes, gpu(&other.what).map(|gpu| gpu.free_bytes)) {
-            (Some(needed), Some(free)) => format!(
-                "{what} lacks {} bytes: the plan takes {needed} there, {free} are free",
-                needed.saturating_sub(free)
-            ),
-            _ if other.predicted_ns.is_some() => return None,
-            _ => format!("{what} cannot be taken: {}", output::plain(&other.reason)),
-        })
-    };
-    let mut said: Vec<String> = why.instead.iter().filter_map(refused).collect();
-    let advice = match gpu(&why.chosen) {
+    }
+}
+
+/// Why a device was not taken, unless another is only faster.
+fn refusal(other: &Instead, gpus: &[Candidate]) -> Option<String> {
+    let what = called(&other.what, gpus);
+    let free = gpus.iter().find(|gpu| gpu.device.name == other.what).map(|gpu| gpu.free_bytes);
+    Some(match (other.needed_bytes, free) {
+        (Some(needed), Some(free)) => format!(
+            "{what} lacks {} bytes: the plan takes {needed} there, {free} are free",
+            needed.saturating_sub(free)
+        ),
+        _ if other.predicted_ns.is_some() => return None,
+        _ => format!("{what} cannot be taken: {}", output::plain(&other.reason)),
+    })
+}
+
+fn sentence(why: &Why, gpus: &[Candidate], threads: usize) -> String {
+    let mut said: Vec<String> = why.instead.iter().filter_map(|other| refusal(other, gpus)).collect();
+    let advice = match gpus.iter().find(|gpu| gpu.device.name == why.chosen) {
         Some(_) => format!("; --threads {threads} takes the processor"),
         None => String::new(),
     };
-    said.push(format!("taking {}{advice}", called(&why.chosen)));
+    said.push(format!("taking {}{advice}", called(&why.chosen, gpus)));
     said.join("; ")
 }
 
@@ -182,6 +206,32 @@ mod tests {
             "cuda:0 (a card) cannot be taken: NVRTC is missing; \
              vulkan:1 (a card) lacks 1 bytes: the plan takes 100 there, 99 are free; taking cpu:0"
         );
+    }
+
+    #[test]
+    fn a_processor_without_room_is_no_fault_of_a_gpu_that_has_it() {
+        let make = |fits: bool| {
+            move |gpu: Option<&Candidate>| match gpu {
+                Some(_) if fits => Ok(Made { what: (), needed_bytes: 100, token_ns: Some(7) }),
+                Some(_) => Ok(Made { what: (), needed_bytes: 170, token_ns: Some(7) }),
+                None => anyhow::bail!("the plan takes too much of cpu:0"),
+            }
+        };
+        let gpus = [gpu("cuda:0", 100)];
+        let (_, why) = choose(&gpus, true, &mut make(true)).unwrap();
+        assert_eq!(
+            sentence(&why, &gpus, 4),
+            "cpu:0 cannot be taken: the plan takes too much of cpu:0; \
+             taking cuda:0 (a card); --threads 4 takes the processor"
+        );
+        for measured in [true, false] {
+            let nobody = choose(&gpus, measured, &mut make(false)).unwrap_err();
+            assert_eq!(
+                format!("{nobody:#}"),
+                "no device has room: cuda:0 (a card) lacks 70 bytes: the plan takes 170 there, 100 are free: \
+                 the plan takes too much of cpu:0"
+            );
+        }
     }
 
     #[test]

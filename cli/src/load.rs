@@ -108,6 +108,10 @@ fn cached(
     let gpus = if compilation.is_open() { devices::candidates()? } else { vec![] };
     let mut key = format!("{compilation:?} {steps:?} {}", compilation.team());
     gpus.iter().for_each(|gpu| key += &format!(" {} {}", gpu.device.name, gpu.model));
+    if !gpus.is_empty() {
+        // What is predicted to be fastest depends on what was measured.
+        key += &format!(" {:?}", devices::calibration());
+    }
     let place = cache.place(&path, &key);
     let suits = |plan: &Plan| chosen::is_still_best(plan, &gpus) && compilation.still_suits(plan);
     let kept = || place.kept().filter(|bundle| suits(&bundle.plan));

@@ -34,6 +34,8 @@ pub(crate) struct Cubes {
     rows: Option<(Extent, u64)>,
 }
 
+/// Units of a cube at most.
+pub(crate) const UNITS_MAX: u32 = 256;
 /// Cubes along one axis of a grid at most.
 pub(crate) const CUBES_MAX: u64 = 65_535;
 
@@ -134,6 +136,7 @@ impl Maker {
     }
 
     pub(crate) fn finish(mut self, name: &str, scope: Scope, units: u32, grid: Grid) -> Program {
+        assert!(units <= UNITS_MAX, "{name} has cubes of {units} units");
         self.builder.scope = scope;
         let settings = KernelSettings::default().cube_dim(CubeDim::new_1d(units)).kernel_name(ENTRY);
         let bindings = self.bound.into_iter().map(|(bound, ..)| bound).collect();

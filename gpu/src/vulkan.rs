@@ -1,7 +1,7 @@
 //! Devices that Vulkan finds: their list, opening one, and kernels compiled for it.
 use crate::Make;
 use crate::machine::{Driver, Machine, View};
-use crate::program::Program;
+use crate::program::{Program, UNITS_MAX};
 use ash::vk;
 use cubecl::ir::{DeviceProperties, HardwareProperties, MemoryDeviceProperties};
 use cubecl::prelude::AddressType;
@@ -153,6 +153,11 @@ impl Vulkan {
                 ir::plan::ALIGNMENT
             );
             return Err(DeviceError::Unsupported { what: "the plan's memory".into(), reason });
+        }
+        let units = device.limits().max_compute_invocations_per_workgroup;
+        if units < UNITS_MAX {
+            let reason = format!("its cubes have {units} units at most, kernels take up to {UNITS_MAX}");
+            return Err(DeviceError::Unsupported { what: "a kernel".into(), reason });
         }
         let fault = Arc::new(Mutex::new(None));
         let (gone, failed) = (fault.clone(), fault.clone());

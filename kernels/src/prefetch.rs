@@ -2,6 +2,7 @@
 use super::codes::Width;
 use super::layout::{LINE, Layout, Shape};
 use super::simd::prefetch;
+use std::sync::OnceLock;
 
 /// Who asks for weights ahead of their use; the products are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,9 @@ impl Prefetch {
             Shape::Coded(shape) => shape.width == Width::Bytes,
             Shape::Dense(_) => true,
         };
-        match last_cache_of_amd() {
+        // Where a machine is virtual, each asking of its processor takes microseconds.
+        static CACHE: OnceLock<Option<u64>> = OnceLock::new();
+        match CACHE.get_or_init(last_cache_of_amd) {
             Some(cache) if is_whole_bytes || weights_bytes > 4 * cache => Prefetch::Hardware,
             _ => Prefetch::Software,
         }

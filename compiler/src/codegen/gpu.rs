@@ -39,8 +39,11 @@ fn check_lengths(plan: &Plan) -> Result<(), LowerError> {
     Ok(())
 }
 
+/// Into how many parts a value is advised to be cut at most.
+const PARTS_MAX: u64 = 8;
+
 /// Refuses values that are larger than what a device's driver lets a kernel have of one.
-fn check_values(plan: &Plan) -> Result<(), LowerError> {
+pub(super) fn check_values(plan: &Plan) -> Result<(), LowerError> {
     for device in &plan.devices {
         let Some(most) = device.driver.value_bytes else { continue };
         let is_own = |id: DeviceId| id == device.id;
@@ -50,13 +53,16 @@ fn check_values(plan: &Plan) -> Result<(), LowerError> {
             let own = &plan.options.partition;
             let parts = u64::from(own.tensor).saturating_mul(bytes.div_ceil(most.max(1)));
             let whole = device.name.split('[').next().unwrap_or_default();
+            if parts > PARTS_MAX {
+                return String::new();
+            }
             let names: Vec<String> = (0..parts).map(|part| format!("{whole}[{part}]")).collect();
-            format!("cut it, as by --partition tensor:{parts} --devices \"{}\"", names.join(","))
+            format!("cut it, as by --partition tensor:{parts} --devices \"{}\", or ", names.join(","))
         };
         let refuse = |what: &str, bytes: u64, advice: String| {
             let reason = format!(
-                "{what} takes {bytes} bytes, its driver lets a kernel have {most} at most of one value: {advice}, or \
-                 take another device"
+                "{what} takes {bytes} bytes, its driver lets a kernel have {most} at most of one value: \
+                 {advice}take another device"
             );
             Err(LowerError::Device { device: device.name.clone(), reason })
         };
@@ -67,7 +73,7 @@ fn check_values(plan: &Plan) -> Result<(), LowerError> {
         let arena = plan.threads.iter().find(|thread| is_own(thread.device)).map_or(0, |t| t.arena_bytes);
         if arena > most {
             let advice =
-                "take fewer tokens or sequences a step, by --chunk of `heddle compile` or --max-batch";
+                "take fewer tokens or sequences a step, by --chunk of `heddle compile` or --max-batch, or ";
             return refuse("the arena", arena, advice.into());
         }
     }

@@ -112,6 +112,7 @@ pub fn check(plan: &Plan) -> Result<(), LowerError> {
 /// What drives each thread of a plan, in order; kernels are made ready where they run, and machine code that takes long
 /// to make is kept.
 pub fn engines(plan: &Plan, kept: &Kept) -> Result<Vec<Engine>, LowerError> {
+    gpu::check_values(plan)?;
     let code = on_cpus(plan)?;
     for (kernel, code) in plan.kernels.iter().zip(&code) {
         code.iter().try_for_each(|code| check_room(kernel, code))?;

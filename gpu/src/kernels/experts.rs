@@ -1,5 +1,5 @@
 //! Products of chosen experts: each token's rows times the weights of the experts that its routing weights name.
-use super::product::{Tile, Total, Words, row_and_total, share, units, whole};
+use super::product::{Tile, Total, row_and_total, share, units, whole};
 use super::{Hand, known, packed};
 use crate::emit::{Compare, Emit, Two, Ty, Val};
 use crate::program::{Grid, Program};
@@ -18,7 +18,8 @@ struct Experts {
     /// Rows and columns of one.
     rows: u32,
     k: u32,
-    words: Words,
+    /// Which input they are.
+    input: usize,
 }
 
 impl Experts {
@@ -31,8 +32,8 @@ impl Experts {
         let all = known(&kernel.inputs[1].shape[1])?;
         let first = u32::try_from(first).map_err(|_| format!("experts from {first} on"))?;
         let (held, rows, k) = (known(held)?, known(rows)?, known(k)?);
-        let (layout, words) = (packed(kernel, input)?, Words::of(hand, input));
-        Ok(Experts { layout, all, held, first, rows, k, words })
+        let layout = packed(kernel, input)?;
+        Ok(Experts { layout, all, held, first, rows, k, input })
     }
 
     /// How many tiles one's weight has.
@@ -46,7 +47,7 @@ impl Experts {
         let start = e.times(expert, one as u32);
         let at = e.times(tile, (self.layout.tile_bytes(self.k as usize) / 4) as u32);
         let at = e.add(start, at);
-        Tile { layout: self.layout, k: self.k, words: self.words, at }
+        Tile { layout: self.layout, k: self.k, input: self.input, at }
     }
 
     /// Runs `run` for every expert that a token chose and that is at hand, with the room that it has, below `room`, its

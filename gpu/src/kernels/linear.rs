@@ -1,5 +1,5 @@
 //! Products of rows and packed weights, with what is fused behind them.
-use super::product::{Tile, Total, Words, own_rows, row_and_total, share, units, whole};
+use super::product::{Tile, Total, own_rows, row_and_total, share, units, whole};
 use super::{Hand, known, matrix, packed};
 use crate::emit::{Two, Ty};
 use crate::program::{Grid, Program};
@@ -61,7 +61,6 @@ fn product(
     let mut hand = Hand::new(kernel, names);
     hand.check_real(0)?;
     let output = hand.output(Ty::F32);
-    let words: Vec<Words> = weights.iter().map(|weight| Words::of(&mut hand, weight.input)).collect();
     let count = hand.dim(n)?;
     let e = &mut hand.e;
     let (cube, group) = (e.builtin(Builtin::CubePosX), e.builtin(Builtin::CubePosY));
@@ -81,7 +80,7 @@ fn product(
     // The first column of the output that the cube's tile makes, and where those of its weight end.
     let (first, end) = (e.variable(nothing), e.variable(nothing));
     let mut tiles = 0;
-    for (weight, words) in weights.iter().zip(words) {
+    for weight in weights {
         let e = &mut hand.e;
         let (before, own) = (e.u32(tiles), weight.rows.div_ceil(TILE as u32));
         tiles += own;
@@ -93,7 +92,7 @@ fn product(
         e.assign(first, column);
         e.assign(end, rows);
         let at = e.times(tile, (weight.layout.tile_bytes(k as usize) / 4) as u32);
-        Tile { layout: weight.layout, k, words, at }.multiply(&mut hand, &totals);
+        Tile { layout: weight.layout, k, input: weight.input, at }.multiply(&mut hand, &totals);
         let scope = hand.e.close(around);
         hand.e.branch(is_own, scope);
     }

@@ -9,7 +9,7 @@ use crate::emit::{Emit, Two, Ty, Val};
 use crate::program::Bound;
 use cubecl::ir::{Builtin, Variable};
 use ir::DType;
-use kernels::layout::{BLOCK, CodedShape, Layout, Shape, TILE, Width};
+use kernels::layout::{BLOCK, Layout, Shape, TILE, Width};
 
 /// Parts that are left when units have added theirs, eight for each of a tile's rows.
 const PARTS: u32 = 8;
@@ -18,18 +18,11 @@ const ADDERS: u32 = PARTS * TILE as u32;
 /// Values of a dense weight that a unit asks for before it uses them: what memory gives takes long to come.
 const AT_ONCE: u32 = 4;
 
-/// A packed weight, in words and by four.
+/// What products read: the rows of x, and a packed weight by four words.
 #[derive(Clone, Copy)]
-pub(super) struct Words {
-    one: Variable,
-    four: Variable,
-}
-
-impl Words {
-    pub(super) fn of(hand: &mut Hand<'_>, input: usize) -> Words {
-        let four = Ty::U32.of().with_vector_size(4);
-        Words { one: hand.input(input, Ty::U32), four: hand.maker.input_of(Bound::Arg(input), four) }
-    }
+struct Arrays {
+    x: Variable,
+    fours: Variable,
 }
 
 /// The tile of a weight that a cube has.
@@ -37,8 +30,9 @@ pub(super) struct Tile {
     pub(super) layout: Layout,
     /// Values in a row.
     pub(super) k: u32,
-    pub(super) words: Words,
-    /// In words, where the tile begins.
+    /// Which input the weight is.
+    pub(super) input: usize,
+    /// In words, where the tile begins in it.
     pub(super) at: Val,
 }
 
@@ -75,25 +69,32 @@ impl Tile {
         let fours = (TILE / own_rows(self.layout)) as u32;
         let (four, part) = (hand.e.rest(unit, fours), hand.e.over(unit, fours));
         let parts = units / fours;
+        let by_four = Ty::U32.of().with_vector_size(4);
+        let by_four = hand.maker.input_of(Bound::Arg(self.input), by_four);
         match self.layout.shape() {
             Shape::Coded(shape) => {
                 let x = hand.maker.input_of(Bound::Arg(0), Ty::F32.of().with_vector_size(4));
+                let (arrays, words) = (Arrays { x, fours: by_four }, hand.input(self.input, Ty::U32));
+                let rows: [Coded; 4] = std::array::from_fn(|row| {
+                    let (codes, within) = (shape.codes_at(self.k as usize) / 4, hand.e.u32(row as u32));
+                    Coded { shape, words, tile: self.at, codes: codes as u32, four, within }
+                });
                 let blocks = [part, hand.e.u32(self.k / BLOCK as u32), hand.e.u32(parts)];
-                hand.e.range(blocks, |e, block| self.block(e, &shape, four, x, totals, block));
+                hand.e.range(blocks, |e, at| block(e, &rows, arrays, totals, at));
             }
             Shape::Dense(dtype) => {
-                let x = hand.input(0, Ty::F32);
+                let arrays = Arrays { x: hand.input(0, Ty::F32), fours: by_four };
                 let e = &mut hand.e;
                 let whole = self.k / (AT_ONCE * parts) * AT_ONCE * parts;
                 let steps = [part, e.u32(whole), e.u32(AT_ONCE * parts)];
                 e.range(steps, |e, first| {
                     for turn in 0..AT_ONCE {
                         let k = e.plus(first, turn * parts);
-                        self.values(e, dtype, (four, fours), x, totals, k);
+                        self.values(e, dtype, arrays, (four, fours), totals, k);
                     }
                 });
                 let steps = [e.plus(part, whole), e.u32(self.k), e.u32(parts)];
-                e.range(steps, |e, k| self.values(e, dtype, (four, fours), x, totals, k));
+                e.range(steps, |e, k| self.values(e, dtype, arrays, (four, fours), totals, k));
             }
         }
     }
@@ -103,15 +104,15 @@ impl Tile {
         &self,
         e: &mut Emit,
         dtype: DType,
+        arrays: Arrays,
         (four, fours): (Val, u32),
-        x: Variable,
         totals: &[Total],
         k: Val,
     ) {
         let (start, column) = (e.over(self.at, 4), e.times(k, fours));
         let at = e.add(start, column);
         let at = e.add(at, four);
-        let words: [Val; 4] = e.load_vector(self.words.four, at, Ty::U32);
+        let words: [Val; 4] = e.load_vector(arrays.fours, at, Ty::U32);
         let each = own_rows(self.layout) / 4;
         let values: Vec<Val> = (0..4 * each)
             .map(|row| {
@@ -121,7 +122,7 @@ impl Tile {
             .collect();
         for total in totals {
             let at = e.add(total.x, k);
-            let x = e.load(x, at, Ty::F32);
+            let x = e.load(arrays.x, at, Ty::F32);
             for (sum, value) in total.sums.iter().zip(&values) {
                 let now = e.now(*sum);
                 let next = e.fma(x, *value, now);
@@ -129,63 +130,56 @@ impl Tile {
             }
         }
     }
+}
 
-    /// Adds the products of a block of a coded weight: integers times x first, then what they are scaled by.
-    fn block(&self, e: &mut Emit, shape: &CodedShape, four: Val, x: Variable, totals: &[Total], block: Val) {
-        let codes = (shape.codes_at(self.k as usize) / 4) as u32;
-        let (shape, words, tile) = (*shape, self.words.one, self.at);
-        let rows: [Coded; 4] = std::array::from_fn(|row| {
-            let within = e.u32(row as u32);
-            Coded { shape, words, tile, codes, four, within }
-        });
-        let scales = rows.map(|row| row.scales(e, block));
-        let column = e.times(block, BLOCK as u32);
-        let quads = shape.share / 4;
-        for first in (0..QUADS).step_by(quads) {
-            // For each total: the sum of x, and of each row what it has with the codes.
-            let mut sums = vec![([None; 4], None); totals.len()];
-            for quad in first..first + quads {
-                let words = self.words_of(e, &rows[0], block, quad);
-                let codes: [[Val; 4]; 4] =
-                    std::array::from_fn(|row| rows[row].quad(e, block, quad, words[row]));
-                for (total, (dots, plain)) in totals.iter().zip(&mut sums) {
-                    let at = e.add(total.x, column);
-                    let at = e.over(at, 4);
-                    let at = e.plus(at, quad as u32);
-                    let values: [Val; 4] = e.load_vector(x, at, Ty::F32);
-                    for (k, value) in values.into_iter().enumerate() {
-                        *plain = Some(plain.map_or(value, |sum| e.add(sum, value)));
-                        for (dot, codes) in dots.iter_mut().zip(&codes) {
-                            *dot = Some(match *dot {
-                                None => e.mul(value, codes[k]),
-                                Some(sum) => e.fma(value, codes[k], sum),
-                            });
-                        }
+/// Adds the products of a block of four rows of a coded weight: integers times x first, then what they are scaled by.
+fn block(e: &mut Emit, rows: &[Coded; 4], arrays: Arrays, totals: &[Total], block: Val) {
+    let scales = rows.map(|row| row.scales(e, block));
+    let column = e.times(block, BLOCK as u32);
+    let quads = rows[0].shape.share / 4;
+    for first in (0..QUADS).step_by(quads) {
+        // For each total: the sum of x, and of each row what it has with the codes.
+        let mut sums = vec![([None; 4], None); totals.len()];
+        for quad in first..first + quads {
+            let words = words_of(e, arrays.fours, &rows[0], block, quad);
+            let codes: [[Val; 4]; 4] = std::array::from_fn(|row| rows[row].quad(e, block, quad, words[row]));
+            for (total, (dots, plain)) in totals.iter().zip(&mut sums) {
+                let at = e.add(total.x, column);
+                let at = e.over(at, 4);
+                let at = e.plus(at, quad as u32);
+                let values: [Val; 4] = e.load_vector(arrays.x, at, Ty::F32);
+                for (k, value) in values.into_iter().enumerate() {
+                    *plain = Some(plain.map_or(value, |sum| e.add(sum, value)));
+                    for (dot, codes) in dots.iter_mut().zip(&codes) {
+                        *dot = Some(match *dot {
+                            None => e.mul(value, codes[k]),
+                            Some(sum) => e.fma(value, codes[k], sum),
+                        });
                     }
                 }
             }
-            for (total, (dots, plain)) in totals.iter().zip(sums) {
-                for (row, dot) in dots.into_iter().enumerate() {
-                    let (Some(dot), Some(plain)) = (dot, plain) else { continue };
-                    let scale = scales[row][first / quads];
-                    let now = e.now(total.sums[row]);
-                    let next = e.fma(dot, scale.scale, now);
-                    let next = e.fma(plain, scale.min, next);
-                    e.assign(total.sums[row], next);
-                }
+        }
+        for (total, (dots, plain)) in totals.iter().zip(sums) {
+            for (row, dot) in dots.into_iter().enumerate() {
+                let (Some(dot), Some(plain)) = (dot, plain) else { continue };
+                let scale = scales[row][first / quads];
+                let now = e.now(total.sums[row]);
+                let next = e.fma(dot, scale.scale, now);
+                let next = e.fma(plain, scale.min, next);
+                e.assign(total.sums[row], next);
             }
         }
     }
+}
 
-    /// The words of four rows that hold their codes of a quad: 16 bytes.
-    fn words_of(&self, e: &mut Emit, first: &Coded, block: Val, quad: usize) -> [Val; 4] {
-        // A byte of two codes is of two quads.
-        let quad = if first.shape.width == Width::Bytes { quad } else { quad / 2 * 2 };
-        let at = first.vector(e, block, quad);
-        let at = e.over(at, 4);
-        let at = e.add(at, first.four);
-        e.load_vector(self.words.four, at, Ty::U32)
-    }
+/// The words of four rows that hold their codes of a quad: 16 bytes.
+fn words_of(e: &mut Emit, words: Variable, first: &Coded, block: Val, quad: usize) -> [Val; 4] {
+    // A byte of two codes is of two quads.
+    let quad = if first.shape.width == Width::Bytes { quad } else { quad / 2 * 2 };
+    let at = first.vector(e, block, quad);
+    let at = e.over(at, 4);
+    let at = e.add(at, first.four);
+    e.load_vector(words, at, Ty::U32)
 }
 
 /// Which row of the tile a unit finishes, and of which total.

@@ -12,15 +12,17 @@ use std::time::Instant;
 const CAPABILITIES: [(i32, i32); 3] = [(8, 0), (9, 0), (12, 0)];
 /// Kernels written by hand that may keep bytes of registers in memory, by how their names end, how many, and why.
 const SPILLS: &[(&str, u32, &str)] = &[
-    (" t16.q4", 4, ANOTHER_BLOCK),
-    (" t16.q4.min", 4, ANOTHER_BLOCK),
-    (" t16.q5", 8, ANOTHER_BLOCK),
-    (" t16.q5.min", 4, ANOTHER_BLOCK),
-    (" t16.q8", 4, ANOTHER_BLOCK),
-    (" t16.levels4", 48, ANOTHER_BLOCK),
-    (" t16.q4.super16", 4, ANOTHER_BLOCK),
-    (" t16.q4.super32.min", 4, ANOTHER_BLOCK),
-    (" t16.q6.super16", 4, ANOTHER_BLOCK),
+    (" t16.q4", 16, ANOTHER_BLOCK),
+    (" t16.q4.min", 16, ANOTHER_BLOCK),
+    (" t16.q5", 16, ANOTHER_BLOCK),
+    (" t16.q5.min", 16, ANOTHER_BLOCK),
+    (" t16.q8", 16, ANOTHER_BLOCK),
+    (" t16.levels4", 64, ANOTHER_BLOCK),
+    (" t16.q4.super16", 16, ANOTHER_BLOCK),
+    (" t16.q4.super16.min", 16, ANOTHER_BLOCK),
+    (" t16.q4.super32.min", 16, ANOTHER_BLOCK),
+    (" t16.q5.super32.min", 16, ANOTHER_BLOCK),
+    (" t16.q6.super16", 16, ANOTHER_BLOCK),
 ];
 const ANOTHER_BLOCK: &str =
     "of several rows: the assembler has more registers, and leaves them so that another block has room";

@@ -1,4 +1,5 @@
 //! Drives a session as a benchmark does: prompts of several sequences, then a token of each in every step.
+use super::reading::{Reading, TURN, Turn};
 use crate::answer::per_second;
 use ir::Symbols;
 use ir::work::StepSize;
@@ -18,6 +19,8 @@ pub(super) struct Driver {
     next: Vec<i32>,
     sampler: Sampler,
     lines: Lines,
+    /// What reads memory in turn with answers.
+    pub(super) reading: Option<Reading>,
 }
 
 /// A step's tokens, as [`Batch`] has them.
@@ -41,11 +44,28 @@ pub(super) struct Measured {
     pub(super) steps: Vec<StepSize>,
     /// What each step of each of the plan's threads took, over all steps; empty where nobody asked.
     pub(super) times: Vec<Vec<Duration>>,
+    /// Answers beside plain reading, a turn each; empty where nobody asked.
+    pub(super) turns: Vec<Turn>,
 }
 
 impl Measured {
     pub(super) fn tokens_per_second(&self) -> f64 {
         per_second(self.tokens, self.wall)
+    }
+
+    fn add(&mut self, mut other: Measured) {
+        self.wall += other.wall;
+        self.sampling += other.sampling;
+        self.tokens += other.tokens;
+        self.steps.append(&mut other.steps);
+        self.turns.append(&mut other.turns);
+        match self.times.is_empty() {
+            true => self.times = other.times,
+            false => {
+                let sums = self.times.iter_mut().flatten();
+                sums.zip(other.times.iter().flatten()).for_each(|(sum, time)| *sum += *time);
+            }
+        }
     }
 }
 
@@ -61,6 +81,7 @@ impl Driver {
             next: vec![0; sequences],
             sampler: Sampler::new(SamplerOptions::greedy()),
             lines: Lines::default(),
+            reading: None,
         };
         if let Some(depth) = depth {
             driver.read(depth as usize)?;
@@ -77,8 +98,30 @@ impl Driver {
         if self.depth.is_some() {
             self.cut(depth);
         }
-        let decode = self.write(answer as usize)?;
+        let decode = match self.reading.take() {
+            None => self.write(answer as usize)?,
+            Some(mut reading) => {
+                let decode = self.write_in_turns(answer as usize, &mut reading);
+                self.reading = Some(reading);
+                decode?
+            }
+        };
         Ok((prefill, decode))
+    }
+
+    /// The same as `write`, with plain reading between turns of it, which does not count.
+    fn write_in_turns(&mut self, tokens: usize, reading: &mut Reading) -> anyhow::Result<Measured> {
+        let mut all = Measured::default();
+        while all.tokens < tokens * self.sequences {
+            let before = all.steps.len();
+            let wall = all.wall;
+            while all.tokens < tokens * self.sequences && all.wall - wall < TURN {
+                all.add(self.write(1)?);
+            }
+            let turn = reading.behind(self.session.plan(), &all.steps[before..], all.wall - wall)?;
+            all.turns.push(turn);
+        }
+        Ok(all)
     }
 
     fn cut(&mut self, tokens: usize) {

@@ -1,6 +1,7 @@
 //! `heddle bench`: how fast a compiled model reads and writes, and where its time goes.
 mod drive;
 mod profile;
+mod reading;
 
 use crate::cache::Cache;
 use crate::choices::{Batched, Compilation, Steps};
@@ -13,6 +14,7 @@ use drive::{Driver, Measured};
 use ir::plan::Plan;
 use ir::topology::Topology;
 use profile::Profile;
+use reading::{Bound, Reading};
 use runtime::Times;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ Examples:
   heddle bench smollm2
   heddle bench gemma3-270m --prompt-tokens 512 --gen-tokens 128 --threads 1 --json
   heddle bench smollm2 --profile
+  heddle bench smollm2 --reading
   heddle bench smollm2 --depth 2048
   heddle bench smollm2 --batch 8 --prompt-tokens 64 --gen-tokens 32")]
 pub struct Options {
@@ -53,6 +56,10 @@ pub struct Options {
     /// Predict for the machine that this file describes, instead of this one as it was measured
     #[arg(long, value_name = "FILE.ron", requires = "profile")]
     topology: Option<PathBuf>,
+    /// Between tokens of the answer read memory with as many threads, and say what part of that speed the answer
+    /// reaches; for processors
+    #[arg(long)]
+    reading: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -79,6 +86,8 @@ struct Report {
     prefill_tokens_per_second: f64,
     decode_tokens_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reading: Option<Bound>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Profile>,
 }
 
@@ -102,8 +111,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let mut driver = Driver::new(loaded.session, options.batch, options.depth)?;
     let (prompt, answer) = (options.prompt_tokens, options.gen_tokens);
     driver.round(prompt, answer)?;
+    if options.reading {
+        driver.reading = Some(Reading::new(driver.session.plan())?);
+    }
     let rounds = (0..options.repetitions).map(|_| driver.round(prompt, answer));
-    let (prefills, decodes) = rounds.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+    let (prefills, decodes): (Vec<_>, Vec<_>) =
+        rounds.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+    let turns: Vec<_> = decodes.iter().flat_map(|decode: &Measured| decode.turns.iter().copied()).collect();
     let (prefill, decode) = (middle(prefills), middle(decodes));
     let plan = driver.session.plan();
     let threads = plan.devices.iter().map(|device| device.threads).sum();
@@ -122,6 +136,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         repetitions: options.repetitions,
         prefill_tokens_per_second: prefill.tokens_per_second(),
         decode_tokens_per_second: decode.tokens_per_second(),
+        reading: options.reading.then(|| Bound::of(&turns)),
         profile: topology
             .map(|topology: Topology| {
                 let topology = calibrate::for_devices(topology, &plan.devices)?;
@@ -183,6 +198,9 @@ impl Report {
             self.gen_tokens,
             self.decode_tokens_per_second,
         ))?;
+        if let Some(bound) = &self.reading {
+            output::write(&bound.line())?;
+        }
         self.profile.as_ref().map_or(Ok(()), Profile::write)
     }
 }

@@ -130,7 +130,7 @@ fn measure_team(
 }
 
 /// How far ahead bytes are asked for: not at all is best within a core, far for a shared cache, near for memory.
-pub(super) const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
+pub(crate) const ASK_AHEAD_BYTES: [usize; 3] = [0, 2 << 10, 16 << 10];
 
 /// Nanoseconds that a kernel of all threads takes which only reads a short row that one thread wrote, and writes its
 /// part of another that this thread then reads.

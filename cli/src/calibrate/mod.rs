@@ -9,6 +9,7 @@ mod show;
 
 pub(crate) use gpus::Known;
 pub(crate) use lacks::for_plan;
+pub(crate) use measure::ASK_AHEAD_BYTES;
 pub(crate) use show::Calibration;
 
 use crate::cache::Cache;

@@ -181,10 +181,6 @@ struct Moved {
 impl<'a> CostModel<'a> {
     /// The plan must have passed [`Plan::verify`].
     pub fn new(plan: &'a Plan, topology: &Topology) -> Result<CostModel<'a>, CostError> {
-        let op = |kernel: &ir::plan::Kernel| {
-            let unknown = |reason| CostError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
-            Op::parse(&kernel.op.0, &kernel.op.1).map_err(unknown)
-        };
         let team = |device: &ir::plan::Device| {
             let unknown = || CostError::Device {
                 found: device.name.clone(),
@@ -195,26 +191,22 @@ impl<'a> CostModel<'a> {
         };
         let teams = plan.devices.iter().map(team).collect::<Result<Vec<_>, _>>()?;
         let (teams, kinds) = teams.into_iter().unzip();
-        Ok(CostModel {
-            plan,
-            ops: plan.kernels.iter().map(op).collect::<Result<_, _>>()?,
-            teams,
-            kinds,
-            routes: message::routes(plan, topology)?,
-        })
+        Ok(CostModel { plan, ops: ops(plan)?, teams, kinds, routes: message::routes(plan, topology)? })
     }
 
     /// What each step of a thread takes; nothing for messages, which [`CostModel::message`] says.
     pub fn steps(&self, thread: &Thread, size: &StepSize) -> Result<Vec<Cost>, CostError> {
-        let works = self.works(size)?;
+        let works = works(self.plan, &self.ops, size)?;
         let of = |(work, (kernel, op))| Demand::of(kernel, op, work, size);
         let demands: Vec<Demand> =
             works.iter().zip(self.plan.kernels.iter().zip(&self.ops)).map(of).collect();
-        let moved = |step: &Step| match step {
-            Step::Run { kernel, args, .. } => Some((*kernel, self.moved(&works[kernel.0 as usize], args))),
+        let of_step = |step: &Step| match step {
+            Step::Run { kernel, args, .. } => {
+                Some((*kernel, moved(self.plan, &works[kernel.0 as usize], args)))
+            }
             _ => None,
         };
-        let moved: Vec<Option<(KernelId, Moved)>> = thread.steps.iter().map(moved).collect();
+        let moved: Vec<Option<(KernelId, Moved)>> = thread.steps.iter().map(of_step).collect();
         let round = moved.iter().flatten().fold(0, |sum: u64, (_, moved)| sum.saturating_add(moved.memory));
         let device = thread.device.0 as usize;
         let (team, kind) = (&self.teams[device], self.kinds[device]);
@@ -230,38 +222,57 @@ impl<'a> CostModel<'a> {
         };
         Ok(moved.into_iter().map(|moved| moved.map_or(Cost::default(), cost)).collect())
     }
+}
 
-    fn works(&self, size: &StepSize) -> Result<Vec<Work>, CostError> {
-        let of = |(kernel, op): (&ir::plan::Kernel, &Op)| {
-            let reason = || format!("what {} must do is not known for these sizes", op.name());
-            op.work(&kernel.inputs, size).ok_or_else(|| CostError::Kernel {
-                id: kernel.id,
-                name: kernel.name.clone(),
-                reason: reason(),
-            })
-        };
-        self.plan.kernels.iter().zip(&self.ops).map(of).collect()
-    }
+/// Bytes of weights and states that a step of this size moves on all devices: what decode brings from memory.
+pub fn memory_bytes(plan: &Plan, size: &StepSize) -> Result<u64, CostError> {
+    let works = works(plan, &ops(plan)?, size)?;
+    let steps = plan.threads.iter().flat_map(|thread| &thread.steps);
+    let of_step = |step: &Step| match step {
+        Step::Run { kernel, args, .. } => moved(plan, &works[kernel.0 as usize], args).memory,
+        _ => 0,
+    };
+    Ok(steps.map(of_step).fold(0, u64::saturating_add))
+}
 
-    /// A weight's bytes are those that it has where it is packed.
-    fn moved(&self, work: &Work, args: &[Arg]) -> Moved {
-        let mut moved = Moved { memory: 0, cache: 0, operations: work.operations };
-        let mut add = |arg: &Arg, bytes: u64| match arg {
-            Arg::W(id) => {
-                let weight = &self.plan.weights[id.0 as usize];
-                let whole = weight.ty.bytes(|_| None).unwrap_or(weight.bytes).max(1);
-                let packed = u128::from(bytes) * u128::from(weight.bytes) / u128::from(whole);
-                moved.memory = moved.memory.saturating_add(u64::try_from(packed).unwrap_or(u64::MAX));
-            }
-            Arg::S(_) => moved.memory = moved.memory.saturating_add(bytes),
-            Arg::B(_) => moved.cache = moved.cache.saturating_add(bytes),
-        };
-        if let Some((output, inputs)) = args.split_last() {
-            inputs.iter().zip(&work.reads).for_each(|(arg, bytes)| add(arg, *bytes));
-            add(output, work.writes);
+fn ops(plan: &Plan) -> Result<Vec<Op>, CostError> {
+    let op = |kernel: &ir::plan::Kernel| {
+        let unknown = |reason| CostError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
+        Op::parse(&kernel.op.0, &kernel.op.1).map_err(unknown)
+    };
+    plan.kernels.iter().map(op).collect()
+}
+
+fn works(plan: &Plan, ops: &[Op], size: &StepSize) -> Result<Vec<Work>, CostError> {
+    let of = |(kernel, op): (&ir::plan::Kernel, &Op)| {
+        let reason = || format!("what {} must do is not known for these sizes", op.name());
+        op.work(&kernel.inputs, size).ok_or_else(|| CostError::Kernel {
+            id: kernel.id,
+            name: kernel.name.clone(),
+            reason: reason(),
+        })
+    };
+    plan.kernels.iter().zip(ops).map(of).collect()
+}
+
+/// A weight's bytes are those that it has where it is packed.
+fn moved(plan: &Plan, work: &Work, args: &[Arg]) -> Moved {
+    let mut moved = Moved { memory: 0, cache: 0, operations: work.operations };
+    let mut add = |arg: &Arg, bytes: u64| match arg {
+        Arg::W(id) => {
+            let weight = &plan.weights[id.0 as usize];
+            let whole = weight.ty.bytes(|_| None).unwrap_or(weight.bytes).max(1);
+            let packed = u128::from(bytes) * u128::from(weight.bytes) / u128::from(whole);
+            moved.memory = moved.memory.saturating_add(u64::try_from(packed).unwrap_or(u64::MAX));
         }
-        moved
+        Arg::S(_) => moved.memory = moved.memory.saturating_add(bytes),
+        Arg::B(_) => moved.cache = moved.cache.saturating_add(bytes),
+    };
+    if let Some((output, inputs)) = args.split_last() {
+        inputs.iter().zip(&work.reads).for_each(|(arg, bytes)| add(arg, *bytes));
+        add(output, work.writes);
     }
+    moved
 }
 
 /// What a step takes that moves and computes so much, where `round` bytes of weights and states come round.

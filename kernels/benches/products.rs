@@ -40,7 +40,7 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
         n: Extent { constant: n as i64, terms: vec![] },
         k,
         weights: vec![Weight { layout, rows }],
-        prefetch: Prefetch::of(layout, MODEL_BYTES as u64),
+        prefetch: Prefetch::of(layout),
         epilogue: None,
     };
     let bytes = layout.packed_bytes(rows, k);

@@ -4,10 +4,14 @@
 //! with zeros. Inside a tile everything lies in the order in which a product along k reads it:
 //!
 //! - dense: the 16 rows' values at k = 0, then at k = 1, …
-//! - coded, a scale each 32: per 32 of k, 16 f16 scales, 16 f16 mins where there are mins; then, from the next
-//!   cache line on, per 32 of k a block of codes, which so never lies across a cache line;
-//! - coded, `super`: per 256 of k, 16 f16 units of scales, 16 f16 units of mins, then for each 32 of them 16 i8
-//!   scales for each 16 or 32 values, as many i8 mins; codes as above.
+//! - coded: stretch after stretch, in each of which the scales of so many k stand before the codes; a stretch has as
+//!   many k as make its scales whole cache lines, so that no block of codes lies across one;
+//! - their scales, where each 32 values have one: per 32 of k, 16 f16 scales, 16 f16 mins where there are mins;
+//! - their scales in `super` layouts: per 256 of k, 16 f16 units of scales, 16 f16 units of mins, then for each 32 of
+//!   them 16 i8 scales for each 16 or 32 values, as many i8 mins.
+//!
+//! So a tile is read from its first byte to its last, and the next goes on from there: processors that read ahead by
+//! themselves follow that across tiles, where scales and codes apart made them begin anew in each.
 //!
 //! A value is `scale × code + min`, or `scale × (code − zero)` in layouts without mins; in `super` layouts the
 //! scale is unit × i8, which f32 holds exactly, and so the values are those of the format the weights came in.
@@ -40,16 +44,28 @@ pub(crate) trait Coded {
     /// Bytes of scales and mins for a span.
     const SPAN_BYTES: usize = Self::HEADER_BYTES + Self::SPAN / BLOCK * Self::GROUPS_BYTES;
 
-    /// Where the codes of a tile begin.
+    /// Values in k whose scales stand together, before their codes.
+    const STRETCH: usize = if Self::SPAN_BYTES % LINE == 0 { Self::SPAN } else { 2 * Self::SPAN };
+    /// Bytes of a stretch's scales.
+    const SCALES_BYTES: usize = Self::STRETCH / Self::SPAN * Self::SPAN_BYTES;
+    /// Bytes of a stretch.
+    const STRETCH_BYTES: usize = Self::SCALES_BYTES + Self::STRETCH / BLOCK * Self::Codes::BYTES;
+
+    /// Where in a tile the scales of the span at `k` begin, and where its codes.
     #[inline(always)]
-    fn codes_at(k: usize) -> usize {
-        (k / Self::SPAN * Self::SPAN_BYTES).next_multiple_of(LINE)
+    fn span_at(k: usize) -> (usize, usize) {
+        let (stretch, within) = (k / Self::STRETCH * Self::STRETCH_BYTES, k % Self::STRETCH);
+        let codes = stretch + Self::SCALES_BYTES + within / BLOCK * Self::Codes::BYTES;
+        (stretch + within / Self::SPAN * Self::SPAN_BYTES, codes)
     }
 
-    /// Bytes of a tile.
+    /// Bytes of a tile; the last stretch may have fewer codes.
     #[inline(always)]
     fn tile_bytes(k: usize) -> usize {
-        Self::codes_at(k) + k / BLOCK * Self::Codes::BYTES
+        match k % Self::STRETCH {
+            0 => k / Self::STRETCH * Self::STRETCH_BYTES,
+            _ => Self::span_at(k).1,
+        }
     }
 
     /// The f16 of the header at `p`, which [`Coded::scales`] takes.
@@ -90,7 +106,7 @@ impl<C: Codes, const SHARE: usize, const SUPER: bool, const MIN: bool> Coded
 }
 
 /// What a tile becomes while many rows are multiplied by it, whatever its layout: per 32 of k the f32 scales and mins
-/// of each `SHARE` values; then, per 32 of k, codes of a byte, beyond 127 where they are `FULL`.
+/// of each `SHARE` values, then codes of a byte, beyond 127 where they are `FULL`.
 pub(crate) struct Unpacked<const SHARE: usize, const FULL: bool>;
 
 impl<const SHARE: usize, const FULL: bool> Coded for Unpacked<SHARE, FULL> {
@@ -240,12 +256,16 @@ pub struct CodedShape {
     pub group_bytes: usize,
     /// Bytes of a span's header and all its i8.
     pub span_bytes: usize,
+    /// Values in k whose scales stand together, before their codes: one or more spans.
+    pub stretch: usize,
+    /// Bytes of a stretch's scales.
+    pub scales_bytes: usize,
 }
 
 impl CodedShape {
-    /// Where the codes of a tile begin.
-    pub fn codes_at(&self, k: usize) -> usize {
-        (k / self.span * self.span_bytes).next_multiple_of(LINE)
+    /// Bytes of a stretch.
+    pub fn stretch_bytes(&self) -> usize {
+        self.scales_bytes + self.stretch / BLOCK * self.block_bytes
     }
 
     /// Bytes of a block's i8, scales and mins.
@@ -271,6 +291,8 @@ impl Layout {
                     header_bytes: L::HEADER_BYTES,
                     group_bytes: L::GROUP_BYTES,
                     span_bytes: L::SPAN_BYTES,
+                    stretch: L::STRETCH,
+                    scales_bytes: L::SCALES_BYTES,
                 })
             }
             fn dense<L: Dense>(self) -> Shape {

@@ -71,6 +71,8 @@ impl Executable for Linear {
 
     unsafe fn run(&self, args: &[*mut u8], syms: &[i64], units: Range<usize>, scratch: *mut u8) {
         let n = length(&self.n, syms);
+        // One row has as much room for tiles as a chunk of them.
+        let group = if n == 1 { CHUNK * GROUP } else { GROUP };
         for first in (0..n).step_by(CHUNK) {
             let rows = first..n.min(first + CHUNK);
             unsafe {
@@ -79,8 +81,8 @@ impl Executable for Linear {
                 for (index, weight) in self.weights.iter().enumerate() {
                     let all = weight.rows.div_ceil(TILE);
                     let tiles = (units.start * UNIT).min(all)..(units.end * UNIT).min(all);
-                    for start in tiles.clone().step_by(GROUP) {
-                        let tiles = start..tiles.end.min(start + GROUP);
+                    for start in tiles.clone().step_by(group) {
+                        let tiles = start..tiles.end.min(start + group);
                         let part = Part { rows: rows.clone(), weight: index, base, tiles };
                         self.finish(args, syms, part, scratch);
                     }
@@ -199,7 +201,7 @@ impl Linear {
         let cols = part.base + part.tiles.start * TILE..part.base + end;
         unsafe {
             let (out, stride) = if self.epilogue.is_some() {
-                (scratch.add(self.tile_at()).cast::<f32>(), GROUP * TILE)
+                (scratch.add(self.tile_at()).cast::<f32>(), part.tiles.len() * TILE)
             } else {
                 let stride = self.weights.iter().map(|weight| weight.rows).sum::<usize>();
                 let y = args[1 + self.weights.len()].cast::<f32>();

@@ -57,11 +57,10 @@ impl Visit for PackBlocks<'_> {
 
     fn coded<L: Coded>(self) {
         let mut parts = Parts::default();
-        let blocks = self.src.chunks_exact(self.format.block_bytes());
-        let (scales, codes) = self.dst.split_at_mut(L::codes_at(blocks.len() * L::SPAN));
-        let spans = scales.chunks_exact_mut(L::SPAN_BYTES);
-        let codes = codes.chunks_exact_mut(L::SPAN / BLOCK * L::Codes::BYTES);
-        for ((block, span), codes) in blocks.zip(spans).zip(codes) {
+        for (at, block) in self.src.chunks_exact(self.format.block_bytes()).enumerate() {
+            let (scales, codes) = L::span_at(at * L::SPAN);
+            let (before, codes) = self.dst.split_at_mut(codes);
+            let (span, codes) = (&mut before[scales..], &mut codes[..L::SPAN / BLOCK * L::Codes::BYTES]);
             self.format.unpack(block, &mut parts);
             let [unit, min_unit] = units(self.format, block, &parts);
             put_f16(span, self.row, unit);
@@ -140,11 +139,11 @@ impl Visit for Gather<'_> {
     fn coded<L: Coded>(self) {
         let row = self.row;
         let zero = if L::MIN { 0 } else { i32::from(L::Codes::ZERO) };
-        let (scales, codes) = self.tile.split_at(L::codes_at(self.out.len()));
-        let blocks = codes.chunks_exact(L::Codes::BYTES).zip(self.out.chunks_exact_mut(BLOCK));
-        for (at, (codes, out)) in blocks.enumerate() {
+        for (at, out) in self.out.chunks_exact_mut(BLOCK).enumerate() {
             let (span, at) = (at / (L::SPAN / BLOCK), at % (L::SPAN / BLOCK));
-            let span = &scales[span * L::SPAN_BYTES..][..L::SPAN_BYTES];
+            let (scales, codes) = L::span_at(span * L::SPAN);
+            let span = &self.tile[scales..][..L::SPAN_BYTES];
+            let codes = &self.tile[codes + at * L::Codes::BYTES..][..L::Codes::BYTES];
             let unit = super::layout::F16::get(&span[2 * row..]);
             let min_unit = if L::MIN { super::layout::F16::get(&span[2 * (TILE + row)..]) } else { 0.0 };
             let groups = &span[L::HEADER_BYTES + at * L::GROUPS_BYTES..];

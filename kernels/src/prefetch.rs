@@ -1,5 +1,5 @@
 //! Who sees to it that weights are in a near cache when they are used.
-use super::codes::Width;
+use super::codes::BLOCK;
 use super::layout::{LINE, Layout, Shape};
 use super::simd::prefetch;
 use std::sync::OnceLock;
@@ -7,56 +7,41 @@ use std::sync::OnceLock;
 /// Who asks for weights ahead of their use; the products are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefetch {
-    /// The kernel does, line by line, and takes tile after tile.
+    /// The kernel does, line by line.
     Software,
-    /// The processor does, which follows each of several tiles that are read together.
+    /// The processor does, which follows what is read in order.
     Hardware,
 }
 
 impl Prefetch {
-    /// The faster way for weights of `layout` on this processor, where a step reads `weights_bytes` in all.
+    /// The faster way for weights of `layout` on this processor.
     ///
-    /// It is measured (docs/performance.md). Processors of AMD follow tiles by themselves, and requests of the kernel
-    /// take room from loads. But codes below a byte need so many operations a line that few loads are under way at
-    /// once: with them the kernel asks, unless all weights come from memory, which then is the slower of both.
-    pub fn of(layout: Layout, weights_bytes: u64) -> Prefetch {
-        let is_whole_bytes = match layout.shape() {
-            Shape::Coded(shape) => shape.width == Width::Bytes,
+    /// It is measured (docs/performance.md). Processors of AMD read as fast by themselves as memory gives, and what the
+    /// kernel asks for takes room from loads; but they do not follow layouts with a scale for each 16 values.
+    pub fn of(layout: Layout) -> Prefetch {
+        // Where a machine is virtual, each asking of its processor takes microseconds.
+        static IS_AMD: OnceLock<bool> = OnceLock::new();
+        let is_followed = match layout.shape() {
+            Shape::Coded(shape) => shape.share == BLOCK,
             Shape::Dense(_) => true,
         };
-        // Where a machine is virtual, each asking of its processor takes microseconds.
-        static CACHE: OnceLock<Option<u64>> = OnceLock::new();
-        match CACHE.get_or_init(last_cache_of_amd) {
-            Some(cache) if is_whole_bytes || weights_bytes > 4 * cache => Prefetch::Hardware,
-            _ => Prefetch::Software,
+        match is_followed && *IS_AMD.get_or_init(is_amd) {
+            true => Prefetch::Hardware,
+            false => Prefetch::Software,
         }
     }
 }
 
-/// Bytes of the last cache, where AMD made the processor.
+/// Whether AMD made the processor.
 #[cfg(target_arch = "x86_64")]
-fn last_cache_of_amd() -> Option<u64> {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const CACHES: u32 = 0x8000_001d;
-    let vendor = __cpuid(0);
-    if [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes) != [*b"Auth", *b"enti", *b"cAMD"] {
-        return None;
-    }
-    if __cpuid(0x8000_0000).eax < CACHES {
-        return None;
-    }
-    // AMD64 Architecture Programmer's Manual, volume 3, E.4.16: one leaf a cache, of type 0 behind the last.
-    let caches = (0..8).map(|index| __cpuid_count(CACHES, index)).take_while(|leaf| leaf.eax & 31 != 0);
-    let bytes = caches.map(|leaf| {
-        let [line, partitions, ways] = [leaf.ebx & 0xfff, leaf.ebx >> 12 & 0x3ff, leaf.ebx >> 22];
-        [line, partitions, ways, leaf.ecx].into_iter().map(|one_less| u64::from(one_less) + 1).product()
-    });
-    bytes.last()
+fn is_amd() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn last_cache_of_amd() -> Option<u64> {
-    None
+fn is_amd() -> bool {
+    false
 }
 
 /// How far ahead of its use a weight is asked for, where tiles are read one by one: across the ends of tiles and

@@ -36,13 +36,6 @@ pub(crate) struct Run {
     pub cols: usize,
 }
 
-/// Where scales and codes of tile `tile` of those at `tiles` begin.
-#[inline(always)]
-pub(crate) unsafe fn tile_parts<L: Coded>(tiles: *const u8, k: usize, tile: usize) -> (*const u8, *const u8) {
-    let scales = tiles.wrapping_add(tile * L::tile_bytes(k));
-    (scales, scales.wrapping_add(L::codes_at(k)))
-}
-
 impl Run {
     /// Whether the kernel asks for weights ahead of their use.
     #[inline(always)]
@@ -101,7 +94,6 @@ impl<L: Coded, const N: usize> Work for CodedInt8<'_, L, N> {
         while tile < self.0.count {
             tile += unsafe {
                 match self.0.count - tile {
-                    4.. if N == 1 && self.0.prefetch == Some(Prefetch::Hardware) => self.tiles::<S, 4>(tile),
                     2.. if N > 1 && 4 * N <= S::SUMS => self.tiles::<S, 2>(tile),
                     _ => self.tiles::<S, 1>(tile),
                 }
@@ -121,17 +113,25 @@ impl<L: Coded, const N: usize> CodedInt8<'_, L, N> {
     unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
         let run = self.0;
         let (mut x, mut halves) = (run.x, run.halves);
+        let tile_bytes = L::tile_bytes(run.k);
         unsafe {
-            let mut at = [tile_parts::<L>(run.tiles, run.k, tile); T];
-            let mut reading = Reading::new(at[0].0, ahead_bytes(T, L::tile_bytes(run.k)));
-            for t in 1..T {
-                at[t] = tile_parts::<L>(run.tiles, run.k, tile + t);
-            }
+            // Of each tile where the next scales and the next codes are.
+            let mut at = [(run.tiles.add(tile * tile_bytes), run.tiles); T];
+            let mut reading = Reading::new(at[0].0, ahead_bytes(T, tile_bytes));
             let mut y = [[S::splat(0.0); N]; T];
             for t in 0..T {
+                at[t].0 = at[0].0.add(t * tile_bytes);
                 y[t] = run.begin::<S, N>(tile + t);
             }
-            for _ in 0..run.k / L::SPAN {
+            for k in (0..run.k).step_by(L::SPAN) {
+                if k % L::STRETCH == 0 {
+                    for t in 0..T {
+                        if k > 0 {
+                            at[t].0 = at[t].1;
+                        }
+                        at[t].1 = at[t].0.add(L::SCALES_BYTES);
+                    }
+                }
                 let mut headers = [(S::splat(0.0), S::splat(0.0)); T];
                 if run.asks() {
                     reading.ask_for(T * L::SPAN_BYTES);
@@ -229,10 +229,12 @@ impl<L: Coded, const N: usize> Work for CodedF32<'_, L, N> {
         for tile in 0..run.count {
             let mut x = run.x.cast::<f32>();
             unsafe {
-                let (mut scales, mut block) = tile_parts::<L>(run.tiles, run.k, tile);
-                let mut reading = Reading::new(scales, AHEAD_BYTES);
+                let tile_at = run.tiles.add(tile * L::tile_bytes(run.k));
+                let mut reading = Reading::new(tile_at, AHEAD_BYTES);
                 let mut y = [S::splat(0.0); N];
-                for _ in 0..run.k / L::SPAN {
+                for k in (0..run.k).step_by(L::SPAN) {
+                    let (scales, block) = L::span_at(k);
+                    let (mut scales, mut block) = (tile_at.add(scales), tile_at.add(block));
                     if run.asks() {
                         reading.ask_for(L::SPAN_BYTES);
                     }
@@ -274,13 +276,20 @@ impl<L: Dense, const N: usize> Work for DenseF32<'_, L, N> {
     unsafe fn run<S: Simd>(self) {
         let count = self.0.count;
         let mut tile = 0;
+        if N == 1 && self.0.prefetch == Some(Prefetch::Hardware) {
+            let apart = count / 4;
+            for tile in 0..apart {
+                unsafe { self.tiles::<S, 4>(tile, apart) };
+            }
+            tile = 4 * apart;
+        }
         while tile < count {
             // With few rows, tiles are taken together: a sum is one chain, whose additions wait for one another.
             tile += unsafe {
                 match count - tile {
-                    4.. if N == 1 => self.tiles::<S, 4>(tile),
-                    2.. if N * 2 <= S::SUMS => self.tiles::<S, 2>(tile),
-                    _ => self.tiles::<S, 1>(tile),
+                    4.. if N == 1 => self.tiles::<S, 4>(tile, 1),
+                    2.. if N * 2 <= S::SUMS => self.tiles::<S, 2>(tile, 1),
+                    _ => self.tiles::<S, 1>(tile, 1),
                 }
             };
         }
@@ -291,9 +300,9 @@ impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
     /// Values along k from one asking for weights to the next.
     const TURN: usize = 8;
 
-    /// The products of `T` tiles from `tile` on. Gives back `T`.
+    /// The products of `T` tiles, `apart` from one another, from `tile` on. Gives back `T`.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize) -> usize {
+    unsafe fn tiles<S: Simd, const T: usize>(&self, tile: usize, apart: usize) -> usize {
         let run = self.0;
         let tile_bytes = run.k * TILE * L::BYTES;
         let mut x = run.x.cast::<f32>();
@@ -309,7 +318,7 @@ impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
                 for _ in 0..count {
                     let mut values = [S::splat(0.0); T];
                     for t in 0..T {
-                        values[t] = L::load::<S>(w.add(t * tile_bytes));
+                        values[t] = L::load::<S>(w.add(t * apart * tile_bytes));
                     }
                     for row in 0..N {
                         let x = S::splat(x.add(row).read());
@@ -322,7 +331,7 @@ impl<L: Dense, const N: usize> DenseF32<'_, L, N> {
                 }
             }
             for (t, y) in y.into_iter().enumerate() {
-                run.store::<S, N>(tile + t, y);
+                run.store::<S, N>(tile + t * apart, y);
             }
         }
         T

@@ -140,7 +140,7 @@ impl Bench<'_> {
             n: Extent { constant: 0, terms: vec![(1, 0)] },
             k: K,
             weights: vec![Weight { layout, rows: outputs }],
-            prefetch: Prefetch::of(layout, FAR_BYTES as u64),
+            prefetch: Prefetch::of(layout),
             epilogue: None,
         };
         let [near, far, part] = [outputs, (outputs * FAR).min(most), (outputs / PART).max(16)].map(of);
@@ -370,7 +370,7 @@ impl Bench<'_> {
             })
         };
         let kernels = ops.iter().map(kernel).collect::<anyhow::Result<Vec<_>>>()?;
-        let code = cpu::lower(&kernels, &["n".to_owned()], 0)?;
+        let code = cpu::lower(&kernels, &["n".to_owned()])?;
         let most = ROWS_BODIES[ROWS_BODIES.len() - 1] as usize;
         let mut values = [0, 1, 2].map(|_| vec![0.5f32; most * K]);
         let [a, b, out] = values.each_mut().map(|values| values.as_mut_ptr().cast::<u8>());

@@ -5,7 +5,7 @@ pub mod reference;
 
 use crate::error::LowerError;
 use ::gpu::Kept;
-use ir::plan::{Device, Fault, Kernel, Plan, Section, Step, Weight, Where};
+use ir::plan::{Device, Fault, Kernel, Plan, Section, Step, Where};
 use ir::topology::Kind;
 use passes::{Scratch, Target};
 use runtime::Engine;
@@ -96,7 +96,7 @@ fn scratch(plan: &Plan) -> Result<Vec<Scratch>, String> {
 /// The code of every kernel of a plan, in order of id, for processors alone. A plan that states less memory than the
 /// code needs is refused.
 pub fn lower(plan: &Plan) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
-    let code = cpu::lower(plan.kernels.iter(), &symbols(plan), weights_bytes(plan))?;
+    let code = cpu::lower(plan.kernels.iter(), &symbols(plan))?;
     plan.kernels.iter().zip(&code).try_for_each(|(kernel, code)| check_room(kernel, code))?;
     Ok(code)
 }
@@ -133,17 +133,8 @@ pub fn engines(plan: &Plan, kept: &Kept) -> Result<Vec<Engine>, LowerError> {
 fn on_cpus(plan: &Plan) -> Result<Vec<Option<Arc<dyn Executable>>>, LowerError> {
     let own = kernels_on(plan, |backend| backend == Backend::Cpu);
     let kernels = plan.kernels.iter().zip(&own).filter_map(|(kernel, own)| own.then_some(kernel));
-    let mut made = cpu::lower(kernels, &symbols(plan), weights_bytes(plan))?.into_iter();
+    let mut made = cpu::lower(kernels, &symbols(plan))?.into_iter();
     Ok(own.into_iter().map(|own| if own { made.next() } else { None }).collect())
-}
-
-/// What processors read of weights in a step, at most.
-fn weights_bytes(plan: &Plan) -> u64 {
-    let is_cpu = |weight: &&Weight| {
-        let device = plan.devices.get(weight.device.0 as usize);
-        device.is_some_and(|device| Backend::of(device) == Backend::Cpu)
-    };
-    plan.weights.iter().filter(is_cpu).map(|weight| weight.bytes).sum()
 }
 
 /// Which kernels run on devices of some backends.

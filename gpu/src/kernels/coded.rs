@@ -14,9 +14,8 @@ pub(crate) struct Coded {
     pub(crate) shape: CodedShape,
     /// The whole matrix, as words.
     pub(crate) words: Variable,
-    /// In words, where the tile begins, and in it the codes.
+    /// In words, where the tile begins.
     pub(crate) tile: Val,
-    pub(crate) codes: u32,
     /// Which of the tile's rows: of which four, and which of these.
     pub(crate) four: Val,
     pub(crate) within: Val,
@@ -64,8 +63,10 @@ impl Coded {
     pub(crate) fn scales(&self, e: &mut Emit, block: Val) -> Vec<Scale> {
         let s = &self.shape;
         let blocks = (s.span / BLOCK) as u32;
-        let span = e.over(block, blocks);
-        let from = e.times(span, (s.span_bytes / 4) as u32);
+        let (stretch, within) = self.stretch(e, block);
+        let span = e.over(within, blocks);
+        let span = e.times(span, (s.span_bytes / 4) as u32);
+        let from = e.add(stretch, span);
         let unit = self.half(e, from, 0);
         let min_unit = s.has_min.then(|| self.half(e, from, s.header_bytes / 2));
         let within = e.rest(block, blocks);
@@ -106,8 +107,17 @@ impl Coded {
 
     /// In words from the beginning of the tile, where a block's codes begin.
     fn block(&self, e: &mut Emit, block: Val) -> Val {
-        let at = e.times(block, (self.shape.block_bytes / 4) as u32);
-        e.plus(at, self.codes)
+        let (stretch, within) = self.stretch(e, block);
+        let at = e.times(within, (self.shape.block_bytes / 4) as u32);
+        let at = e.add(stretch, at);
+        e.plus(at, (self.shape.scales_bytes / 4) as u32)
+    }
+
+    /// In words from the beginning of the tile, where a block's stretch begins, and which of its blocks it is.
+    fn stretch(&self, e: &mut Emit, block: Val) -> (Val, Val) {
+        let blocks = (self.shape.stretch / BLOCK) as u32;
+        let (stretch, within) = (e.over(block, blocks), e.rest(block, blocks));
+        (e.times(stretch, (self.shape.stretch_bytes() / 4) as u32), within)
     }
 
     /// The codes of four neighbours along k, a block's quad of that number, as f32; `word` is the row's of

@@ -47,9 +47,8 @@ pub(crate) fn gather(
     };
     match layout.shape() {
         Shape::Coded(shape) => {
-            let codes = (shape.codes_at(k as usize) / 4) as u32;
             let (four, within) = (e.over(row, 4), e.rest(row, 4));
-            let coded = Coded { shape, words, tile, codes, four, within };
+            let coded = Coded { shape, words, tile, four, within };
             let scales = coded.scales(e, block);
             for quad in 0..QUADS {
                 let at = coded.vector(e, block, quad);

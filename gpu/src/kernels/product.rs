@@ -76,8 +76,8 @@ impl Tile {
                 let x = hand.maker.input_of(Bound::Arg(0), Ty::F32.of().with_vector_size(4));
                 let (arrays, words) = (Arrays { x, fours: by_four }, hand.input(self.input, Ty::U32));
                 let rows: [Coded; 4] = std::array::from_fn(|row| {
-                    let (codes, within) = (shape.codes_at(self.k as usize) / 4, hand.e.u32(row as u32));
-                    Coded { shape, words, tile: self.at, codes: codes as u32, four, within }
+                    let within = hand.e.u32(row as u32);
+                    Coded { shape, words, tile: self.at, four, within }
                 });
                 let blocks = [part, hand.e.u32(self.k / BLOCK as u32), hand.e.u32(parts)];
                 hand.e.range(blocks, |e, at| block(e, &rows, arrays, totals, at));

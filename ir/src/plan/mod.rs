@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the plan's form that this code writes; it reads no other.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Buffers, weights and states begin at multiples of this many bytes.
 pub const ALIGNMENT: u64 = 64;

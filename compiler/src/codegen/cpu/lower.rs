@@ -28,15 +28,13 @@ struct Cx<'a> {
     kernel: &'a Kernel,
     symbols: &'a [String],
     isa: Isa,
-    weights_bytes: u64,
     jit: &'a mut Jit,
 }
 
-/// The code of every kernel, in order; a step of all of them reads `weights_bytes` of weights.
+/// The code of every kernel, in order.
 pub fn lower<'a>(
     kernels: impl IntoIterator<Item = &'a Kernel>,
     symbols: &[String],
-    weights_bytes: u64,
 ) -> Result<Vec<Arc<dyn Executable>>, LowerError> {
     let mut jit = Jit::new().map_err(|e| LowerError::Cranelift(e.to_string()))?;
     let isa = Isa::detect();
@@ -44,7 +42,7 @@ pub fn lower<'a>(
     for kernel in kernels {
         let refuse = |reason: String| LowerError::Kernel { id: kernel.id, name: kernel.name.clone(), reason };
         let op = Op::parse(&kernel.op.0, &kernel.op.1).map_err(refuse)?;
-        code.push(Cx { kernel, symbols, isa, weights_bytes, jit: &mut jit }.lower(&op).map_err(refuse)?);
+        code.push(Cx { kernel, symbols, isa, jit: &mut jit }.lower(&op).map_err(refuse)?);
     }
     Ok(code)
 }
@@ -207,7 +205,7 @@ impl Cx<'_> {
         };
         let weights = weights.map(weight).collect::<Result<Vec<_>, String>>()?;
         let layout = weights.first().ok_or("has no weights")?.layout;
-        let prefetch = Prefetch::of(layout, self.weights_bytes);
+        let prefetch = Prefetch::of(layout);
         Ok(Linear { isa: self.isa, activations, n, k, weights, prefetch, epilogue: None })
     }
 

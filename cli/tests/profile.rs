@@ -99,6 +99,18 @@ fn several_sequences_are_measured_at_once_behind_what_is_cached() {
 }
 
 #[test]
+fn reading_memory_in_turn_with_the_answer_gives_its_bound() {
+    let home = Home::new();
+    let model = tiny();
+    let args = [&["bench", &model, "--reading", "--threads", "1"], &SIZES[..]].concat();
+    let bound = json(home.run(&[&args[..], &["--json"]].concat()))["reading"].clone();
+    let number = |name: &str| bound[name].as_f64().unwrap_or_else(|| panic!("{name} in {bound}"));
+    let (decode, plain) = (number("decode_bytes_per_second"), number("plain_bytes_per_second"));
+    assert!(number("turns") >= 1.0 && decode > 0.0 && plain > decode, "{bound}");
+    assert!(home.run(&args).ok().contains("in turn with that, read memory at"));
+}
+
+#[test]
 fn what_a_plan_has_no_room_for_is_refused_with_the_option_that_makes_it() {
     let home = Home::new();
     home.run(&["compile", &tiny(), "-o", "one", "--context", "48"]).ok();

@@ -1,0 +1,2 @@
+//! How long it takes to open a graph.
+fn main() {}

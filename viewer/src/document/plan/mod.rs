@@ -1,0 +1,93 @@
+//! A plan beside the graph that it runs: which step computes which node, messages, memory over the steps.
+mod flow;
+mod memory;
+mod messages;
+
+pub(super) use flow::flow_of;
+pub use memory::{BufferLife, DeviceMemory};
+pub use messages::Message;
+
+use super::flow::{Flow, NodeIx, Role};
+use ir::plan::{End, Plan, Step};
+use std::collections::HashMap;
+
+/// A step of a plan: the place of its thread, and its own among the thread's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepAt {
+    /// Which of the plan's threads.
+    pub thread: u32,
+    /// Which of its steps.
+    pub step: u32,
+}
+
+/// A plan, and what it says of the nodes of the last pass.
+#[derive(Debug)]
+pub struct PlanView {
+    /// The plan.
+    pub plan: Plan,
+    /// Its hash.
+    pub hash: String,
+    /// By thread and step the node that the step computes, or whose value it sends or receives.
+    pub nodes: Vec<Vec<Option<NodeIx>>>,
+    /// By node the steps that compute it; none for what is given.
+    pub steps: HashMap<NodeIx, Vec<StepAt>>,
+    /// The messages of a step of the model, by the numbers of their edges.
+    pub messages: Vec<Message>,
+    /// The memory of each thread's device, in the order of threads.
+    pub memory: Vec<DeviceMemory>,
+}
+
+impl PlanView {
+    /// A plan beside the graph that it runs.
+    pub fn new(plan: Plan, flow: &Flow) -> PlanView {
+        let mut nodes = computed(&plan, flow);
+        let messages = messages::of(&plan, flow, &mut nodes);
+        let memory = memory::of(&plan, &nodes);
+        let mut steps: HashMap<NodeIx, Vec<StepAt>> = HashMap::new();
+        for (thread, of) in plan.threads.iter().enumerate() {
+            for (step, (what, node)) in of.steps.iter().zip(&nodes[thread]).enumerate() {
+                if let (Step::Run { .. }, Some(node)) = (what, node) {
+                    steps.entry(*node).or_default().push(StepAt { thread: thread as u32, step: step as u32 });
+                }
+            }
+        }
+        PlanView { hash: plan.hash(), plan, nodes, steps, messages, memory }
+    }
+
+    /// What an end of an edge is called.
+    pub fn end(&self, end: End) -> String {
+        end_name(&self.plan, end)
+    }
+
+    /// The message by which a device has a value that another makes.
+    pub fn message_of(&self, value: NodeIx, reader: u32) -> Option<&Message> {
+        let is_for = |end: End| matches!(end, End::Device(id) if id.0 == reader);
+        self.messages.iter().find(|message| message.made_by == Some(value) && is_for(message.to))
+    }
+}
+
+fn end_name(plan: &Plan, end: End) -> String {
+    match end {
+        End::Host => "host".to_owned(),
+        End::Device(id) => plan.devices.get(id.0 as usize).map_or_else(|| id.to_string(), |d| d.name.clone()),
+    }
+}
+
+/// By thread and step the node that the step computes: of those of its path on its device, the next.
+fn computed(plan: &Plan, flow: &Flow) -> Vec<Vec<Option<NodeIx>>> {
+    let mut known: HashMap<(&str, u32), Vec<NodeIx>> = HashMap::new();
+    for at in flow.indices().rev().filter(|at| flow[*at].role == Role::Value) {
+        known.entry((&flow[at].path, flow[at].device)).or_default().push(at);
+    }
+    let mut nodes = vec![];
+    for thread in &plan.threads {
+        let of = |step| match step {
+            &Step::Run { ref node, .. } => {
+                known.get_mut(&(node.as_str(), thread.device.0)).and_then(Vec::pop)
+            }
+            _ => None,
+        };
+        nodes.push(thread.steps.iter().map(of).collect());
+    }
+    nodes
+}

@@ -1,0 +1,1 @@
+//! One self-contained page: a document that needs no program to be looked at.

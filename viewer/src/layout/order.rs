@@ -150,12 +150,4 @@ impl Ladder {
         }
         crossings
     }
-
-    /// The same, of what is ordered now.
-    #[cfg(test)]
-    pub(super) fn crossings_now(&self) -> usize {
-        let mut place = vec![0usize; self.above.len()];
-        self.number(&mut place);
-        self.crossings(&place)
-    }
 }

@@ -18,7 +18,7 @@ pub(super) struct Room<'a> {
 /// Rounds of moving down and up.
 const ROUNDS: usize = 6;
 /// What is to stay weighs so much more than any line.
-const STAYS: f32 = 1e4;
+const STAYS: f32 = 1e6;
 
 impl Room<'_> {
     fn distance(&self, left: usize, right: usize) -> f32 {
@@ -36,7 +36,7 @@ impl Room<'_> {
     }
 }
 
-/// The middle of each vertex; the leftmost border is 0.
+/// The middle of each vertex; nothing is left of 0.
 pub(super) fn middles(ladder: &Ladder, room: &Room<'_>) -> Vec<f32> {
     let mut x = vec![0.0f32; room.width.len()];
     for row in &ladder.rows {
@@ -62,9 +62,11 @@ pub(super) fn middles(ladder: &Ladder, room: &Room<'_>) -> Vec<f32> {
     }
     let left = (0..x.len()).map(|at| x[at] - room.width[at] / 2.0).fold(f32::MAX, f32::min);
     let is_kept = room.kept.iter().any(Option::is_some);
-    // What is to stay is moved only where something would be left of everything.
-    if left.is_finite() && left != f32::MAX && (!is_kept || left < 0.0) {
-        x.iter_mut().for_each(|x| *x -= left);
+    // What is to stay is moved only where something would be left of everything; so that this is rare, there is some
+    // room in every first layout.
+    let margin = if is_kept { 0.0 } else { room.gaps.0 };
+    if left != f32::MAX && (!is_kept || left < 0.0) {
+        x.iter_mut().for_each(|x| *x += margin - left);
     }
     x
 }

@@ -241,7 +241,7 @@ impl<'a> Work<'a> {
         let mut size = Size::default();
         for at in 0..self.count {
             let half = self.sketch.boxes.get(at).map_or(LINE, |vertex| vertex.size.width) / 2.0;
-            size.width = size.width.max(x[at] + half);
+            size.width = size.width.max(x[at] + half + self.style.gap);
             size.height = size.height.max(tops[self.layer[at]] + heights[self.layer[at]]);
         }
         sheet.routes = self.routes(&mut sheet.boxes, x, (&tops, &heights), &mut size);

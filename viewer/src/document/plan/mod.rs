@@ -74,17 +74,15 @@ fn end_name(plan: &Plan, end: End) -> String {
 }
 
 /// By thread and step the node that the step computes: of those of its path on its device, the next.
-fn computed(plan: &Plan, flow: &Flow) -> Vec<Vec<Option<NodeIx>>> {
+fn computed<'a>(plan: &'a Plan, flow: &'a Flow) -> Vec<Vec<Option<NodeIx>>> {
     let mut known: HashMap<(&str, u32), Vec<NodeIx>> = HashMap::new();
     for at in flow.indices().rev().filter(|at| flow[*at].role == Role::Value) {
         known.entry((&flow[at].path, flow[at].device)).or_default().push(at);
     }
     let mut nodes = vec![];
     for thread in &plan.threads {
-        let of = |step| match step {
-            &Step::Run { ref node, .. } => {
-                known.get_mut(&(node.as_str(), thread.device.0)).and_then(Vec::pop)
-            }
+        let of = |step: &'a Step| match step {
+            Step::Run { node, .. } => known.get_mut(&(node.as_str(), thread.device.0)).and_then(Vec::pop),
             _ => None,
         };
         nodes.push(thread.steps.iter().map(of).collect());

@@ -32,6 +32,8 @@ pub use search::{Hit, Query};
 pub use shapes::Shape;
 pub use tree::{Child, Group, GroupIx, Run, Tree};
 
+pub(crate) use names::without_layer;
+
 use ir::plan::Hint;
 use std::path::{Path, PathBuf};
 

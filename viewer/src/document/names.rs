@@ -32,14 +32,14 @@ pub(super) fn groups(path: &str) -> (Vec<&str>, Option<&str>) {
 }
 
 /// The number of the innermost layer that a group's path names.
-pub(super) fn layer(path: &str) -> Option<&str> {
+fn layer(path: &str) -> Option<&str> {
     path.rsplit('.').find(|word| is_number(word))
 }
 
-/// A name with `#` for the words that are a layer's number, so that names of equal layers are equal.
-pub(super) fn without_layer(name: &str, layer: Option<&str>) -> String {
-    let Some(layer) = layer else { return name.to_owned() };
-    let words: Vec<&str> = name.split('.').map(|word| if word == layer { "#" } else { word }).collect();
+/// A name with a mark for the words that are the number of a group's layer, so that names of equal layers are equal.
+pub(crate) fn without_layer(name: &str, group: &str, mark: &str) -> String {
+    let Some(layer) = layer(group) else { return name.to_owned() };
+    let words: Vec<&str> = name.split('.').map(|word| if word == layer { mark } else { word }).collect();
     words.join(".")
 }
 
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn a_layers_number_is_left_out_and_no_other() {
         assert_eq!(layer("blk.3.attn"), Some("3"));
-        assert_eq!(without_layer("kv.3.k", Some("3")), "kv.#.k");
-        assert_eq!(without_layer("kv.13.k", Some("3")), "kv.13.k");
-        assert_eq!(without_layer("x3", None), "x3");
+        assert_eq!(without_layer("kv.3.k", "blk.3.attn", "#"), "kv.#.k");
+        assert_eq!(without_layer("kv.13.k", "blk.3", "#"), "kv.13.k");
+        assert_eq!(without_layer("x.3", "a", "#"), "x.3");
     }
 }

@@ -29,12 +29,11 @@ pub(super) fn write(flow: &Flow, tree: &mut Tree) {
 
 fn of_group(flow: &Flow, tree: &Tree, group: GroupIx) -> Shape {
     let (mut form, mut whole) = (DefaultHasher::new(), DefaultHasher::new());
-    let layer = names::layer(&tree[group].path);
     for child in &tree[group].children {
         match child {
             Child::Node(at) => {
                 let node = &flow[*at];
-                let label = names::without_layer(tree.label(flow, *at), layer);
+                let label = names::without_layer(tree.label(flow, *at), &tree[group].path, "#");
                 let ty = node.ty.as_ref().map(ToString::to_string);
                 let cells = (label.chars().count(), ty.as_ref().map_or(0, String::len));
                 (0u8, node.role, &node.op, cells).hash(&mut form);
@@ -44,7 +43,7 @@ fn of_group(flow: &Flow, tree: &Tree, group: GroupIx) -> Shape {
             Child::Group(inner) => {
                 let Shape { form: inner_form, whole: inner_whole } = tree[*inner].shape;
                 (1u8, inner_form, tree[*inner].name.len()).hash(&mut form);
-                let name = names::without_layer(&tree[*inner].name, names::layer(&tree[*inner].name));
+                let name = names::without_layer(&tree[*inner].name, &tree[*inner].name, "#");
                 (inner_whole, name).hash(&mut whole);
                 let entries = tree.ports.entries(*inner);
                 entries.iter().for_each(|entry| local(flow, tree, group, *entry).hash(&mut form));

@@ -110,16 +110,21 @@ impl Tree {
 
     /// What is written on a node: its name without that of the groups around it.
     pub fn label<'a>(&self, flow: &'a Flow, node: NodeIx) -> &'a str {
+        self.label_and_levels(flow, node).0
+    }
+
+    /// The same, and how many levels above its own group the one is whose name was left out; -1 where none was.
+    pub(crate) fn label_and_levels<'a>(&self, flow: &'a Flow, node: NodeIx) -> (&'a str, i64) {
         let title = flow[node].title();
-        let mut group = Some(self.group_of[node.at()]);
-        while let Some(at) = group {
+        let (mut group, mut levels) = (Some(self.group_of[node.at()]), 0);
+        while let Some(at) = group.filter(|at| *at != GroupIx::ROOT) {
             let rest = title.strip_prefix(self[at].path.as_str()).and_then(|rest| rest.strip_prefix('.'));
-            if let Some(rest) = rest.filter(|rest| !rest.is_empty() && !self[at].path.is_empty()) {
-                return rest;
+            if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                return (rest, levels);
             }
-            group = self[at].parent;
+            (group, levels) = (self[at].parent, levels + 1);
         }
-        title
+        (title, -1)
     }
 
     /// The group of that path.

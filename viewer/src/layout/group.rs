@@ -21,6 +21,63 @@ pub(super) struct Laid {
     pub(super) key: u64,
 }
 
+/// A group drawn with every group in it closed.
+#[derive(Clone, Debug)]
+pub(crate) struct Drawn(pub(super) Arc<Laid>);
+
+/// A line of a group whose inner groups are closed.
+pub(crate) struct DrawnLine<'a> {
+    /// The box that it comes from; none for the border.
+    pub(crate) from: Option<usize>,
+    /// Of the border, which entry.
+    pub(crate) entry: usize,
+    /// The box that it goes to; none for the border.
+    pub(crate) to: Option<usize>,
+    /// Which operands or entries of the box it brings; of the border which exit.
+    pub(crate) brings: Vec<u32>,
+    carries: &'a [(u32, u32)],
+}
+
+impl Drawn {
+    /// Where everything is.
+    pub(crate) fn sheet(&self) -> &Sheet {
+        &self.0.sheet
+    }
+
+    /// By box the children that it stands for.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.0.runs
+    }
+
+    /// The lines, in the order of the sheet's routes.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = DrawnLine<'_>> {
+        self.0.lines.iter().map(|line| {
+            let (from, entry) = match line.from {
+                From::Entry(entry) => (None, entry),
+                From::Box(at, _) => (Some(at), 0),
+            };
+            let (to, brings) = match line.to {
+                To::Exit(exit) => (None, vec![exit as u32]),
+                To::Box(at, _) => (Some(at), line.carries.iter().map(|(_, input)| *input).collect()),
+            };
+            DrawnLine { from, entry, to, brings, carries: &line.carries }
+        })
+    }
+
+    /// The values that a line brings to a box of a group.
+    pub(crate) fn values(&self, pass: &Pass, group: GroupIx, line: &DrawnLine<'_>) -> Vec<NodeIx> {
+        line.carries.iter().filter_map(|(slot, input)| carried(pass, group, *slot, *input)).collect()
+    }
+}
+
+/// The value that a child of a group has as an operand, or that comes into it.
+pub(super) fn carried(pass: &Pass, group: GroupIx, slot: u32, input: u32) -> Option<NodeIx> {
+    match pass.tree[group].children.get(slot as usize)? {
+        Child::Node(node) => pass.flow[*node].inputs.get(input as usize).copied(),
+        Child::Group(inner) => pass.tree.ports.entries(*inner).get(input as usize).copied(),
+    }
+}
+
 /// A line of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line {
@@ -63,7 +120,14 @@ pub struct Pinned<'a> {
     /// The pass before, by whose picture things stay.
     pub before: &'a Pass,
     /// The sheets of its groups.
-    pub(super) sheets: &'a HashMap<String, Arc<Laid>>,
+    pub(super) sheets: &'a HashMap<String, Drawn>,
+}
+
+impl<'a> Pinned<'a> {
+    /// By a pass and the sheets of its groups, by their paths.
+    pub(crate) fn new(before: &'a Pass, sheets: &'a HashMap<String, Drawn>) -> Pinned<'a> {
+        Pinned { before, sheets }
+    }
 }
 
 /// More sheets than these are not kept.
@@ -90,6 +154,17 @@ impl Layouts {
     /// How high the title of an open group is.
     pub(super) fn title(&self) -> f32 {
         self.style.line * TITLE_LINES
+    }
+
+    /// A group's sheet with every group in it closed.
+    pub(crate) fn closed(
+        &mut self,
+        pass: &Pass,
+        group: GroupIx,
+        view: &View,
+        pinned: Option<Pinned<'_>>,
+    ) -> Drawn {
+        Drawn(self.lay(pass, group, &View { open: Default::default(), ..*view }, pinned))
     }
 
     /// A group's sheet.
@@ -288,7 +363,8 @@ fn key(
 
 /// Where the boxes of a group were in the picture of the pass before.
 fn anchors(pass: &Pass, group: GroupIx, runs: &[Run], Pinned { before, sheets }: Pinned<'_>) -> Anchors {
-    let Some((laid, old)) = sheets.get(&pass.tree[group].path).zip(before.tree.find(&pass.tree[group].path))
+    let Some((Drawn(laid), old)) =
+        sheets.get(&pass.tree[group].path).zip(before.tree.find(&pass.tree[group].path))
     else {
         return Anchors::default();
     };

@@ -9,6 +9,7 @@ mod picture;
 mod place;
 mod sheet;
 
+pub(crate) use group::Drawn;
 pub use group::{Layouts, Pinned};
 pub use picture::{Item, Picture, What, Wire};
 pub use sheet::{Anchor, Anchors, End, Link, Sheet, Sketch, Vertex};

@@ -1,5 +1,5 @@
 //! The sheets of open groups, put into one another: everything that is drawn, at its place.
-use super::group::{From, Laid, Layouts, Pinned, To};
+use super::group::{Drawn, From, Laid, Layouts, Pinned, To, carried};
 use super::{Point, Rect, Size, View};
 use crate::document::{Child, GroupIx, NodeIx, Pass, Tree};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub struct Picture {
     /// The box of each child that has one of its own.
     item_of: HashMap<Child, usize>,
     /// By the path of each open group its sheet, for the picture of the next pass.
-    sheets: HashMap<String, Arc<Laid>>,
+    sheets: HashMap<String, Drawn>,
 }
 
 /// What a box stands for.
@@ -88,7 +88,7 @@ impl Layouts {
         outer: Option<(usize, usize)>,
     ) -> usize {
         let own = opened.len();
-        picture.sheets.insert(pass.tree[group].path.clone(), laid.clone());
+        picture.sheets.insert(pass.tree[group].path.clone(), Drawn(laid.clone()));
         let (mut exits, mut entries) = (HashMap::new(), HashMap::new());
         for (at, line) in laid.lines.iter().enumerate() {
             match line.to {
@@ -175,14 +175,6 @@ fn origin(opened: &[Opened], (mut index, mut at): (usize, usize), points: &mut V
     None
 }
 
-/// The value that a child of a group has as an operand, or that comes into it.
-fn carried(pass: &Pass, group: GroupIx, slot: u32, input: u32) -> Option<NodeIx> {
-    match pass.tree[group].children.get(slot as usize)? {
-        Child::Node(node) => pass.flow[*node].inputs.get(input as usize).copied(),
-        Child::Group(inner) => pass.tree.ports.entries(*inner).get(input as usize).copied(),
-    }
-}
-
 impl Picture {
     /// The box in which a node is: its own, that of the closed group around it, or that of an equal layer which stands
     /// for its own. None for weights that are not drawn.
@@ -222,7 +214,7 @@ impl Picture {
 
     /// What keeps things where they are in the picture of the pass behind `before`, which this is a picture of.
     pub fn pins<'a>(&'a self, before: &'a Pass) -> Pinned<'a> {
-        Pinned { before, sheets: &self.sheets }
+        Pinned::new(before, &self.sheets)
     }
 
     /// Straight lines from and to a box for values that come from outside and have so many users that their lines are

@@ -106,7 +106,7 @@ impl Flow {
                 name,
                 path: node.path.clone(),
                 role: role(&node.op),
-                op: node.op.name().to_owned(),
+                op: if role(&node.op) == Role::State { "state" } else { node.op.name() }.to_owned(),
                 attributes: node.op.written_attributes(),
                 ty: Some(node.ty.clone()),
                 inputs: graph.inputs(*id).iter().map(|input| NodeIx(at[input])).collect(),

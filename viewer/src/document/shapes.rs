@@ -14,6 +14,8 @@ pub struct Shape {
     pub whole: u64,
 }
 
+/// Devices whose letters are drawn on a group.
+pub(crate) const BADGES: usize = 4;
 /// More children than these, runs counted once, are divided.
 pub(super) const CHILDREN_MAX: usize = 400;
 /// Into groups of as many.
@@ -35,14 +37,15 @@ fn of_group(flow: &Flow, tree: &Tree, group: GroupIx) -> Shape {
                 let node = &flow[*at];
                 let label = names::without_layer(tree.label(flow, *at), &tree[group].path, "#");
                 let ty = node.ty.as_ref().map(ToString::to_string);
-                let cells = (label.chars().count(), ty.as_ref().map_or(0, String::len));
+                let cells = (label.chars().count(), node.op.len(), ty.as_ref().map_or(0, String::len));
                 (0u8, node.role, &node.op, cells).hash(&mut form);
                 (label, ty, &node.attributes, node.device).hash(&mut whole);
                 node.inputs.iter().for_each(|input| local(flow, tree, group, *input).hash(&mut form));
             }
             Child::Group(inner) => {
                 let Shape { form: inner_form, whole: inner_whole } = tree[*inner].shape;
-                (1u8, inner_form, tree[*inner].name.len()).hash(&mut form);
+                let devices = tree[*inner].devices.len().min(BADGES);
+                (1u8, inner_form, tree[*inner].name.len(), devices).hash(&mut form);
                 let name = names::without_layer(&tree[*inner].name, &tree[*inner].name, "#");
                 (inner_whole, name).hash(&mut whole);
                 let entries = tree.ports.entries(*inner);

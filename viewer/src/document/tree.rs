@@ -192,11 +192,6 @@ impl Tree {
             let mut is_new = true;
             while let Some(group) = at {
                 if is_new {
-                    let slot = self.groups[group.at()].children.len() as u32;
-                    match inner {
-                        Child::Node(node) => self.slot_of[node.at()] = slot,
-                        Child::Group(inner) => self.slot_of_group[inner.at()] = slot,
-                    }
                     self.groups[group.at()].children.push(inner);
                 }
                 is_new = !std::mem::replace(&mut is_held[group.at()], true);
@@ -209,7 +204,19 @@ impl Tree {
                 at = self.groups[group.at()].parent;
             }
         }
-        self.groups.iter_mut().for_each(|group| group.devices.sort_unstable());
+        // What is given stands before what is computed, or it would part layers that are equal.
+        let is_computed =
+            |child: &Child| !matches!(child, Child::Node(node) if flow[*node].role != Role::Value);
+        for group in &mut self.groups {
+            group.devices.sort_unstable();
+            group.children.sort_by_key(is_computed);
+            for (slot, child) in group.children.iter().enumerate() {
+                match child {
+                    Child::Node(node) => self.slot_of[node.at()] = slot as u32,
+                    Child::Group(inner) => self.slot_of_group[inner.at()] = slot as u32,
+                }
+            }
+        }
         self.ports = Ports::of(flow, self);
         shapes::write(flow, self);
         let all = (0..self.groups.len() as u32).map(GroupIx);

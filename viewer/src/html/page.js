@@ -148,15 +148,17 @@ function measure(group) {
     row.newTop = row.top + grown;
     grown += height - (row.bottom - row.top);
     row.newBottom = row.newTop + height;
-    row.wider = row.boxes.filter((box) => box.w > box.w0).map((box) => [box.x0 + box.w0 / 2, box.w - box.w0]);
-    row.total = row.wider.reduce((sum, [, by]) => sum + by, 0);
+    row.wider = row.boxes.filter((box) => box.w > box.w0);
+    row.total = row.wider.reduce((sum, box) => sum + box.w - box.w0, 0);
   }
-  const mapX = (row, x) => x - row.total / 2 + row.wider.reduce((sum, [middle, by]) => sum + (x > middle ? by : 0), 0);
+  // What is right of a box that grew is moved by as much, what is over it in part.
+  const part = (box, x) => Math.min(1, Math.max(0, (x - box.x0) / box.w0));
+  const mapX = (row, x) => row.wider.reduce((sum, box) => sum + part(box, x) * (box.w - box.w0), x - row.total / 2);
   for (const row of rows) {
     for (const box of row.boxes) {
-      // Its own growth lies behind its middle, so that its left side is as far from there as it was.
-      box.x = mapX(row, box.x0 + box.w0 / 2) - box.w0 / 2;
+      box.x = mapX(row, box.x0);
       box.y = (row.newTop + row.newBottom - box.h) / 2;
+      box.row = row;
     }
   }
   const mapPoint = (x, y) => {
@@ -177,8 +179,17 @@ function measure(group) {
     const points = [];
     for (let n = 0; n < line.p.length; n += 2) points.push(mapPoint(line.p[n], line.p[n + 1]));
     const [from, to] = [bySlot.get(line.f), bySlot.get(line.t)];
-    if (from) points[0][1] = line.p[1] <= line.p[line.p.length - 1] ? from.y + from.h : from.y;
-    if (to) points[points.length - 1][1] = line.p[1] <= line.p[line.p.length - 1] ? to.y : to.y + to.h;
+    const isDown = line.p[1] <= line.p[line.p.length - 1];
+    const leave = (box, isBelow) => (isBelow ? [box.y + box.h, box.row.newBottom] : [box.y, box.row.newTop]);
+    // Straight out of a box as far as its row goes, for beside it in its row may stand what is higher now.
+    if (from) {
+      const [own, border] = leave(from, isDown), x = points[0][0];
+      points.splice(0, 1, [x, own], [x, border]);
+    }
+    if (to) {
+      const [own, border] = leave(to, !isDown), x = points[points.length - 1][0];
+      points.splice(-1, 1, [x, border], [x, own]);
+    }
     points.forEach((point) => (point[0] -= left));
     return { line, points, from, to };
   });
@@ -206,7 +217,7 @@ const world = draw("g", { id: "world" }, svg);
 let shown = [], picture = null;
 
 const cut = (text, width) => {
-  const most = Math.max(3, Math.floor(width / LETTER));
+  const most = Math.max(3, Math.floor(width / LETTER + 0.5));
   return text.length > most ? text.slice(0, most - 1) + "…" : text;
 };
 const letter = (device) => (device < 26 ? String.fromCharCode(65 + device) : String(device));
@@ -244,24 +255,28 @@ function put(sheet, dx, dy, parent) {
     const classes = "line" + (line.m ? " message" : "");
     const ends = (from ? from.thing.id : "") + ">" + (to ? to.thing.id : "");
     const width = line.m ? Math.min(9, 1.5 + Math.log2(1 + line.m / 256)) : undefined;
-    const put = (path) => {
-      const element = draw("path", { class: classes, d: path, "data-ends": ends }, lines);
+    const put = (points) => {
+      const element = draw("path", { class: classes, d: curve(points), "data-ends": ends }, lines);
       if (width) element.style.strokeWidth = width;
     };
-    put(curve(moved));
     // Where a box is open, the line goes on to where its group takes the value in, or gives it out.
-    if (to && to.inner) {
-      const [x, y] = moved[moved.length - 1];
-      for (const entry of new Set(line.i)) {
-        put(curve([[x, y], [to.x + dx + PAD + to.inner.entries[entry], to.y + dy + TITLE]]));
+    const refs = to ? line.i.map((i) => to.thing.part.i?.[i]) : line.i.map((i) => sheet.group.content.x?.[i]);
+    const left = (box) => box.x + dx + PAD;
+    const ins = to && to.inner ? line.i.map((entry) => left(to) + to.inner.entries[entry]) : [null];
+    const outs = from && from.inner ? refs.map((ref) => left(from) + from.inner.exits[ref[1]]) : [null];
+    for (const [n, x] of [...new Set(ins)].entries()) {
+      const way = moved.map((point) => [...point]), out = outs[Math.min(n, outs.length - 1)];
+      if (out !== null) {
+        way[0][0] = out;
+        if (way.length > 2) way[1][0] = out;
+        way.unshift([out, from.y + dy + TITLE + from.inner.h]);
       }
-    }
-    if (from && from.inner) {
-      const refs = to ? line.i.map((i) => to.thing.part.i?.[i]) : line.i.map((i) => sheet.group.content.x?.[i]);
-      for (const exit of new Set(refs.filter((ref) => ref && ref.length > 1).map((ref) => ref[1]))) {
-        const x = from.x + dx + PAD + from.inner.exits[exit];
-        put(curve([[x, from.y + dy + TITLE + from.inner.h], moved[0]]));
+      if (x !== null) {
+        way[way.length - 1][0] = x;
+        if (way.length > 3) way[way.length - 2][0] = x;
+        way.push([x, to.y + dy + TITLE]);
       }
+      put(way);
     }
     if (line.m) {
       const [x, y] = moved[moved.length - 1];
@@ -298,7 +313,7 @@ function drawBox(box, parent) {
     if (!box.inner) draw("text", { class: "dim", x: 10, y: 35 }, element, cut(part.s + " nodes" + (changed ? " ~" + changed : ""), w - 16));
   } else {
     draw("text", { x: 10, y: 18 }, element, cut((FATE_MARKS[part.f || 0] && FATE_MARKS[part.f] + " ") + thing.label, room));
-    draw("text", { class: "dim", x: 10, y: 35 }, element, cut(part.o + " " + (part.t || ""), w - 12));
+    draw("text", { class: "dim", x: 10, y: 35 }, element, cut(part.o + " " + (part.t || ""), (w - 12) * 1.09));
   }
   return element;
 }
@@ -606,6 +621,7 @@ function aboutPlan(panel, plan) {
 
 function setTheme(name) {
   document.documentElement.dataset.theme = name;
+  document.documentElement.style.colorScheme = name;
 }
 
 const boxOf = (event) => {

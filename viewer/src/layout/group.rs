@@ -1,7 +1,7 @@
 //! From a group to its sheet, which equal groups share.
 use super::sheet::{Anchor, Anchors, End, Link, Sheet, Sketch, Vertex};
 use super::{Size, Style, View};
-use crate::document::{Child, GroupIx, NodeIx, Pass, Role, Run};
+use crate::document::{BADGES, Child, GroupIx, NodeIx, Pass, Role, Run};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -132,6 +132,8 @@ impl<'a> Pinned<'a> {
 
 /// More sheets than these are not kept.
 const KEPT_MAX: usize = 4096;
+/// What stands below a name is smaller.
+const SMALL: f32 = 0.93;
 /// Above what is in an open group stands its title.
 const TITLE_LINES: f32 = 1.6;
 
@@ -255,24 +257,26 @@ impl Layouts {
         Link { from, to }
     }
 
+    /// Room for the name and the badges of devices in one line, and for the operator and the type in another.
     fn size(&self, pass: &Pass, group: GroupIx, run: Run, inner: Option<&Laid>) -> Size {
-        let Style { letter, line, padding, letters_max, .. } = self.style;
-        let wide = |letters: usize| letters.min(letters_max) as f32 * letter + 2.0 * padding;
-        let times = if run.times > 1 { 2 + run.times.ilog10() as usize + 1 } else { 0 };
+        let Style { letter, line, padding, letters_max, badge, .. } = self.style;
+        let text = |letters: usize| letters.min(letters_max) as f32 * letter;
+        let height = 2.0f32.mul_add(line, padding);
         match pass.tree[group].children[run.first as usize] {
             Child::Node(node) => {
                 let own = &pass.flow[node];
-                let ty = own.ty.as_ref().map_or(0, |ty| ty.to_string().len());
-                let letters = pass.tree.label(&pass.flow, node).chars().count().max(own.op.len()).max(ty);
-                Size { width: wide(letters), height: 2.0f32.mul_add(line, padding) }
+                let ty = own.ty.as_ref().map_or(0, |ty| ty.to_string().len() + 1);
+                let label = text(pass.tree.label(&pass.flow, node).chars().count()) + badge;
+                Size { width: label.max(text(own.op.len() + ty) * SMALL) + 2.0 * padding, height }
             }
             Child::Group(at) => {
-                // `120 nodes`, and a mark that it can be opened.
-                let letters = (pass.tree[at].name.chars().count() + times + 2).max(12);
-                let Some(laid) = inner else {
-                    return Size { width: wide(letters), height: 2.0f32.mul_add(line, padding) };
-                };
-                let width = laid.sheet.size.width.max(wide(letters) - 2.0 * padding) + 2.0 * padding;
+                let times = if run.times > 1 { 3 + run.times.ilog10() as usize } else { 0 };
+                // A mark says that it can be opened; below stands how many nodes it has.
+                let name = text(pass.tree[at].name.chars().count() + times + 2);
+                let badges = pass.tree[at].devices.len().min(BADGES) as f32 * badge;
+                let width = (name + badges).max(text(12)) + 2.0 * padding;
+                let Some(laid) = inner else { return Size { width, height } };
+                let width = width.max(laid.sheet.size.width + 2.0 * padding);
                 Size { width, height: laid.sheet.size.height + self.title() + padding }
             }
         }

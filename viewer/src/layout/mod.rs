@@ -81,6 +81,8 @@ pub struct Style {
     pub line: f32,
     /// Between what is drawn in a box and its border.
     pub padding: f32,
+    /// How wide the badge of a device is, with the room beside it.
+    pub badge: f32,
     /// Between two boxes side by side.
     pub gap: f32,
     /// Between two lines side by side.
@@ -97,10 +99,11 @@ impl Default for Style {
             letter: 7.2,
             line: 18.0,
             padding: 10.0,
+            badge: 20.0,
             gap: 24.0,
             line_gap: 12.0,
             layer_gap: 36.0,
-            letters_max: 30,
+            letters_max: 36,
         }
     }
 }

@@ -26,10 +26,11 @@ impl Room<'_> {
         (self.width[left] + self.width[right]) / 2.0 + gap
     }
 
-    /// A line through many layers is to be straight before boxes stand above one another.
-    fn weight(&self, a: usize, b: usize) -> f32 {
-        match (self.is_line[a], self.is_line[b]) {
+    /// A line through many layers is to be straight, and so is a chain, before other boxes stand above one another.
+    fn weight(&self, ladder: &Ladder, upper: usize, lower: usize) -> f32 {
+        match (self.is_line[upper], self.is_line[lower]) {
             (true, true) => 8.0,
+            (false, false) if ladder.below[upper].len() == 1 && ladder.above[lower].len() == 1 => 8.0,
             (false, false) => 1.0,
             _ => 2.0,
         }
@@ -51,13 +52,13 @@ pub(super) fn middles(ladder: &Ladder, room: &Room<'_>) -> Vec<f32> {
         row.iter().for_each(|at| x[*at] -= half);
     }
     (0..x.len()).for_each(|at| x[at] = room.kept[at].unwrap_or(x[at]));
-    for round in 0..ROUNDS {
-        // At last by both sides at once, so that neither has the final word.
-        let sides = if round + 1 == ROUNDS { (true, true) } else { (round % 2 == 0, round % 2 == 1) };
+    // At last downward: to go by both sides at once would bend every chain a little.
+    for round in 0..=ROUNDS {
+        let is_down = round % 2 == 0;
         let all = 0..ladder.rows.len();
-        let rows: Vec<usize> = if sides.0 { all.collect() } else { all.rev().collect() };
+        let rows: Vec<usize> = if is_down { all.collect() } else { all.rev().collect() };
         for row in rows {
-            settle(&ladder.rows[row], ladder, room, sides, &mut x);
+            settle(&ladder.rows[row], ladder, room, is_down, &mut x);
         }
     }
     let left = (0..x.len()).map(|at| x[at] - room.width[at] / 2.0).fold(f32::MAX, f32::min);
@@ -73,7 +74,7 @@ pub(super) fn middles(ladder: &Ladder, room: &Room<'_>) -> Vec<f32> {
 
 /// Puts a layer's vertices as near to where their neighbours want them as can be without overlap: of all such places
 /// those with the least sum of squares, by merging neighbours that push one another.
-fn settle(row: &[usize], ladder: &Ladder, room: &Room<'_>, (above, below): (bool, bool), x: &mut [f32]) {
+fn settle(row: &[usize], ladder: &Ladder, room: &Room<'_>, is_down: bool, x: &mut [f32]) {
     struct Block {
         weight: f32,
         sum: f32,
@@ -89,16 +90,13 @@ fn settle(row: &[usize], ladder: &Ladder, room: &Room<'_>, (above, below): (bool
         before = Some(*at);
         // A little of where it stands, so that what is joined to nothing stays.
         let (mut weight, mut sum) = (0.01, 0.01 * x[*at]);
-        let mut pull = |other: usize, shift: f32| {
-            let own = room.weight(*at, other);
+        let near = if is_down { &ladder.above[*at] } else { &ladder.below[*at] };
+        for other in near {
+            let (upper, lower) = if is_down { (*other, *at) } else { (*at, *other) };
+            let shift = (room.shift)(upper, lower);
+            let own = room.weight(ladder, upper, lower);
             weight += own;
-            sum += own * (x[other] + shift);
-        };
-        if above {
-            ladder.above[*at].iter().for_each(|other| pull(*other, (room.shift)(*other, *at)));
-        }
-        if below {
-            ladder.below[*at].iter().for_each(|other| pull(*other, -(room.shift)(*at, *other)));
+            sum += own * (x[*other] + if is_down { shift } else { -shift });
         }
         if let Some(kept) = room.kept[*at] {
             (weight, sum) = (weight + STAYS, STAYS.mul_add(kept, sum));

@@ -1,9 +1,11 @@
 //! What is opened, and what is refused and why.
+mod bundle;
 mod generated;
 
+use bundle::two_devices;
 use std::fs;
 use std::path::{Path, PathBuf};
-use viewer::document::{Document, NodeIx, Query};
+use viewer::document::{Document, NodeIx, Query, compare};
 use viewer::layout::{Layouts, View};
 
 fn written(folder: &Path, name: &str, text: &[u8]) -> PathBuf {
@@ -83,4 +85,131 @@ fn a_graph_without_names_is_divided_into_what_can_be_drawn() {
     let document = Document::open(&written(folder.path(), "flat.ir", text.as_bytes())).expect("a graph");
     let picture = Layouts::default().picture(document.last(), &View::default(), None);
     assert!(picture.items.len() <= 400, "{}", picture.items.len());
+}
+
+#[test]
+fn a_plan_says_what_runs_where_and_what_crosses() {
+    let folder = two_devices();
+    let folder = folder.path();
+    let mut document = Document::open(folder).expect("a bundle");
+    assert_eq!(document.remarks, [""; 0]);
+    let view = document.plan.as_ref().expect("a plan");
+    let flow = &document.last().flow;
+    // Every kernel of every thread is a node's, on the device that the graph says.
+    for (thread, of) in view.plan.threads.iter().enumerate() {
+        for (step, what) in of.steps.iter().enumerate() {
+            let node = view.nodes[thread][step].expect("a node");
+            if let ir::plan::Step::Run { node: path, .. } = what {
+                assert_eq!((&flow[node].path, flow[node].device), (path, of.device.0));
+            }
+        }
+    }
+    let between: Vec<_> =
+        view.messages.iter().filter(|m| !m.sends.is_empty() && !m.receives.is_empty()).collect();
+    let [message] = &between[..] else { panic!("{between:?}") };
+    assert_eq!((message.from_name.as_str(), message.to_name.as_str()), ("cpu:0", "cpu:1"));
+    let value = message.made_by.expect("a node makes it");
+    assert_eq!(flow[value].device, 0);
+    assert!(!message.read_by.is_empty() && message.read_by.iter().all(|node| flow[*node].device == 1));
+    assert_eq!(view.message_of(value, 1).map(|m| m.edge), Some(message.edge));
+    for (memory, thread) in view.memory.iter().zip(&view.plan.threads) {
+        assert_eq!(memory.live_bytes.len(), thread.steps.len());
+        assert!(memory.live_bytes.iter().all(|live| *live <= memory.arena_bytes), "{memory:?}");
+        // What lives at once does not lie at one place: that is what the plan's verifier holds it to.
+        for (at, a) in memory.buffers.iter().enumerate() {
+            for b in memory.buffers[at + 1..].iter().filter(|b| a.slot.is_none() && b.slot.is_none()) {
+                let apart = a.last < b.first || b.last < a.first;
+                assert!(
+                    apart || a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset,
+                    "{a:?} {b:?}"
+                );
+            }
+        }
+    }
+    document.add_trace(&folder.join("trace.json")).expect("a trace");
+    document.add_spans(&folder.join("spans.json")).expect("what is predicted");
+    document.add_numbers(&folder.join("numbers.json")).expect("numbers");
+    assert_eq!(document.remarks, [""; 0], "all of them are of this plan");
+    let trace = document.trace.as_ref().expect("a trace");
+    assert_eq!(
+        trace.measured.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>(),
+        ["host", "cpu:0", "cpu:1"]
+    );
+    assert!(trace.measured_arrows.iter().any(|arrow| (arrow.from, arrow.to) == (Some(0), Some(1))));
+    let misses = trace.misses();
+    assert!(
+        misses.windows(2).all(|pair| pair[0].by_us().abs() >= pair[1].by_us().abs()) && !misses.is_empty()
+    );
+    let spans = document.spans.as_ref().expect("what is predicted");
+    assert!(spans.predicted.iter().all(|lane| lane.spans.iter().any(|span| span.is_decode)));
+    assert_eq!(
+        document.numbers.as_ref().and_then(|numbers| numbers.of("blk.0")).map(|worst| worst.error > 0.0),
+        Some(true)
+    );
+    let details = document.details(document.passes.len() - 1, value).expect("a node");
+    for name in ["operator", "type", "device", "stands for", "kernel", "buffer", "message", "time of a token"]
+    {
+        assert!(details.facts.iter().any(|fact| fact.name == name), "{name}: {details:?}");
+    }
+    assert!(!details.origins.is_empty() && !details.before.is_empty());
+}
+
+#[test]
+fn a_plan_alone_is_drawn_from_its_steps() {
+    let folder = two_devices();
+    let folder = folder.path();
+    let bundle = Document::open(folder).expect("a bundle");
+    let alone = Document::open(&folder.join("plan.ron")).expect("a plan");
+    let computed = |document: &Document| {
+        let nodes =
+            document.last().flow.nodes.iter().filter(|node| node.role == viewer::document::Role::Value);
+        let mut nodes: Vec<(String, u32)> = nodes.map(|node| (node.path.clone(), node.device)).collect();
+        nodes.sort();
+        nodes
+    };
+    assert_eq!(computed(&alone), computed(&bundle));
+    // One thread waits for what the other sends only when it has been answered.
+    let text = fs::read_to_string(folder.join("plan.ron")).expect("a plan");
+    let lines: Vec<&str> = text.lines().collect();
+    let is_sent =
+        |line: &&str| line.contains("Send(") && !line.contains("edge:10") && !line.contains("edge:11");
+    let send = lines.iter().position(|line| is_sent(&line)).expect("a message");
+    let without: Vec<&str> =
+        lines.iter().enumerate().filter(|(at, _)| *at != send).map(|(_, line)| *line).collect();
+    let error = Document::of_plan_text(Path::new("cut.ron"), &without.join("\n"))
+        .expect_err("nobody sends it")
+        .to_string();
+    assert!(error.contains("cut.ron") && error.contains("wait for one another"), "{error}");
+}
+
+#[test]
+fn documents_are_compared_node_by_node() {
+    let a = Document::open(two_devices().path()).expect("a bundle");
+    let same = compare((&a, 0), (&a, 0)).expect("passes");
+    assert!(
+        same.is_by_provenance && same.added.is_empty() && same.removed.is_empty() && same.changed.is_empty()
+    );
+    assert_eq!(same.plans, []);
+    let last = a.passes.len() - 1;
+    let passes = compare((&a, 0), (&a, last)).expect("passes");
+    let differs =
+        |what: &str| passes.changed.iter().any(|(_, _, all)| all.iter().any(|one| one.what == what));
+    assert!(!passes.removed.is_empty() && differs("device") && differs("operator"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let other =
+        Document::open(&written(folder.path(), "g.ir", generated::graph(60).as_bytes())).expect("a graph");
+    let models = compare((&a, 0), (&other, 0)).expect("passes");
+    assert!(!models.is_by_provenance && !models.added.is_empty());
+    assert!(models.to.iter().flatten().count() > 10, "names are alike");
+    assert!(compare((&a, 99), (&a, 0)).is_none());
+}
+
+#[test]
+fn a_pass_is_searched_for_what_another_changed() {
+    let document = Document::open(two_devices().path()).expect("a bundle");
+    let last = document.passes.len() - 1;
+    let of = |query: &str| document.search(last, &Query::new(query)).len();
+    assert!(of("pass:chains") > 0 && of("pass:chains") < document.last().flow.nodes.len());
+    assert_eq!(of("pass:nothing"), 0);
+    assert!(of("device:cpu:1 op:linear") > 0 && of("DEVICE:CPU:1") > of("device:cpu:1 op:linear"));
 }

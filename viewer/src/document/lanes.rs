@@ -1,7 +1,8 @@
 //! Swim lanes: what each device thread did, and what it should have done, in time.
-use super::DocumentError;
+use super::{DocumentError, PlanView};
+use ir::plan::{EdgeId, End, Plan, Step};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// What the rows of a run hold.
@@ -15,6 +16,25 @@ pub struct Lanes {
     pub measured: Vec<Lane>,
     /// What was predicted, likewise.
     pub predicted: Vec<Lane>,
+    /// Messages that were measured.
+    pub measured_arrows: Vec<Arrow>,
+    /// Messages that were predicted.
+    pub predicted_arrows: Vec<Arrow>,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrow {
+    /// What it carries.
+    pub name: String,
+    /// The thread that sends it; none for the host.
+    pub from: Option<u32>,
+    /// The thread that has it; none for the host.
+    pub to: Option<u32>,
+    /// When it left, in microseconds.
+    pub sent_us: f64,
+    /// When it was there.
+    pub arrived_us: f64,
 }
 
 /// A row.
@@ -92,6 +112,8 @@ struct Event {
     #[serde(default)]
     cat: String,
     #[serde(default)]
+    id: u64,
+    #[serde(default)]
     args: Args,
 }
 
@@ -113,6 +135,8 @@ const PREDICTED: u32 = 2;
 pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> {
     let file: TraceFile = json(path, text, "trace of `heddle trace`")?;
     let mut groups: BTreeMap<u32, BTreeMap<u32, Lane>> = BTreeMap::new();
+    let mut arrows: HashMap<u64, Arrow> = HashMap::new();
+    let mut measured_arrows = vec![];
     for event in file.events {
         if event.pid != MEASURED && event.pid != PREDICTED {
             return Err(other(path, format!("a row of group {}, expected 1 or 2", event.pid)));
@@ -121,6 +145,16 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
         match (event.ph.as_str(), event.name.as_str()) {
             ("M", "thread_name") => lane.name = event.args.name.unwrap_or_default(),
             ("X", _) => lane.push(event).map_err(|reason| other(path, reason))?,
+            ("s", _) => {
+                let Event { id, name, tid, ts, .. } = event;
+                let from = tid.checked_sub(1);
+                arrows.insert(id, Arrow { name, from, to: None, sent_us: ts, arrived_us: ts });
+            }
+            ("f", _) => measured_arrows.extend(arrows.remove(&event.id).map(|arrow| Arrow {
+                to: event.tid.checked_sub(1),
+                arrived_us: event.ts,
+                ..arrow
+            })),
             _ => {}
         }
     }
@@ -132,7 +166,8 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
     if measured.iter().all(|lane| lane.spans.is_empty()) {
         return Err(other(path, "nothing was measured in it, expected a trace of `heddle trace`".into()));
     }
-    Ok(Lanes { plan_hash: file.about.plan, predictions: file.about.predictions, measured, predicted })
+    let About { plan: plan_hash, predictions } = file.about;
+    Ok(Lanes { plan_hash, predictions, measured, predicted, measured_arrows, predicted_arrows: vec![] })
 }
 
 impl Lane {
@@ -182,46 +217,103 @@ impl Lane {
 struct SpansFile {
     #[serde(default)]
     plan_hash: String,
+    rounds: Vec<RoundOf>,
     spans: Vec<SpanOf>,
+    #[serde(default)]
+    messages: Vec<MessageOf>,
+}
+
+#[derive(Deserialize)]
+struct RoundOf {
+    is_decode: bool,
+    start_ns: f64,
+    end_ns: f64,
 }
 
 #[derive(Deserialize)]
 struct SpanOf {
-    thread: u32,
-    step: u32,
-    round: u32,
+    thread: usize,
+    step: usize,
+    round: usize,
     start_ns: f64,
     ns: f64,
 }
 
-/// Rounds that are looked at.
-const ROUNDS_MAX: u32 = 1 << 16;
-/// Threads that a plan can have.
-const THREADS_MAX: u32 = 1 << 16;
+#[derive(Deserialize)]
+struct MessageOf {
+    edge: usize,
+    sent_ns: f64,
+    arrived_ns: f64,
+}
 
-/// Reads what `heddle simulate --json --spans` wrote.
-pub(super) fn of_spans(path: &Path, text: &str) -> Result<Lanes, DocumentError> {
+/// Reads what `heddle simulate --json --spans` wrote of a plan.
+pub(super) fn of_spans(path: &Path, text: &str, view: &PlanView) -> Result<Lanes, DocumentError> {
     let file: SpansFile = json(path, text, "answer of `heddle simulate --json --spans`")?;
-    let mut lanes: BTreeMap<u32, Lane> = BTreeMap::new();
+    let plan = &view.plan;
+    if !file.plan_hash.is_empty() && file.plan_hash != view.hash {
+        return Err(other(path, format!("it is of the plan {}, expected {}", file.plan_hash, view.hash)));
+    }
+    let is_time = |ns: f64| ns.is_finite() && ns >= 0.0;
+    let lane = |thread: usize| {
+        let device = plan.threads[thread].device;
+        Lane { name: view.end(End::Device(device)), thread: Some(thread as u32), spans: vec![] }
+    };
+    let mut predicted: Vec<Lane> = (0..plan.threads.len()).map(lane).collect();
+    let mut seen: HashSet<(usize, usize)> = HashSet::new();
     for SpanOf { thread, step, round, start_ns, ns } in file.spans {
-        if thread > THREADS_MAX || round > ROUNDS_MAX || !start_ns.is_finite() || !ns.is_finite() || ns < 0.0
-        {
-            return Err(other(path, format!("step {step} of thread {thread}, round {round}, takes {ns} ns")));
-        }
-        let lane = lanes.entry(thread).or_insert_with(|| Lane { thread: Some(thread), ..Lane::default() });
-        lane.spans.push(Span {
-            kind: SpanKind::Kernel,
-            name: String::new(),
+        let what = plan.threads.get(thread).and_then(|of| of.steps.get(step)).zip(file.rounds.get(round));
+        let Some((what, of)) = what.filter(|_| is_time(start_ns) && is_time(ns)) else {
+            let found =
+                format!("step {step} of thread {thread} in round {round}, {ns} ns from {start_ns} ns");
+            return Err(other(path, format!("{found}: the plan has no such step, or that is no time")));
+        };
+        let (kind, name) = described(plan, what);
+        let span = Span {
+            kind,
+            name,
             begin_us: start_ns / 1e3,
             us: ns / 1e3,
-            step: Some(step),
-            round,
-            is_decode: false,
+            step: Some(step as u32),
+            round: round as u32,
+            is_decode: of.is_decode,
             predicted_us: Some(ns / 1e3),
             bytes: None,
+        };
+        let lane = &mut predicted[thread].spans;
+        if seen.insert((thread, round)) && is_time(of.start_ns) && is_time(of.end_ns - of.start_ns) {
+            let name = if of.is_decode { "decode" } else { "prefill" }.to_owned();
+            let (begin_us, us) = (of.start_ns / 1e3, (of.end_ns - of.start_ns) / 1e3);
+            let kind = SpanKind::Round;
+            lane.push(Span { kind, name, begin_us, us, step: None, predicted_us: Some(us), ..span.clone() });
+        }
+        lane.push(span);
+    }
+    let mut predicted_arrows = vec![];
+    for MessageOf { edge, sent_ns, arrived_ns } in file.messages {
+        let Some(about) = plan.edges.get(edge).filter(|_| is_time(sent_ns) && is_time(arrived_ns)) else {
+            return Err(other(path, format!("a message over edge {edge}, which the plan has not")));
+        };
+        let thread = |end: End| {
+            plan.threads.iter().position(|of| End::Device(of.device) == end).map(|thread| thread as u32)
+        };
+        predicted_arrows.push(Arrow {
+            name: about.name.clone(),
+            from: thread(about.from),
+            to: thread(about.to),
+            sent_us: sent_ns / 1e3,
+            arrived_us: arrived_ns / 1e3,
         });
     }
-    Ok(Lanes { plan_hash: file.plan_hash, predicted: lanes.into_values().collect(), ..Lanes::default() })
+    Ok(Lanes { plan_hash: file.plan_hash, predicted, predicted_arrows, ..Lanes::default() })
+}
+
+fn described(plan: &Plan, step: &Step) -> (SpanKind, String) {
+    let edge = |edge: EdgeId| plan.edges.get(edge.0 as usize).map_or("", |edge| edge.name.as_str());
+    match step {
+        Step::Run { node, .. } => (SpanKind::Kernel, node.clone()),
+        Step::Recv { edge: id, .. } => (SpanKind::Receive, format!("receive {}", edge(*id))),
+        Step::Send { edge: id, .. } => (SpanKind::Send, format!("send {}", edge(*id))),
+    }
 }
 
 /// Reads JSON; other fields than those that are asked for do not matter.

@@ -22,7 +22,7 @@ pub use compare::{Comparison, Difference, compare};
 pub use details::{Details, Fact};
 pub use error::DocumentError;
 pub use flow::{Flow, Node, NodeIx, Role};
-pub use lanes::{Lane, Lanes, Span, SpanKind};
+pub use lanes::{Arrow, Lane, Lanes, Span, SpanKind};
 pub use matching::{Change, Fate, Matching, Provenance};
 pub use misses::Miss;
 pub use numbers::{Numbers, Offender, WorstOf};
@@ -95,21 +95,42 @@ impl Document {
         load::of_plan(path, text, vec![], vec![])
     }
 
-    /// Lays the trace of a run beside the plan: JSON of `heddle trace`.
+    /// Lays the trace of a run beside the plan: JSON of `heddle trace`. One of another plan gets a remark.
     pub fn add_trace(&mut self, path: &Path) -> Result<(), DocumentError> {
-        self.trace = Some(lanes::of_trace(path, &load::text(path)?)?);
+        let trace = lanes::of_trace(path, &load::text(path)?)?;
+        let own = self.plan.as_ref().map(|view| view.hash.as_str());
+        if let Some(own) = own.filter(|own| !trace.plan_hash.is_empty() && *own != trace.plan_hash) {
+            let found = &trace.plan_hash;
+            self.remarks.push(format!("{} is of the plan {found}, not of {own}", path.display()));
+        }
+        self.trace = Some(trace);
         Ok(())
     }
 
-    /// Lays what is predicted beside the plan: JSON of `heddle simulate --spans`.
+    /// Lays what is predicted beside the plan: JSON of `heddle simulate --json --spans`. There must be a plan.
     pub fn add_spans(&mut self, path: &Path) -> Result<(), DocumentError> {
-        self.spans = Some(lanes::of_spans(path, &load::text(path)?)?);
+        let text = load::text(path)?;
+        self.set_spans(path, &text)
+    }
+
+    /// The same, of a text that came from elsewhere; `path` is what it is called.
+    pub fn set_spans(&mut self, path: &Path, text: &str) -> Result<(), DocumentError> {
+        let reason = || "there is no plan that it could be about".to_owned();
+        let view = self.plan.as_ref();
+        let view = view.ok_or_else(|| DocumentError::Other { path: path.to_owned(), reason: reason() })?;
+        self.spans = Some(lanes::of_spans(path, text, view)?);
         Ok(())
     }
 
     /// Lays numbers beside the plan: JSON of `heddle verify --numerics --json`.
     pub fn add_numbers(&mut self, path: &Path) -> Result<(), DocumentError> {
-        self.numbers = Some(numbers::read(path, &load::text(path)?)?);
+        let text = load::text(path)?;
+        self.set_numbers(path, &text)
+    }
+
+    /// The same, of a text that came from elsewhere; `path` is what it is called.
+    pub fn set_numbers(&mut self, path: &Path, text: &str) -> Result<(), DocumentError> {
+        self.numbers = Some(numbers::read(path, text)?);
         Ok(())
     }
 

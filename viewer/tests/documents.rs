@@ -173,7 +173,7 @@ fn a_plan_alone_is_drawn_from_its_steps() {
     let lines: Vec<&str> = text.lines().collect();
     let is_sent =
         |line: &&str| line.contains("Send(") && !line.contains("edge:10") && !line.contains("edge:11");
-    let send = lines.iter().position(|line| is_sent(&line)).expect("a message");
+    let send = lines.iter().position(is_sent).expect("a message");
     let without: Vec<&str> =
         lines.iter().enumerate().filter(|(at, _)| *at != send).map(|(_, line)| *line).collect();
     let error = Document::of_plan_text(Path::new("cut.ron"), &without.join("\n"))

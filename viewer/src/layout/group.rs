@@ -187,7 +187,8 @@ impl Layouts {
                 _ => None,
             })
             .collect();
-        let anchors = pinned.map(|pinned| anchors(pass, group, &runs, pinned)).unwrap_or_default();
+        let anchors =
+            pinned.map(|pinned| self.anchors(pass, group, (&runs, &inner), pinned)).unwrap_or_default();
         let key = key(pass, group, view, (&runs, &inner, &anchors));
         if let Some(kept) = self.kept.get(&key) {
             return kept.clone();
@@ -255,6 +256,39 @@ impl Layouts {
             To::Box(at, entry) => End::Box(at, shift(at, &|sheet| sheet.entries.get(entry?).copied())),
         };
         Link { from, to }
+    }
+
+    /// Where the boxes of a group were in the picture of the pass before. Of an open group the left border stays, and so
+    /// all that is in it; of other boxes the middle.
+    fn anchors(
+        &self,
+        pass: &Pass,
+        group: GroupIx,
+        (runs, inner): (&[Run], &[Option<Arc<Laid>>]),
+        Pinned { before, sheets }: Pinned<'_>,
+    ) -> Anchors {
+        let path = &pass.tree[group].path;
+        let Some((Drawn(laid), old)) = sheets.get(path).zip(before.tree.find(path)) else {
+            return Anchors::default();
+        };
+        let mut known: HashMap<Child, usize> = HashMap::new();
+        for (at, run) in laid.runs.iter().enumerate() {
+            known.insert(before.tree[old].children[run.first as usize], at);
+        }
+        let was = |(run, inner): (&Run, &Option<Arc<Laid>>)| {
+            let child = match pass.tree[group].children[run.first as usize] {
+                Child::Node(node) => Child::Node(pass.change.as_ref()?.from[node.at()]?),
+                Child::Group(inner) => Child::Group(before.tree.find(&pass.tree[inner].path)?),
+            };
+            let at = *known.get(&child)?;
+            let rect = laid.sheet.boxes[at];
+            let middle = match inner {
+                Some(open) => rect.at.x + self.size(pass, group, *run, Some(open)).width / 2.0,
+                None => rect.middle().x,
+            };
+            Some(Anchor { layer: laid.sheet.layers[at], middle })
+        };
+        Anchors { boxes: runs.iter().zip(inner).map(was).collect(), tops: laid.sheet.tops.clone() }
     }
 
     /// Room for the name and the badges of devices in one line, and for the operator and the type in another.
@@ -363,26 +397,4 @@ fn key(
         anchor.map(|Anchor { layer, middle }| (layer, middle.to_bits())).hash(&mut hasher);
     }
     hasher.finish()
-}
-
-/// Where the boxes of a group were in the picture of the pass before.
-fn anchors(pass: &Pass, group: GroupIx, runs: &[Run], Pinned { before, sheets }: Pinned<'_>) -> Anchors {
-    let Some((Drawn(laid), old)) =
-        sheets.get(&pass.tree[group].path).zip(before.tree.find(&pass.tree[group].path))
-    else {
-        return Anchors::default();
-    };
-    let mut known: HashMap<Child, usize> = HashMap::new();
-    for (at, run) in laid.runs.iter().enumerate() {
-        known.insert(before.tree[old].children[run.first as usize], at);
-    }
-    let was = |run: &Run| {
-        let child = match pass.tree[group].children[run.first as usize] {
-            Child::Node(node) => Child::Node(pass.change.as_ref()?.from[node.at()]?),
-            Child::Group(inner) => Child::Group(before.tree.find(&pass.tree[inner].path)?),
-        };
-        let at = *known.get(&child)?;
-        Some(Anchor { layer: laid.sheet.layers[at], middle: laid.sheet.boxes[at].middle().x })
-    };
-    Anchors { boxes: runs.iter().map(was).collect(), tops: laid.sheet.tops.clone() }
 }

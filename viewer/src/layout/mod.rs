@@ -83,7 +83,7 @@ pub struct Style {
     pub padding: f32,
     /// How wide the badge of a device is, with the room beside it.
     pub badge: f32,
-    /// Between two boxes side by side.
+    /// Between two boxes side by side; a line has room there.
     pub gap: f32,
     /// Between two lines side by side.
     pub line_gap: f32,
@@ -100,7 +100,7 @@ impl Default for Style {
             line: 18.0,
             padding: 10.0,
             badge: 20.0,
-            gap: 24.0,
+            gap: 26.0,
             line_gap: 12.0,
             layer_gap: 36.0,
             letters_max: 36,

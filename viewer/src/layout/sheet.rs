@@ -190,16 +190,20 @@ impl<'a> Work<'a> {
         let middle =
             |at: usize| self.sketch.anchors.boxes.get(at).copied().flatten().map(|anchor| anchor.middle);
         let kept: Vec<Option<f32>> = (0..count).map(|at| middle(at).filter(|_| at < boxes)).collect();
-        match kept.iter().any(Option::is_some) {
-            true => ladder.sort_by(&kept),
-            false => ladder.sort(),
+        let is_kept = kept.iter().any(Option::is_some);
+        if is_kept {
+            ladder.sort_by(&kept)
+        } else {
+            ladder.sort()
         }
         let width: Vec<f32> =
             (0..count).map(|at| self.sketch.boxes.get(at).map_or(LINE, |vertex| vertex.size.width)).collect();
         let is_line: Vec<bool> = (0..count).map(|at| at >= boxes).collect();
         let shift =
             |upper: usize, lower: usize| shifts.get(&(upper, lower)).map_or(0.0, |(sum, count)| sum / count);
-        let gaps = (self.style.gap, self.style.line_gap);
+        // Lines are closer where boxes are to stay, or they would push these apart.
+        let line_gap = if is_kept { self.style.line_gap / 2.0 } else { self.style.line_gap };
+        let gaps = (self.style.gap, line_gap);
         let room = Room { width: &width, is_line: &is_line, gaps, kept: &kept, shift: &shift };
         let x = place::middles(&ladder, &room);
         self.draw(&x, ladder.rows.len())

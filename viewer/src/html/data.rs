@@ -1,6 +1,6 @@
 //! What the page is given: groups by content, so that equal layers are there once.
 //!
-//! Names are short, for they are written thousands of times; `page.js` reads them. A group's content says nothing of
+//! Names are short, for they are written thousands of times; the page's script reads them. A group's content says nothing of
 //! which group it is: layers' numbers are left out of names, and reference nodes are counted from the group's first.
 use crate::document::{Child, Document, Fate, GroupIx, NodeIx, Pass, Role};
 use crate::layout::{Drawn, Layouts, Pinned, Point, View};

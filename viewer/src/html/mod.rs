@@ -10,7 +10,16 @@ use data::Data;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+/// What the page does, in the order in which it is read.
+const SCRIPT: &str = concat!(
+    include_str!("script/groups.js"),
+    include_str!("script/measure.js"),
+    include_str!("script/draw.js"),
+    include_str!("script/actions.js"),
+    include_str!("script/search.js"),
+    include_str!("script/panel.js"),
+    include_str!("script/input.js"),
+);
 
 /// Nodes of all passes together at most: a browser has no room for more.
 const NODES_MAX: usize = 400_000;

@@ -4,6 +4,7 @@
 //! - [`text`]: the text form of a graph, and its reader.
 //! - [`verify`]: what must hold of a graph. [`interpret`]: what it means.
 //! - [`plan`]: what every device thread does. [`shard`]: how values are spread over devices.
+//! - [`live`]: what a run tells those who watch it.
 //! - [`work`]: what operators must do at least. [`topology`]: how fast machines do it.
 //! - [`expr`]: what operators compute at a point. [`quant`]: block-quantised formats. [`tensor`]: host values.
 //!
@@ -13,6 +14,7 @@
 pub mod expr;
 pub mod graph;
 pub mod interpret;
+pub mod live;
 pub mod near;
 pub mod ops;
 mod part;

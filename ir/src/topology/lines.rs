@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(of(text, "devices"), [2, 4]);
         assert_eq!(of(text, "links"), [9, 9, 10]);
         assert_eq!(of(text, "switches"), [11, 11]);
-        assert_eq!(of(text, "teams"), []);
-        assert_eq!(of("(devices: [", "devices"), []);
+        assert!(of(text, "teams").is_empty());
+        assert!(of("(devices: [", "devices").is_empty());
     }
 }

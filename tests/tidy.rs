@@ -33,7 +33,16 @@ const HOMES: &[(&str, &[&str])] = &[
     ("minijinja_contrib", &["compiler/src/chat"]),
     ("safetensors", &["compiler/src/import", "cli/src", "tests"]),
     ("rayon", &["compiler/src"]),
-    ("libc", &["cli/src/interrupt.rs", "runtime/src", "runtime/tests/failures", "compiler/src/pack/mod.rs"]),
+    (
+        "libc",
+        &[
+            "cli/src/interrupt.rs",
+            "cli/src/watch",
+            "runtime/src",
+            "runtime/tests/failures",
+            "compiler/src/pack/mod.rs",
+        ],
+    ),
     ("clap", &["cli/src"]),
     ("indicatif", &["cli/src"]),
     ("rustyline", &["cli/src"]),

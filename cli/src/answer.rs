@@ -75,7 +75,7 @@ pub(crate) fn answer(
     stop: &dyn Fn() -> bool,
     show: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Answer> {
-    let Loaded { session, tokenizer, .. } = loaded;
+    let Loaded { session, tokenizer, tally, .. } = loaded;
     let context = session.plan().options.context as usize;
     let mut sampler = Sampler::new(generation.sampler());
     prompt.iter().for_each(|id| sampler.accept(*id));
@@ -92,6 +92,7 @@ pub(crate) fn answer(
     let row = sequence.extend(session, &tokens[kept..], whole, stop)?;
     let mut next = choose(&mut sampler, row)?;
     let first_token = Instant::now();
+    tally.read(tokens.len() - kept);
     let mut answer = Answer {
         ids: vec![],
         text: String::new(),
@@ -109,6 +110,7 @@ pub(crate) fn answer(
         }
         sampler.accept(token);
         answer.ids.push(token);
+        tally.wrote();
         fresh.clear();
         let stopped = stops.push(decoder.push(tokenizer, token), &mut fresh);
         if !fresh.is_empty() {

@@ -3,6 +3,7 @@ use crate::answer::{Answer, End, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
 use crate::prompt::{self, Prompter};
+use crate::watch::{Station, Watched};
 use crate::{fit, interrupt, output};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -35,30 +36,34 @@ pub struct Options {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
+    watched: Watched,
+    #[command(flatten)]
     generation: Generation,
     #[command(flatten)]
     compilation: Compilation,
 }
 
 pub fn run(options: Options) -> anyhow::Result<()> {
+    let socket = options.watched.open()?;
     let prompt = options.prompt.map(|prompt| prompt::text(prompt.into_encoded_bytes())).transpose()?;
     let is_sound = |checkpoint: &Checkpoint| prompter(checkpoint, prompt.is_some()).map(drop);
     let loaded = load::model(options.model.as_deref(), &options.compilation, Steps::GENERATION, &is_sound)?;
     let prompter = prompter(&loaded.checkpoint, prompt.is_some())?;
     note!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
+    let station = socket.map(|socket| Station::open(socket, &loaded));
     let sequence = Sequence::new(&loaded.session, 0);
     let system = options.system.map(|system| message("system", &system)).into_iter().collect();
     let mut chat =
         Chat { loaded, sequence, prompter, generation: options.generation, messages: system, system: 0 };
     chat.system = chat.messages.len();
-    let Some(prompt) = prompt else { return chat.converse() };
-    if let Prompter::Raw = chat.prompter {
-        note!("the model has no chat template: it continues the prompt instead of answering it");
+    let ended = match prompt {
+        Some(prompt) => chat.once(&prompt),
+        None => chat.converse(),
+    };
+    if let Some(station) = station {
+        station.close(&ended);
     }
-    match chat.say(&prompt)? {
-        End::Interrupted => Err(output::Interrupted.into()),
-        _ => Ok(()),
-    }
+    ended
 }
 
 /// How the model is spoken to; a conversation needs a template.
@@ -82,6 +87,17 @@ struct Chat {
 }
 
 impl Chat {
+    /// One turn.
+    fn once(&mut self, prompt: &str) -> anyhow::Result<()> {
+        if let Prompter::Raw = self.prompter {
+            note!("the model has no chat template: it continues the prompt instead of answering it");
+        }
+        match self.say(prompt)? {
+            End::Interrupted => Err(output::Interrupted.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Turn after turn, until the user leaves.
     fn converse(&mut self) -> anyhow::Result<()> {
         let mut lines = Lines::new()?;

@@ -2,6 +2,7 @@
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
 use crate::prompt::Prompter;
+use crate::watch::Tally;
 use crate::{chosen, devices, interrupt, output, progress, spill};
 use anyhow::{Context, bail};
 use compiler::import::Checkpoint;
@@ -13,6 +14,7 @@ use runtime::{Session, Times};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// A model that runs.
 pub(crate) struct Loaded {
@@ -23,6 +25,10 @@ pub(crate) struct Loaded {
     pub(crate) hash: String,
     /// Whether a person changed the plan since it was compiled.
     pub(crate) is_edited: bool,
+    /// The bundle's folder.
+    pub(crate) dir: PathBuf,
+    /// What was read and written with it.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// What a command asks of a model before time is spent on it.
@@ -92,8 +98,9 @@ fn start(bundle: Bundle, times: Times) -> anyhow::Result<Loaded> {
         runtime::memory::give_back();
         runtime::memory::reset_peak();
     }
-    let Outline { plan, checkpoint, is_edited, .. } = bundle.into_outline();
-    Ok(Loaded { session: session?, tokenizer: tokenizer?, hash: plan.hash(), checkpoint, is_edited })
+    let Outline { plan, checkpoint, is_edited, dir, .. } = bundle.into_outline();
+    let (session, tokenizer, hash, tally) = (session?, tokenizer?, plan.hash(), Arc::default());
+    Ok(Loaded { session, tokenizer, checkpoint, hash, is_edited, dir, tally })
 }
 
 fn cached(

@@ -3,7 +3,7 @@ use crate::answer::{Answer, answer};
 use crate::choices::{Compilation, Generation, Steps};
 use crate::load::{self, Loaded};
 use crate::prompt::{Prompt, Prompter};
-use crate::watch::Live;
+use crate::watch::{Live, Station, Watched};
 use crate::{fit, output};
 use clap::Args;
 use compiler::chat::message;
@@ -22,7 +22,8 @@ Examples:
   heddle run model.heddle --system 'Answer in one word.' < question.txt
   heddle run smollm2 --file book.txt --cut --tokens 100
   heddle run gemma3-270m --raw --prompt 'Once upon a time' --seed 7
-  heddle run smollm2 --prompt Hello --greedy --json | jq .timing")]
+  heddle run smollm2 --prompt Hello --greedy --json | jq .timing
+  heddle run smollm2 --file book.txt --watch-socket /tmp/heddle.sock")]
 pub struct Options {
     /// A bundle, a model file or folder, or a name as `heddle pull` takes it [default: smollm2]
     model: Option<String>,
@@ -40,6 +41,8 @@ pub struct Options {
     /// Show on standard error what passes between the host and the devices; the answer then comes whole
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    watched: Watched,
     #[command(flatten)]
     generation: Generation,
     #[command(flatten)]
@@ -86,6 +89,7 @@ struct DeviceMemory {
 
 pub fn run(options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
+    let socket = options.watched.open()?;
     let text = options.prompt.text()?;
     let is_sound = |checkpoint: &Checkpoint| Prompter::new(checkpoint, options.raw).map(drop);
     let mut loaded =
@@ -99,10 +103,15 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         note!("{}", load::decisions(loaded.session.plan(), &loaded.hash, loaded.is_edited));
     }
     let mut sequence = Sequence::new(&loaded.session, 0);
+    let station = socket.map(|socket| Station::open(socket, &loaded));
     let live = options.watch.then(|| Live::start(loaded.session.watch()));
     let is_held = live.as_ref().is_some_and(Live::has_terminal);
     let mut show = |text: &str| if options.json || is_held { Ok(()) } else { output::write(text) };
-    let answer = answer(&mut loaded, &mut sequence, &prompt_ids, &options.generation, &|| false, &mut show)?;
+    let answer = answer(&mut loaded, &mut sequence, &prompt_ids, &options.generation, &|| false, &mut show);
+    if let Some(station) = station {
+        station.close(&answer);
+    }
+    let answer = answer?;
     let seen = live.map(Live::finish);
     if options.json {
         let first_token_ms = (answer.first_token - start).as_secs_f64() * 1e3;

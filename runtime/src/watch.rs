@@ -56,6 +56,11 @@ impl Watch {
         }
     }
 
+    /// What runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// The edges, in order of id.
     pub fn edges(&self) -> &[Monitor] {
         &self.edges

@@ -1,16 +1,15 @@
 //! `--watch`: a run's edges and devices on standard error; live where that is a terminal, and as they were at last.
+use super::{EVERY, Sampler};
 use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ir::live::{EdgeNow, Frame};
 use ir::plan::{Edge, End};
-use runtime::{EdgeCounters, Monitor, Progress, Role, Watch};
+use runtime::{Progress, Watch};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// How often a live table is drawn.
-const EVERY: Duration = Duration::from_millis(100);
 /// More edges than this are shown together by their ends, so that the table fits a terminal.
 const EDGES_MOST: usize = 20;
 
@@ -31,8 +30,9 @@ impl Live {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
                 let style = ProgressStyle::with_template("{msg}");
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+                let mut sampler = Sampler::new(shown.clone(), Arc::default());
                 while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                    bar.set_message(text(&shown));
+                    bar.set_message(text(&shown, &sampler.frame()));
                 }
                 bar.finish_and_clear();
             })
@@ -49,7 +49,7 @@ impl Live {
     pub(crate) fn finish(self) -> String {
         let watch = self.watch.clone();
         drop(self);
-        text(&watch)
+        text(&watch, &Sampler::new(watch.clone(), Arc::default()).frame())
     }
 }
 
@@ -64,11 +64,12 @@ impl Drop for Live {
 }
 
 /// A line for each edge, or where they are many for each pair of ends, and one for each device.
-fn text(watch: &Watch) -> String {
+fn text(watch: &Watch, frame: &Frame) -> String {
     let mut rows: Vec<Row> = vec![];
-    let is_short = watch.edges().len() <= EDGES_MOST;
-    for (monitor, edge) in watch.edges().iter().map(|m| (m, m.edge())) {
-        let row = Row::new(monitor);
+    let edges = &watch.plan().edges;
+    let is_short = edges.len() <= EDGES_MOST;
+    for (edge, now) in edges.iter().zip(&frame.edges) {
+        let row = Row { edges: vec![edge], from: edge.from, to: edge.to, now: now.clone() };
         match rows.iter_mut().find(|r| !is_short && (r.from, r.to) == (edge.from, edge.to)) {
             Some(sum) => sum.add(row),
             None => rows.push(row),
@@ -95,26 +96,20 @@ struct Row<'a> {
     edges: Vec<&'a Edge>,
     from: End,
     to: End,
-    counters: EdgeCounters,
-    waits_now: [bool; 2],
+    now: EdgeNow,
 }
 
 impl<'a> Row<'a> {
-    fn new(monitor: &'a Monitor) -> Row<'a> {
-        let edge = monitor.edge();
-        let waits_now = [Role::Writer, Role::Reader].map(|role| monitor.waiting(role).is_some());
-        Row { edges: vec![edge], from: edge.from, to: edge.to, counters: monitor.counters(), waits_now }
-    }
-
     fn add(&mut self, other: Row<'a>) {
-        let (c, o) = (&mut self.counters, other.counters);
+        let (now, more) = (&mut self.now, other.now);
         self.edges.extend(other.edges);
-        c.sent += o.sent;
-        c.received += o.received;
-        c.bytes += o.bytes;
-        c.writer_waited += o.writer_waited;
-        c.reader_waited += o.reader_waited;
-        self.waits_now = [0, 1].map(|end| self.waits_now[end] || other.waits_now[end]);
+        now.sent += more.sent;
+        now.received += more.received;
+        now.bytes += more.bytes;
+        now.writer_waited_ns += more.writer_waited_ns;
+        now.reader_waited_ns += more.reader_waited_ns;
+        now.writer_waits_ns = now.writer_waits_ns.max(more.writer_waits_ns);
+        now.reader_waits_ns = now.reader_waits_ns.max(more.reader_waits_ns);
     }
 
     fn cells(&self, watch: &Watch) -> Vec<String> {
@@ -124,19 +119,20 @@ impl<'a> Row<'a> {
         };
         let capacity: u32 = self.edges.iter().map(|e| e.capacity).sum();
         // A star: it waits now.
-        let waited =
-            |time: Duration, now: bool| format!("{:.3} s{}", time.as_secs_f64(), if now { "*" } else { " " });
-        let c = &self.counters;
+        let waited = |ns: u64, now: Option<u64>| {
+            format!("{:.3} s{}", ns as f64 / 1e9, if now.is_some() { "*" } else { " " })
+        };
+        let now = &self.now;
         vec![
             id,
             name,
             watch.name(self.from),
             watch.name(self.to),
-            c.sent.to_string(),
-            output::bytes(c.bytes),
-            format!("{} of {capacity}", c.depth()),
-            waited(c.writer_waited, self.waits_now[0]),
-            waited(c.reader_waited, self.waits_now[1]),
+            now.sent.to_string(),
+            output::bytes(now.bytes),
+            format!("{} of {capacity}", now.queued()),
+            waited(now.writer_waited_ns, now.writer_waits_ns),
+            waited(now.reader_waited_ns, now.reader_waits_ns),
         ]
     }
 }

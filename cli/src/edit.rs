@@ -1,10 +1,11 @@
 //! `heddle edit`: moves nodes of a bundle's plan or the ends of its stages, or changes formats of its weights, by
 //! compiling it with more hints.
 use crate::diff::{Difference, Times};
+use crate::hints::Hints;
 use crate::{calibrate, interrupt, load};
 use anyhow::{anyhow, bail};
 use clap::Args;
-use compiler::{Bundle, CompileError, Draft, Outline};
+use compiler::{Bundle, CompileError, Draft, Outline, Source};
 use ir::plan::{Hint, Pattern};
 use std::fs;
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ Examples:
   heddle edit m.heddle --place 'blk.{20..29}=cpu:1' --place 'output*=cpu:1'
   heddle edit m.heddle --stage 1=12
   heddle edit m.heddle --format 'blk.*.ffn_down=q8_0'
+  heddle edit m.heddle --dry-run --hints hints.ron --json
   heddle edit m.heddle --forget")]
 pub struct Options {
-    /// The bundle, which is replaced
+    /// The bundle, which is replaced unless it is a dry run
     dir: PathBuf,
     /// Nodes, and the device that is to compute them
     #[arg(long, value_name = "NODES=DEVICE", value_parser = place)]
@@ -33,9 +35,15 @@ pub struct Options {
     /// Weights, and the format that they are to be in: f32, f16, bf16, q8_0, q4_k and so on
     #[arg(long, value_name = "WEIGHTS=FORMAT", value_parser = format)]
     format: Vec<Hint>,
+    /// A file of hints, as `heddle compile --hints` takes it
+    #[arg(long, value_name = "FILE", value_parser = Hints::read)]
+    hints: Option<Hints>,
     /// Forget the hints that the bundle was compiled with
     #[arg(long)]
     forget: bool,
+    /// Say what would come of it, and leave the bundle as it is
+    #[arg(long)]
+    dry_run: bool,
     /// The machine's topology, for predicted times [default: the bundle's own, or as this machine was measured]
     #[arg(long, value_name = "FILE")]
     topology: Option<PathBuf>,
@@ -83,22 +91,27 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     own.hints = hints(own.hints, &options);
     let (checkpoint, said) = (&bundle.checkpoint, own.hints.clone());
     let devices = &bundle.plan.devices;
-    let compiled = match &topology {
-        Some(topology) => compiler::compile_over(checkpoint, own, devices, topology),
-        None => compiler::compile(checkpoint, own, devices),
-    };
+    // Its model is what it was compiled from, or it would not have been opened.
+    let source = Source::of_plan(checkpoint, &bundle.plan);
+    let source = if options.dry_run { source } else { source.with_advice() };
+    let compiled = compiler::compile_from(&source, own, devices, topology.as_ref());
     let compiled = compiled.map_err(|error| explain(error, &said))?;
+    let difference = Difference::of_plans(&bundle.plan, &compiled.plan, &times);
+    if options.dry_run {
+        return difference.write_as(options.json);
+    }
     let draft = Draft::begin(&options.dir)?;
     let partial = draft.partial().to_owned();
     let _tidy = interrupt::on_interrupt(move || drop(fs::remove_dir_all(partial)));
     load::write(draft, &compiled, checkpoint, topology.as_ref())?;
-    Difference::of_plans(&bundle.plan, &compiled.plan, &times).write_as(options.json)
+    difference.write_as(options.json)
 }
 
 /// What was said before and is not said otherwise now, and what is said now.
 fn hints(before: Vec<Hint>, options: &Options) -> Vec<Hint> {
-    let now: Vec<&Hint> =
-        [&options.place, &options.whole, &options.stage, &options.format].into_iter().flatten().collect();
+    let listed = options.hints.as_ref().map_or(vec![], Hints::list);
+    let lists = [&listed, &options.place, &options.whole, &options.stage, &options.format];
+    let now: Vec<&Hint> = lists.into_iter().flatten().collect();
     let about = |a: &Hint, b: &Hint| match (a, b) {
         (Hint::Stage { stage: a, .. }, Hint::Stage { stage: b, .. }) => a == b,
         (Hint::Place { nodes: a, .. }, Hint::Place { nodes: b, .. }) => a == b,

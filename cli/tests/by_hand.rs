@@ -214,6 +214,34 @@ fn a_bundle_is_edited_in_place_and_says_what_that_costs() {
     assert!(edit(&["--forget"]).refused().contains("its plan.ron was edited, which would be lost"));
 }
 
+#[test]
+fn a_dry_run_says_what_an_edit_would_cost_and_changes_nothing() {
+    let home = compiled();
+    fs::write(home.path().join("new.ron"), HINTS.replace("blk.1", "blk.0.ffn_{gate,up}")).unwrap();
+    let edit = |rest: &[&str]| home.run(&[&["edit", "b.heddle", "--topology", "machine.ron"], rest].concat());
+    let files = || {
+        let folder = home.path().join("b.heddle");
+        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+        let changed = fs::metadata(folder.join("weights.bin")).unwrap().modified().unwrap();
+        (read("plan.ron"), read("manifest.ron"), changed)
+    };
+    let before = files();
+    let change = ["--forget", "--hints", "new.ron"];
+    let said = edit(&[&change[..], &["--dry-run", "--json"]].concat()).ok();
+    let what_if: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(what_if["moved"][1]["nodes"][0], "blk.0.{ffn_gate,ffn_up}", "{what_if}");
+    assert!(what_if["after"]["decode_ms"] != what_if["before"]["decode_ms"], "{what_if}");
+    // What cannot be is refused with the hint that cannot be honoured, which other lists leave out or say otherwise.
+    let refused = edit(&["--dry-run", "--hints", "new.ron", "--place", "blk.0.ffn_up=cpu:0"]).refused();
+    assert!(refused.contains("blk.0.ffn_up cannot be both on cpu:1 and on cpu:0"), "{refused}");
+    let refused = edit(&["--dry-run", "--place", "blk.1=cpu:7"]).refused();
+    assert!(refused.contains("there is no device \"cpu:7\", only cpu:0, cpu:1"), "{refused}");
+    assert_eq!(files(), before);
+    // The edit itself comes to the same.
+    assert_eq!(edit(&[&change[..], &["--json"]].concat()).ok(), said);
+    assert_ne!(files(), before);
+}
+
 /// What is found wrong with the plan of two devices after a change of its lines, which says of which line.
 fn refused_edit(change: impl FnOnce(&mut Vec<String>) -> usize) -> String {
     let home = compiled();

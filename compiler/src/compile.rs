@@ -64,6 +64,11 @@ impl<'a> Source<'a> {
         Source { checkpoint, config: Cow::Borrowed(&checkpoint.config), model, advises: false }
     }
 
+    /// The same, and where something does not fit it is said what would.
+    pub fn with_advice(self) -> Source<'a> {
+        Source { advises: true, ..self }
+    }
+
     /// The first layers of the model alone.
     pub(crate) fn of_layers(&self, layers: u64) -> Source<'a> {
         let config = Config { layers, ..self.checkpoint.config.clone() };

@@ -1,10 +1,10 @@
 //! The rounds of a run: what each was for, and when by the cost model it should have done what.
 use super::events::Stretch;
-use ir::plan::Plan;
+use ir::plan::{Plan, Step};
 use ir::topology::Topology;
 use ir::work::StepSize;
 use passes::cost::CostError;
-use passes::simulate::simulate;
+use passes::simulate::{Span, simulate};
 use runtime::{HostDeed, Record};
 use std::collections::{BTreeMap, HashMap};
 
@@ -68,7 +68,12 @@ impl Predicted {
                 begin_ns: start_ns + from_ns.round() as u64,
                 end_ns: start_ns + to_ns.round() as u64,
             };
-            for span in found.spans.iter().filter(|s| plan.replica_of(plan.threads[s.thread].device) == 0) {
+            let is_shown = |span: &&Span| {
+                let thread = &plan.threads[span.thread];
+                let takes = span.ns > 0.0 || matches!(thread.steps[span.step], Step::Run { .. });
+                takes && plan.replica_of(thread.device) == 0
+            };
+            for span in found.spans.iter().filter(is_shown) {
                 let key = (span.thread, group[span.round].0, span.step);
                 predicted.spans.insert(key, at(span.start_ns, span.start_ns + span.ns));
             }

@@ -23,8 +23,11 @@ pub struct Simulated {
     pub threads: Vec<ThreadUse>,
     /// What each edge carried, in order.
     pub edges: Vec<EdgeUse>,
-    /// Every kernel and every wait for a message, by thread and in order of time.
+    /// Every step, by thread and in order of time: of kernels how long they ran, of messages how long the thread
+    /// waited for them, or for room for them.
     pub spans: Vec<Span>,
+    /// Every message, by edge and in order.
+    pub messages: Vec<Flight>,
 }
 
 /// What one thread did.
@@ -62,6 +65,19 @@ pub struct Span {
     pub start_ns: f64,
     /// For how long.
     pub ns: f64,
+}
+
+/// A message on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flight {
+    /// Over which edge.
+    pub edge: EdgeId,
+    /// In which round.
+    pub round: usize,
+    /// When its writer had it ready and there was room for it.
+    pub sent_ns: f64,
+    /// When it was at the reader's end.
+    pub arrived_ns: f64,
 }
 
 impl Simulated {
@@ -209,6 +225,7 @@ impl<'a> Run<'a> {
         links.iter().for_each(|link| self.taken_ns[*link] = start_ns + message.transfer_ns);
         let arrived_ns = start_ns + message.predicted_ns();
         self.edges[at].arrived_ns.push(arrived_ns);
+        self.found.messages.push(Flight { edge: id, round, sent_ns: now_ns, arrived_ns });
         let sum = &mut self.found.edges[at];
         sum.messages += 1;
         sum.bytes = sum.bytes.saturating_add(message.bytes);
@@ -229,7 +246,6 @@ impl<'a> Run<'a> {
             Step::Run { .. } => {
                 let ns = self.costs[self.of_round[round]].steps[at][step];
                 self.found.threads[at].busy_ns += ns;
-                self.found.spans.push(Span { thread: at, step, round, start_ns, ns });
                 end_ns += ns;
             }
             Step::Recv { edge, .. } => {
@@ -241,10 +257,9 @@ impl<'a> Run<'a> {
                 self.deliver(*edge, round, arrived_ns);
             }
         }
-        if waited_ns > 0.0 {
-            self.found.threads[at].waited_ns += waited_ns;
-            self.found.spans.push(Span { thread: at, step, round, start_ns: now_ns, ns: waited_ns });
-        }
+        self.found.threads[at].waited_ns += waited_ns;
+        // A kernel never waits, and a message takes no time of the thread but that.
+        self.found.spans.push(Span { thread: at, step, round, start_ns: now_ns, ns: end_ns - now_ns });
         let is_last = step + 1 == steps.len();
         let (round, step) = if is_last { (round + 1, 0) } else { (round, step + 1) };
         self.threads[at] = Thread { now_ns: end_ns, round, step };
@@ -301,6 +316,8 @@ impl<'a> Run<'a> {
         self.found.finished_ns = (0..rounds).map(last).collect();
         let key = |span: &Span| (span.thread, span.round, span.step);
         self.found.spans.sort_by(|a, b| a.start_ns.total_cmp(&b.start_ns).then(key(a).cmp(&key(b))));
+        // In order of time already.
+        self.found.messages.sort_by_key(|message| message.edge);
         self.found
     }
 }

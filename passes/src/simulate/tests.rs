@@ -95,3 +95,23 @@ fn replicas_take_a_round_each_at_the_same_time() {
     assert!((replicas.end_ns() - whole.end_ns()).abs() < 1.0);
     assert_eq!(replicas.finished_ns.len(), 3);
 }
+
+#[test]
+fn every_step_has_its_span_and_every_message_its_flight() {
+    let run = simulated("pipeline:2", 1, 3);
+    for thread in 0..2 {
+        let own: Vec<&Span> = run.spans.iter().filter(|span| span.thread == thread).collect();
+        let order: Vec<_> = own.iter().map(|span| (span.round, span.step)).collect();
+        let steps = own.iter().filter(|span| span.round == 0).count();
+        let expected: Vec<_> = (0..3).flat_map(|round| (0..steps).map(move |step| (round, step))).collect();
+        assert!(steps > 3 && order == expected, "{order:?}");
+        // A thread does one thing after the other, and nothing between.
+        assert!(own.windows(2).all(|two| (two[0].start_ns + two[0].ns - two[1].start_ns).abs() < 1e-6));
+        let waited: f64 = run.threads[thread].waited_ns + run.threads[thread].busy_ns;
+        assert!((own.iter().map(|span| span.ns).sum::<f64>() - waited).abs() < 1e-6);
+    }
+    let between: Vec<_> =
+        run.messages.iter().filter(|m| run.edges[m.edge.0 as usize].moving_ns > 149.0).collect();
+    assert_eq!(between.iter().map(|m| m.round).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(between.iter().all(|m| (m.arrived_ns - m.sent_ns - 50.0).abs() < 1.0), "{between:?}");
+}

@@ -1,4 +1,6 @@
 //! `heddle simulate`: what a plan should reach, by the cost model, without running it.
+mod timeline;
+
 use crate::cache::Cache;
 use crate::choices::{Batched, Steps};
 use crate::diff::{Read, read};
@@ -13,6 +15,7 @@ use ir::topology::Topology;
 use passes::simulate::{Load, Predicted, Simulated};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use timeline::Timeline;
 
 /// Predict latency, throughput, utilisation and traffic of a plan, on this machine or on one that a file describes
 #[derive(Args)]
@@ -22,8 +25,15 @@ Examples:
   heddle simulate smollm2 --partition tensor:2
   heddle simulate smollm2 --partition pipeline:2 --batch 8 --max-batch 8
   heddle simulate plan.ron --topology machine.ron --json
+  heddle simulate smollm2.heddle --prompt-tokens 64 --json --spans > spans.json
   heddle simulate examples/models/llama-3-70b.json --devices examples/topologies/8xh100-nvswitch.ron \\
-      --partition tensor:8 --batch 64")]
+      --partition tensor:8 --batch 64
+
+--spans adds to the JSON, in nanoseconds from when the prompt is fed:
+  rounds    of the prefill, and one of decode behind them: round, is_decode, start_ns, end_ns
+  spans     every step of every thread in them: thread, step (indices into the plan's), round, start_ns, ns;
+            of Recv and Send ns is how long the thread waits
+  messages  edge, round, sent_ns, arrived_ns")]
 pub struct Options {
     /// A bundle or a plan; or a model, which is compiled but not packed [default: smollm2]
     plan: Option<String>,
@@ -40,6 +50,9 @@ pub struct Options {
     /// Print one line of JSON instead of tables
     #[arg(long)]
     json: bool,
+    /// Add to the JSON when each step and each message should be, of a prefill and of a decode step
+    #[arg(long, requires = "json")]
+    spans: bool,
     #[command(flatten)]
     compilation: Batched,
 }
@@ -54,6 +67,9 @@ struct Report {
     decode: Reached,
     devices: Vec<OfDevice>,
     edges: Vec<OfEdge>,
+    /// Where it is asked for.
+    #[serde(flatten)]
+    timeline: Option<Timeline>,
 }
 
 #[derive(Serialize)]
@@ -107,7 +123,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if options.prompt_tokens >= o.context {
         bail!("a prompt of {} tokens leaves no room in a context of {}", options.prompt_tokens, o.context);
     }
-    let report = report(&plan, &topology, options.batch, options.prompt_tokens)?;
+    let load = Load { sequences: options.batch, prompt: options.prompt_tokens };
+    let predicted = load.predict(&plan, &topology)?;
+    let mut report = report(&plan, load, &predicted);
+    report.timeline = options.spans.then(|| Timeline::of(&predicted));
     match options.json {
         true => output::write_json(&report),
         false => output::write(&format!("plan {}, {}", report.plan_hash, report.text())),
@@ -116,7 +135,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 /// What `heddle simulate` says of a plan behind its hash.
 pub fn summary(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> anyhow::Result<String> {
-    Ok(report(plan, topology, batch, prompt_tokens)?.text())
+    let load = Load { sequences: batch, prompt: prompt_tokens };
+    Ok(report(plan, load, &load.predict(plan, topology)?).text())
 }
 
 /// The plan that is meant: as it lies there, or as it would be compiled.
@@ -143,10 +163,10 @@ fn is_plan(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "ron") && path.is_file()
 }
 
-fn report(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> anyhow::Result<Report> {
-    let load = Load { sequences: batch, prompt: prompt_tokens };
-    let Predicted { prefill_ns, token_ns, prefill, decode, tokens: rounds } = load.predict(plan, topology)?;
-    let rounds = f64::from(rounds);
+fn report(plan: &Plan, load: Load, predicted: &Predicted) -> Report {
+    let Load { sequences: batch, prompt: prompt_tokens } = load;
+    let Predicted { prefill_ns, token_ns, prefill, decode, tokens: rounds } = predicted;
+    let rounds = f64::from(*rounds);
     let tokens = f64::from(batch);
     let name = |end: End| match end {
         End::Host => "host".to_owned(),
@@ -165,7 +185,7 @@ fn report(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> a
             waited_us: used.waited_ns / rounds / 1e3,
         }
     };
-    Ok(Report {
+    Report {
         plan_hash: plan.hash(),
         batch,
         prompt_tokens,
@@ -174,9 +194,10 @@ fn report(plan: &Plan, topology: &Topology, batch: u32, prompt_tokens: u32) -> a
             tokens_per_second: tokens * f64::from(prompt_tokens) / prefill_ns * 1e9,
         },
         decode: Reached { latency_ms: token_ns / 1e6, tokens_per_second: tokens / token_ns * 1e9 },
-        devices: (0..plan.threads.len()).map(|at| of_device(plan, at, &prefill, &decode)).collect(),
+        devices: (0..plan.threads.len()).map(|at| of_device(plan, at, prefill, decode)).collect(),
         edges: plan.edges.iter().filter(between).map(of_edge).collect(),
-    })
+        timeline: None,
+    }
 }
 
 fn of_device(plan: &Plan, at: usize, prefill: &Simulated, decode: &Simulated) -> OfDevice {

@@ -39,5 +39,6 @@ mod spill;
 pub mod tokenize;
 pub mod trace;
 pub mod verify;
+pub mod view;
 mod watch;
 pub mod why;

@@ -1,6 +1,7 @@
 //! From a command's model argument to something that runs: the bundle, found or compiled, and its session.
 use crate::cache::Cache;
 use crate::choices::{Compilation, Steps};
+use crate::devices::Candidate;
 use crate::prompt::Prompter;
 use crate::watch::Tally;
 use crate::{chosen, devices, interrupt, output, progress, spill};
@@ -112,16 +113,9 @@ fn cached(
 ) -> anyhow::Result<Bundle> {
     let path = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
     let name = path.display().to_string();
-    let gpus = if compilation.is_open() { devices::candidates()? } else { vec![] };
-    let mut key = format!("{compilation:?} {steps:?} {}", compilation.team());
-    gpus.iter().for_each(|gpu| key += &format!(" {} {}", gpu.device.name, gpu.model));
-    if !gpus.is_empty() {
-        // What is predicted to be fastest depends on what was measured.
-        key += &format!(" {:?}", devices::calibration());
-    }
+    let (key, gpus) = key(compilation, steps)?;
     let place = cache.place(&path, &key);
-    let suits = |plan: &Plan| chosen::is_still_best(plan, &gpus) && compilation.still_suits(plan);
-    let kept = || place.kept().filter(|bundle| suits(&bundle.plan));
+    let kept = || place.kept().filter(|bundle| suits(&bundle.plan, compilation, &gpus));
     let lock = place.lock_shared(&name)?;
     if let Some(bundle) = kept() {
         return said(bundle);
@@ -136,6 +130,23 @@ fn cached(
     check(&Checkpoint::open(&path)?)?;
     place.make(|| compile_apart(&path, compilation, steps, &place.dir))?;
     said(Bundle::open(&place.dir)?)
+}
+
+/// What tells a model's bundles in the cache from one another, and the GPUs that it may be for where nobody says it.
+pub(crate) fn key(compilation: &Compilation, steps: Steps) -> anyhow::Result<(String, Vec<Candidate>)> {
+    let gpus = if compilation.is_open() { devices::candidates()? } else { vec![] };
+    let mut key = format!("{compilation:?} {steps:?} {}", compilation.team());
+    gpus.iter().for_each(|gpu| key += &format!(" {} {}", gpu.device.name, gpu.model));
+    if !gpus.is_empty() {
+        // What is predicted to be fastest depends on what was measured.
+        key += &format!(" {:?}", devices::calibration());
+    }
+    Ok((key, gpus))
+}
+
+/// Whether a plan that was kept is what would be made now.
+pub(crate) fn suits(plan: &Plan, compilation: &Compilation, gpus: &[Candidate]) -> bool {
+    chosen::is_still_best(plan, gpus) && compilation.still_suits(plan)
 }
 
 /// The bundle, of which is told on what it runs where nobody said it, or where not all of it could be there.

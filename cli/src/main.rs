@@ -2,7 +2,7 @@
 use clap::{Parser, Subcommand};
 use cli::{
     bench, chat, compile, devices, diff, edit, eval, explain, inspect, interrupt, models, output, pull, rm,
-    run, simulate, tokenize, trace, verify, why,
+    run, simulate, tokenize, trace, verify, view, why,
 };
 use std::process::ExitCode;
 
@@ -24,6 +24,7 @@ enum Command {
     Diff(diff::Options),
     Edit(edit::Options),
     Why(why::Options),
+    View(view::Options),
     Eval(eval::Options),
     Bench(bench::Options),
     Simulate(simulate::Options),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(options),
         Command::Edit(options) => edit::run(options),
         Command::Why(options) => why::run(options),
+        Command::View(options) => view::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Simulate(options) => simulate::run(options),

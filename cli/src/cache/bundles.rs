@@ -6,7 +6,7 @@
 //! of the same model too that another build made. What others hold is left alone.
 use super::{Cache, bytes_in, create_folder, is_at};
 use anyhow::Context;
-use compiler::Bundle;
+use compiler::{Bundle, Outline};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -64,10 +64,15 @@ impl Place {
 
     /// The bundle, if it was made by this build from the model as it is, and nobody changed it.
     pub(crate) fn kept(&self) -> Option<Bundle> {
+        self.kept_outline()?.with_weights().ok()
+    }
+
+    /// The same of a bundle that need not have weights.
+    pub(crate) fn kept_outline(&self) -> Option<Outline> {
         if !self.is_of_this_build() {
             return None;
         }
-        Bundle::open(&self.dir).ok().filter(|bundle| !bundle.is_edited)
+        Outline::open(&self.dir).ok().filter(|bundle| !bundle.is_edited)
     }
 
     /// Makes the bundle by `make`, which must be locked alone.

@@ -51,7 +51,12 @@ impl Home {
 
     /// `heddle` with these arguments, an empty PATH, and no way out of this machine.
     pub fn heddle(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heddle"));
+        self.program(Path::new(env!("CARGO_BIN_EXE_heddle")), args)
+    }
+
+    /// The same of a `heddle` that stands elsewhere.
+    pub fn program(&self, heddle: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(heddle);
         command
             .args(args)
             .env_clear()

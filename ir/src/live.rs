@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`Line::to_text`] writes a line, [`Lines`] reads a stream of them.
-use crate::plan::{EdgeId, End, Plan};
+use crate::plan::{EdgeId, End, Plan, Thread};
 use serde::{Deserialize, Serialize};
 
 /// The version of the lines that this build writes and reads. Whatever changes in them changes it.
@@ -157,12 +157,15 @@ impl Frame {
         }
     }
 
-    /// Whether it has as many threads and edges as the plan, whose steps they are at.
+    /// Whether it has as many threads and edges as the plan, and the threads are at steps and edges that there are.
     pub fn is_of(&self, plan: &Plan) -> bool {
-        let is_there = |now: &ThreadNow| now.waits_at.is_none_or(|id| (id.0 as usize) < plan.edges.len());
+        let is_there = |(now, thread): (&ThreadNow, &Thread)| {
+            (now.step as usize) < thread.steps.len().max(1)
+                && now.waits_at.is_none_or(|id| (id.0 as usize) < plan.edges.len())
+        };
         self.threads.len() == plan.threads.len()
             && self.edges.len() == plan.edges.len()
-            && self.threads.iter().all(is_there)
+            && self.threads.iter().zip(&plan.threads).all(is_there)
     }
 }
 
@@ -398,6 +401,8 @@ mod tests {
             (ThreadNow { still_ms: long, ..Default::default() }, Some(long * 1_000_000));
         writer.find_stalls(&plan);
         assert!(writer.edges[1].is_stalled && !writer.edges[0].is_stalled);
-        assert!(!Frame::default().is_of(&plan));
+        assert!(!Frame::default().is_of(&plan) && writer.is_of(&plan));
+        writer.threads[0].step = 99;
+        assert!(!writer.is_of(&plan));
     }
 }

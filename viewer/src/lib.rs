@@ -2,10 +2,14 @@
 //!
 //! - [`document`]: what files say: graphs of passes, a plan, traces, numbers. [`layout`]: where it is drawn.
 //! - [`html`]: one page that holds it all.
+//! - [`heddle`]: asks the compiler. [`live`]: listens to a run. [`wake`]: how both call for attention.
 //!
 //! None of these knows of windows.
 #![deny(missing_docs)]
 
 pub mod document;
+pub mod heddle;
 pub mod html;
 pub mod layout;
+pub mod live;
+pub mod wake;

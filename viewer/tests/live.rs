@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use viewer::live::{FRAMES_KEPT, Live, State};
 use viewer::wake::nobody;
 
-/// A plan that was compiled, with a proof of its memory.
+/// What `heddle compile tests/fixtures/tiny/gguf/llama.gguf --devices cpu:0,cpu:1 --partition pipeline:2 --context 16`
+/// made.
 fn plan() -> Plan {
-    let text = include_str!("../../tests/golden/memory/a_sum_over_two_devices.ir");
-    Plan::from_text(text.split_once("====\n").expect("a golden file has a rule").1).expect("a plan")
+    Plan::from_text(include_str!("fixtures/two_stages.ron")).expect("a plan")
 }
 
 struct Run {
@@ -81,17 +81,19 @@ fn a_run_is_seen_until_it_ends() {
     other.write_all(hello(&plan.to_text()).as_bytes()).unwrap();
     until(&mut live, |state| matches!(state, State::Attached(_)));
     // Only the last of many frames are kept.
-    for number in 0..FRAMES_KEPT as u64 + 10 {
-        other.write_all(frame(&plan, number).as_bytes()).unwrap();
-        live.poll();
-    }
-    other.write_all(Line::End(Ending::Finished {}).to_text().as_bytes()).unwrap();
+    let sent = plan.clone();
+    let sender = std::thread::spawn(move || {
+        for number in 0..FRAMES_KEPT as u64 + 10 {
+            other.write_all(frame(&sent, number).as_bytes()).unwrap();
+        }
+        other.write_all(Line::End(Ending::Finished {}).to_text().as_bytes()).unwrap();
+    });
     until(&mut live, |state| matches!(state, State::Ended(_, Ending::Finished {})));
+    sender.join().unwrap();
     let seen = live.seen().unwrap();
     assert_eq!((seen.frames.len(), seen.frames[0].number), (FRAMES_KEPT, 10));
     assert_eq!(seen.plan.hash(), plan.hash());
     // That the line is closed behind the end is nothing to tell.
-    drop(other);
     assert!(!live.poll());
 }
 

@@ -3,10 +3,11 @@ mod bundle;
 mod generated;
 
 use bundle::two_devices;
+use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
-use viewer::document::{Document, NodeIx, Query, compare};
-use viewer::layout::{Layouts, View};
+use viewer::document::{Document, NodeIx, Pass, Query, compare};
+use viewer::layout::{Layouts, Picture, View};
 
 fn written(folder: &Path, name: &str, text: &[u8]) -> PathBuf {
     let path = folder.join(name);
@@ -212,4 +213,48 @@ fn a_pass_is_searched_for_what_another_changed() {
     assert!(of("pass:chains") > 0 && of("pass:chains") < document.last().flow.nodes.len());
     assert_eq!(of("pass:nothing"), 0);
     assert!(of("device:cpu:1 op:linear") > 0 && of("DEVICE:CPU:1") > of("device:cpu:1 op:linear"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn no_edit_of_a_plan_or_a_graph_makes_it_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u64..40), 1..4),
+        is_plan in any::<bool>(),
+    ) {
+        let name = if is_plan { "plan.ron" } else { "graphs/15-layout.ir" };
+        let folder = two_devices();
+        let path = folder.path().join(name);
+        let text = fs::read_to_string(&path).expect("the fixture");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (line, place, number) in edits {
+            // Another number for one of a line's, or the line away.
+            let line = line.index(lines.len());
+            let starts: Vec<usize> = lines[line].match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at).collect();
+            match starts.is_empty() || number == 0 {
+                true => drop(lines.remove(line)),
+                false => {
+                    let at = starts[place.index(starts.len())];
+                    lines[line].replace_range(at..=at, &number.to_string());
+                }
+            }
+        }
+        fs::write(&path, lines.join("\n")).expect("room for a file");
+        match Document::open(folder.path()) {
+            Err(error) => prop_assert!(error.to_string().contains(path.file_name().expect("a name").to_str().expect("text"))),
+            Ok(document) => {
+                let mut layouts = Layouts::default();
+                let mut before = None;
+                for pass in &document.passes {
+                    let open = pass.tree.groups.iter().map(|group| group.path.clone()).collect();
+                    let view = View { open, is_folded: true, has_weights: true };
+                    let pins = before.as_ref().map(|(pass, picture): &(&Pass, Picture)| picture.pins(pass));
+                    before = Some((pass, layouts.picture(pass, &view, pins)));
+                }
+                let nodes = document.last().flow.indices();
+                prop_assert!(nodes.into_iter().all(|node| document.details(document.passes.len() - 1, node).is_some()));
+                prop_assert!(viewer::html::page(&document).is_ok());
+            }
+        }
+    }
 }

@@ -3,8 +3,7 @@
 //! - [`document`]: what files say: graphs of passes, a plan, traces, numbers. [`layout`]: where it is drawn.
 //! - [`html`]: one page that holds it all.
 //! - [`heddle`]: asks the compiler. [`live`]: listens to a run. [`wake`]: how both call for attention.
-//!
-//! None of these knows of windows.
+//! - [`panels`]: the window. None of the others knows of windows.
 #![deny(missing_docs)]
 
 pub mod document;
@@ -12,4 +11,5 @@ pub mod heddle;
 pub mod html;
 pub mod layout;
 pub mod live;
+pub mod panels;
 pub mod wake;

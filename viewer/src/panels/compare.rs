@@ -1,0 +1,113 @@
+//! Two documents: which of their nodes differ, side by side or one over the other.
+use super::theme::Palette;
+use super::tint::{self, Differences, Mark};
+use super::{Action, Side, widgets};
+use crate::document::{self, Child, Comparison, NodeIx};
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, RichText, ScrollArea};
+
+/// What two documents have in common and what not.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    of: (usize, usize),
+    found: Comparison,
+    /// What differs, one a line.
+    rows: Vec<Row>,
+    /// By document and node.
+    pub(crate) differences: [Differences; 2],
+}
+
+/// A node that differs: where it is in the first document and in the second.
+#[derive(Debug)]
+struct Row {
+    mark: Mark,
+    nodes: [Option<NodeIx>; 2],
+    text: String,
+}
+
+impl Compared {
+    /// Compares what is shown of two documents.
+    pub(crate) fn of(a: &Side, b: &Side) -> Option<Compared> {
+        let found = document::compare((&a.document, a.pass), (&b.document, b.pass))?;
+        let empty = |side: &Side| vec![None; side.shown().flow.nodes.len()];
+        let mut differences = [empty(a), empty(b)];
+        let title = |side: &Side, node: NodeIx| side.shown().flow[node].title().to_owned();
+        let mut rows = vec![];
+        for node in &found.removed {
+            differences[0][node.at()] = Some(Mark::Removed);
+            rows.push(Row { mark: Mark::Removed, nodes: [Some(*node), None], text: title(a, *node) });
+        }
+        for node in &found.added {
+            differences[1][node.at()] = Some(Mark::Added);
+            rows.push(Row { mark: Mark::Added, nodes: [None, Some(*node)], text: title(b, *node) });
+        }
+        for (before, after, what) in &found.changed {
+            differences[0][before.at()] = Some(Mark::Changed);
+            differences[1][after.at()] = Some(Mark::Changed);
+            let changes: Vec<String> =
+                what.iter().map(|d| format!("{} {} → {}", d.what, or_none(&d.before), or_none(&d.after))).collect();
+            let text = format!("{}\n{}", title(b, *after), changes.join("; "));
+            rows.push(Row { mark: Mark::Changed, nodes: [Some(*before), Some(*after)], text });
+        }
+        Some(Compared { of: (a.pass, b.pass), found, rows, differences })
+    }
+
+    /// Whether it is about what is shown.
+    pub(crate) fn is_of(&self, a: &Side, b: &Side) -> bool {
+        self.of == (a.pass, b.pass)
+    }
+
+    /// The node of the other document that a node was matched with.
+    pub(crate) fn partner(&self, side: usize, node: NodeIx) -> Option<NodeIx> {
+        let table = if side == 0 { &self.found.to } else { &self.found.from };
+        table.get(node.at()).copied().flatten()
+    }
+
+    /// The list of what differs.
+    pub(crate) fn list(&self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+        let palette = Palette::of_ui(ui);
+        ui.strong(match self.rows.len() {
+            0 => "No node differs".to_owned(),
+            1 => "1 node differs".to_owned(),
+            count => format!("{count} nodes differ"),
+        });
+        if !self.found.is_by_provenance {
+            ui.label(RichText::new("The models' graphs differ: nodes are matched by name alone.").weak());
+        }
+        if !self.found.plans.is_empty() {
+            egui::CollapsingHeader::new(format!("Plans: {} differences", self.found.plans.len())).show(ui, |ui| {
+                ScrollArea::vertical().id_salt("plans").max_height(180.0).show(ui, |ui| {
+                    for difference in &self.found.plans {
+                        let (before, after) = (or_none(&difference.before), or_none(&difference.after));
+                        ui.label(format!("{}: {before} → {after}", difference.what));
+                    }
+                });
+            });
+        }
+        let height = 38.0;
+        ScrollArea::vertical().id_salt("differences").auto_shrink([false, false]).show_rows(ui, height, self.rows.len(), |ui, rows| {
+            for row in &self.rows[rows] {
+                let (sign, colour) = tint::look(row.mark, &palette);
+                let button = egui::Button::new(RichText::new(format!("{sign} {}", row.text)).color(colour)).truncate();
+                let response = ui.add_sized([ui.available_width(), height - 4.0], button);
+                let title = row.text.lines().next().unwrap_or_default();
+                let word = match row.mark {
+                    Mark::Added => "Added",
+                    Mark::Removed => "Removed",
+                    Mark::Changed => "Changed",
+                };
+                widgets::name(&response, Role::Button, &format!("{word}: {title}"));
+                let response = response.on_hover_text(&row.text);
+                if response.clicked() {
+                    let [a, b] = row.nodes.map(|node| node.map(Child::Node));
+                    actions.extend(a.map(|child| Action::RevealIn(0, child)));
+                    actions.extend(b.map(|child| Action::RevealIn(1, child)));
+                }
+            }
+        });
+    }
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "nothing" } else { text }
+}

@@ -1,0 +1,174 @@
+//! What is known of the node or group that was selected.
+use super::theme::{self, Palette};
+use super::{Action, Side, named_button, units};
+use crate::document::{Child, Details, GroupIx, NodeIx};
+use eframe::egui::{self, RichText, ScrollArea};
+use std::collections::BTreeMap;
+
+/// More of a list are not drawn.
+const LISTED: usize = 40;
+
+/// The panel; `why` is what `heddle why` said of the node, or that it is being asked.
+pub(crate) fn draw(ui: &mut egui::Ui, side: &Side, why: Option<&str>, actions: &mut Vec<Action>) {
+    ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| match side.selected {
+        None => overview(ui, side),
+        Some(Child::Group(group)) => of_group(ui, side, group, actions),
+        Some(Child::Node(node)) => {
+            if let Some(details) = side.document.details(side.pass, node) {
+                of_node(ui, side, (node, &details), why, actions);
+            }
+        }
+    });
+}
+
+fn fact(ui: &mut egui::Ui, name: &str, value: &str) {
+    ui.label(RichText::new(name).weak());
+    ui.add(egui::Label::new(RichText::new(value).monospace()).wrap());
+    ui.end_row();
+}
+
+fn facts<'a>(ui: &mut egui::Ui, id: &str, facts: impl Iterator<Item = (&'a str, String)>) {
+    egui::Grid::new(id).num_columns(2).spacing([10.0, 4.0]).striped(true).show(ui, |ui| {
+        facts.for_each(|(name, value)| fact(ui, name, &value));
+    });
+}
+
+fn overview(ui: &mut egui::Ui, side: &Side) {
+    let document = &side.document;
+    ui.heading(&document.name);
+    let shown = side.shown();
+    let mut known = vec![
+        ("file", document.path.display().to_string()),
+        ("pass", format!("{} of {}: {}", side.pass + 1, document.passes.len(), shown.name)),
+        ("nodes", shown.flow.nodes.len().to_string()),
+    ];
+    if let Some(view) = &document.plan {
+        let plan = &view.plan;
+        known.push(("model", format!("{}, {}", plan.model.name, plan.model.architecture)));
+        known.push(("partition", plan.options.partition.to_string()));
+        known.push(("context", format!("{} tokens", plan.options.context)));
+        known.push(("messages", view.messages.len().to_string()));
+        known.push(("plan", units::shortened(&view.hash, 13)));
+    }
+    facts(ui, "overview", known.into_iter());
+    ui.add_space(8.0);
+    if let Some(view) = &document.plan {
+        ui.strong("Devices");
+        for (device, memory) in view.plan.devices.iter().zip(&view.memory) {
+            let most = memory.proof.iter().map(|proof| proof.total).max().unwrap_or(0);
+            ui.horizontal(|ui| {
+                super::badge(ui, device.id.0);
+                ui.label(format!("{}: {} threads, {}", device.name, device.threads, units::bytes(most)));
+            });
+        }
+        for why in &view.plan.why {
+            let time = units::time_us(why.predicted_ns as f64 / 1e3);
+            ui.label(format!("{}: {}, {time} {}", why.about, why.chosen, why.measure));
+        }
+    }
+    ui.add_space(8.0);
+    ui.label(RichText::new("Click a node to see what is known of it. Double-click a group to open it. Drag to move, turn the wheel to come closer; keys are listed under Help.").weak());
+}
+
+fn of_group(ui: &mut egui::Ui, side: &Side, group: GroupIx, actions: &mut Vec<Action>) {
+    let shown = side.shown();
+    let own = &shown.tree[group];
+    ui.heading(if own.path.is_empty() { &shown.flow.name } else { &own.path });
+    let is_open = side.view.open.contains(&own.path);
+    if named_button(ui, if is_open { "Close group" } else { "Open group" }, "Open or close the group").clicked() {
+        actions.push(Action::Toggle(group));
+    }
+    let devices: Vec<String> = own.devices.iter().map(|device| side.document.device(*device)).collect();
+    let nodes = shown.tree.nodes(Child::Group(group));
+    let (predicted, measured) = side.heat.sum(&nodes);
+    let time = |us: Option<f64>| us.map_or_else(|| "not known".to_owned(), units::time_us);
+    let mut known = vec![("nodes", own.count.to_string()), ("devices", devices.join(", "))];
+    if side.is_last() && !side.heat.is_empty() {
+        known.push(("predicted", time(predicted)));
+        known.push(("measured", time(measured)));
+    }
+    let name = own.path.as_str();
+    if let Some(worst) = side.document.numbers.as_ref().and_then(|numbers| numbers.of(name)) {
+        known.push(("error", format!("{:.2e} at {}", worst.error, worst.node)));
+    }
+    facts(ui, "group", known.into_iter());
+    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
+    nodes.iter().for_each(|node| *operators.entry(&shown.flow[*node].op).or_default() += 1);
+    ui.add_space(8.0);
+    ui.strong("Operators");
+    facts(ui, "operators", operators.into_iter().map(|(op, count)| (op, count.to_string())));
+}
+
+fn of_node(
+    ui: &mut egui::Ui,
+    side: &Side,
+    (node, details): (NodeIx, &Details),
+    why: Option<&str>,
+    actions: &mut Vec<Action>,
+) {
+    let own = &side.shown().flow[node];
+    ui.horizontal(|ui| {
+        super::badge(ui, own.device);
+        ui.heading(&details.title);
+    });
+    let first = side.document.numbers.as_ref().and_then(|numbers| numbers.first.as_ref());
+    if let Some(first) = first.filter(|first| first.node == own.path) {
+        let palette = Palette::of_ui(ui);
+        let text = format!("the first value beyond tolerance: error {:.2e}, found {:?}, expected {:?}; made by {}", first.error, first.found, first.expected, first.made_by);
+        ui.label(RichText::new(text).color(palette.removed).strong());
+    }
+    facts(ui, "node", details.facts.iter().map(|fact| (fact.name, fact.value.clone())));
+    let (predicted, measured) = side.heat.sum(&[node]);
+    if let (true, Some(us)) = (side.is_last(), predicted.or(measured)) {
+        let most = side.heat.most();
+        let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width().min(200.0), 6.0), egui::Sense::hover());
+        let part = (us / most.max(f64::MIN_POSITIVE)) as f32;
+        ui.painter().rect_filled(egui::Rect::from_min_size(rect.min, egui::vec2(rect.width() * part.min(1.0), 6.0)), 2.0, theme::heat(part));
+    }
+    links(ui, side, "Computed from", (side.pass, &details.inputs), actions);
+    links(ui, side, "Used by", (side.pass, &details.users), actions);
+    if side.pass > 0 {
+        let title = format!("Made of, before {}", side.shown().name);
+        links(ui, side, &title, (side.pass - 1, &details.before), actions);
+    }
+    if side.pass > 1 {
+        links(ui, side, "In the model's own graph", (0, &details.origins), actions);
+    }
+    if side.pass + 1 < side.document.passes.len() {
+        let title = format!("Became, by {}", side.document.passes[side.pass + 1].name);
+        links(ui, side, &title, (side.pass + 1, &details.after), actions);
+    }
+    ui.add_space(8.0);
+    if side.document.plan.is_some() && side.is_last() {
+        match why {
+            Some(text) => {
+                ui.strong("Why");
+                ui.label(text);
+            }
+            None if named_button(ui, "Why is it so?", "Why is it so?").clicked() => {
+                actions.push(Action::Why(own.path.clone()));
+            }
+            None => {}
+        }
+    }
+}
+
+fn links(ui: &mut egui::Ui, side: &Side, title: &str, (pass, nodes): (usize, &[NodeIx]), actions: &mut Vec<Action>) {
+    let Some(shown) = side.document.passes.get(pass).filter(|_| !nodes.is_empty()) else { return };
+    ui.add_space(6.0);
+    ui.strong(title);
+    for node in nodes.iter().take(LISTED) {
+        let own = &shown.flow[*node];
+        let response = ui.link(format!("{} · {}", own.title(), own.op));
+        super::name(&response, egui::accesskit::Role::Link, &format!("{title}: {}", own.title()));
+        if response.clicked() {
+            if pass != side.pass {
+                actions.push(Action::Pass(pass));
+            }
+            actions.push(Action::Reveal(Child::Node(*node)));
+        }
+    }
+    if nodes.len() > LISTED {
+        ui.label(RichText::new(format!("and {} more", nodes.len() - LISTED)).weak());
+    }
+}

@@ -1,0 +1,92 @@
+//! The search box and what it found.
+use super::{Action, Side, named_edit, units};
+use crate::document::{Child, Hit, Query};
+use eframe::egui::{self, Key, RichText, ScrollArea, TextStyle};
+
+/// What is looked for, and what was found.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    pub(crate) text: String,
+    hits: Vec<Hit>,
+    /// For which text and pass the hits are.
+    of: Option<(String, usize)>,
+    /// Which of the hits was gone to last.
+    at: Option<usize>,
+    pub(crate) wants_focus: bool,
+}
+
+impl Search {
+    /// The field, in the bar above.
+    pub(crate) fn field(&mut self, ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
+        let hint = "Search: name, op:…, dtype:…, device:…, pass:…";
+        let response = named_edit(ui, &mut self.text, "Search", hint, 300.0);
+        if std::mem::take(&mut self.wants_focus) {
+            response.request_focus();
+        }
+        self.update(side);
+        if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !self.hits.is_empty() {
+            self.go(1, actions);
+            response.request_focus();
+        }
+        if response.has_focus() && ui.input(|input| input.key_pressed(Key::Escape)) {
+            self.text.clear();
+            response.surrender_focus();
+        }
+    }
+
+    /// The nodes that were found, in their order in the graph.
+    pub(crate) fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    fn update(&mut self, side: &Side) {
+        let of = Some((self.text.clone(), side.pass));
+        if self.of != of {
+            self.hits = side.document.search(side.pass, &Query::new(&self.text));
+            (self.of, self.at) = (of, None);
+        }
+    }
+
+    fn go(&mut self, by: isize, actions: &mut Vec<Action>) {
+        let count = self.hits.len() as isize;
+        let at = self.at.map_or(0, |at| (at as isize + by).rem_euclid(count));
+        self.at = Some(at as usize);
+        if let Some(hit) = self.hits.get(at as usize) {
+            actions.push(Action::Reveal(Child::Node(hit.node)));
+        }
+    }
+
+    /// The list, beside the canvas.
+    pub(crate) fn list(&mut self, ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
+        ui.horizontal(|ui| {
+            ui.strong(match self.hits.len() {
+                0 => "Nothing found".to_owned(),
+                1 => "1 node".to_owned(),
+                count => format!("{count} nodes"),
+            });
+            if !self.hits.is_empty() {
+                for (sign, name, by) in [("Before", "Previous result", -1), ("Next", "Next result", 1)] {
+                    if super::named_button(ui, sign, name).clicked() {
+                        self.go(by, actions);
+                    }
+                }
+            }
+        });
+        let flow = &side.shown().flow;
+        let height = ui.text_style_height(&TextStyle::Body) * 2.0 + 8.0;
+        ScrollArea::vertical().id_salt("hits").auto_shrink([false, false]).show_rows(ui, height, self.hits.len(), |ui, rows| {
+            for at in rows {
+                let Some(node) = flow.nodes.get(self.hits[at].node.at()) else { continue };
+                let ty = node.ty.as_ref().map(ToString::to_string).unwrap_or_default();
+                let text = format!("{}\n{} · {}", node.title(), node.op, units::shortened(&ty, 40));
+                let button = egui::Button::selectable(self.at == Some(at), RichText::new(text)).truncate();
+                let response = ui.add_sized([ui.available_width(), height - 5.0], button);
+                super::name(&response, egui::accesskit::Role::Button, &format!("Result {}: {}", at + 1, node.title()));
+                if response.clicked() {
+                    self.at = Some(at);
+                    actions.push(Action::Reveal(Child::Node(self.hits[at].node)));
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! A document that is looked at: which pass, which groups are open, what is selected, and the picture of that.
+use super::camera::Camera;
+use super::heat::{Heat, Rounds};
+use super::theme::Palette;
+use super::tint::{self, Colouring, Differences, Tint};
+use crate::document::{Child, Document, GroupIx, NodeIx, Pass};
+use crate::layout::{self, Layouts, Picture, Style, View};
+use eframe::egui::{Pos2, Rect, Vec2, pos2};
+
+/// A document that is looked at.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) document: Document,
+    /// Which of its passes is shown.
+    pub(crate) pass: usize,
+    pub(crate) view: View,
+    pub(crate) selected: Option<Child>,
+    /// None until it is drawn for the first time, and where all of it is to be seen.
+    pub(crate) camera: Option<Camera>,
+    /// What is to be seen in the next frame, whatever is seen now.
+    pub(crate) wanted: Option<Child>,
+    pub(crate) heat: Heat,
+    layouts: Layouts,
+    drawn: Option<Drawn>,
+    tinted: Option<((Colouring, bool), Vec<Tint>)>,
+    /// How many pictures there were so far: what is derived of one is kept by this number.
+    pub(crate) generation: u64,
+}
+
+/// The pictures of the passes up to the one that is shown: each is pinned to that before.
+#[derive(Debug)]
+struct Drawn {
+    view: View,
+    pictures: Vec<Picture>,
+    /// What crosses devices, of the picture shown.
+    crossings: Vec<Option<Crossing>>,
+    of: usize,
+}
+
+/// A line that goes from one device to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    /// The plan's edge, where it is known.
+    pub(crate) edge: Option<u32>,
+    /// Bytes of all that goes along it for a token.
+    pub(crate) bytes: u64,
+}
+
+/// Groups are opened on opening a document as long as no more boxes than these are drawn.
+const OPENED_MOST: usize = 24;
+
+impl Side {
+    pub(crate) fn new(document: Document, rounds: Rounds) -> Side {
+        let pass = document.passes.len() - 1;
+        let heat = Heat::of(&document, rounds);
+        let view = View { is_folded: true, ..View::default() };
+        let mut side = Side {
+            document,
+            pass,
+            view,
+            selected: None,
+            camera: None,
+            wanted: None,
+            heat,
+            layouts: Layouts::new(Style::default()),
+            drawn: None,
+            tinted: None,
+            generation: 0,
+        };
+        side.open_lonely();
+        side
+    }
+
+    /// The pass that is shown.
+    pub(crate) fn shown(&self) -> &Pass {
+        &self.document.passes[self.pass]
+    }
+
+    /// Whether what is shown is what runs.
+    pub(crate) fn is_last(&self) -> bool {
+        self.pass + 1 == self.document.passes.len()
+    }
+
+    /// A graph that is one closed group says nothing: opens what stands alone.
+    fn open_lonely(&mut self) {
+        let mut at = GroupIx::ROOT;
+        loop {
+            let tree = &self.shown().tree;
+            let [Child::Group(only)] = tree[at].children[..] else { return };
+            if tree[only].children.len() > OPENED_MOST {
+                return;
+            }
+            let path = tree[only].path.clone();
+            self.view.open.insert(path);
+            at = only;
+        }
+    }
+
+    /// Shows another pass, with what was selected if it is still there.
+    pub(crate) fn go(&mut self, pass: usize) {
+        let pass = pass.min(self.document.passes.len() - 1);
+        let path = match self.selected {
+            Some(Child::Group(group)) => Some(self.shown().tree[group].path.clone()),
+            _ => None,
+        };
+        let node = match self.selected {
+            Some(Child::Node(node)) => Some(node),
+            _ => None,
+        };
+        let partner = node.and_then(|node| self.partner(node, pass));
+        self.pass = pass;
+        let group = path.and_then(|path| self.shown().tree.find(&path));
+        self.selected = group.map(Child::Group).or(partner.map(Child::Node));
+    }
+
+    /// What became of a node in another pass, from one to the next.
+    fn partner(&self, node: NodeIx, pass: usize) -> Option<NodeIx> {
+        let (mut at, mut node) = (self.pass, node);
+        while at < pass {
+            at += 1;
+            node = self.document.passes[at].change.as_ref()?.to.get(node.at()).copied().flatten()?;
+        }
+        while at > pass {
+            node = self.document.passes[at].change.as_ref()?.from.get(node.at()).copied().flatten()?;
+            at -= 1;
+        }
+        Some(node)
+    }
+
+    pub(crate) fn toggle(&mut self, group: GroupIx) {
+        let path = self.shown().tree[group].path.clone();
+        if !self.view.open.remove(&path) {
+            self.view.open.insert(path);
+        }
+    }
+
+    /// Opens what is around a node or group, so that it has a box.
+    pub(crate) fn open_around(&mut self, child: Child) {
+        let tree = &self.document.passes[self.pass].tree;
+        let mut at = tree.parent(child);
+        let mut is_folded = self.view.is_folded;
+        while let Some(group) = at.filter(|group| *group != GroupIx::ROOT) {
+            self.view.open.insert(tree[group].path.clone());
+            if let (true, Some(parent)) = (is_folded, tree[group].parent) {
+                // What equal layers hide is seen in the one that stands for them; that one is to be open.
+                let run = tree.runs(parent).into_iter().find(|run| {
+                    let members = run.first as usize..(run.first + run.times) as usize;
+                    run.times > 1 && tree[parent].children[members].contains(&Child::Group(group))
+                });
+                if let Some(Child::Group(first)) = run.map(|run| tree[parent].children[run.first as usize]) {
+                    is_folded &= first != group;
+                    self.view.open.insert(tree[first].path.clone());
+                }
+            }
+            at = tree[group].parent;
+        }
+        if let Child::Node(node) = child
+            && tree_hides(&self.document.passes[self.pass], node)
+        {
+            self.view.has_weights = true;
+        }
+    }
+
+    /// The picture of what is shown, made anew where something else is wanted.
+    pub(crate) fn prepare(&mut self) {
+        let kept = self.drawn.take().filter(|drawn| drawn.view == self.view);
+        if kept.as_ref().is_some_and(|drawn| drawn.of == self.pass) {
+            self.drawn = kept;
+            return;
+        }
+        let mut pictures = kept.map(|drawn| drawn.pictures).unwrap_or_default();
+        while pictures.len() <= self.pass {
+            let at = pictures.len();
+            let pins = at.checked_sub(1).map(|before| pictures[before].pins(&self.document.passes[before]));
+            let picture = self.layouts.picture(&self.document.passes[at], &self.view, pins);
+            pictures.push(picture);
+        }
+        let shown = &pictures[self.pass];
+        let crossings = shown.wires.iter().map(|wire| self.crossing(shown, wire)).collect();
+        self.drawn = Some(Drawn { view: self.view.clone(), pictures, crossings, of: self.pass });
+        self.repaint();
+    }
+
+    /// Says that boxes may look otherwise than they did.
+    pub(crate) fn repaint(&mut self) {
+        self.tinted = None;
+        self.generation += 1;
+    }
+
+    /// How the boxes look, found anew where the picture or the colouring is another.
+    pub(crate) fn tint(&mut self, colouring: Colouring, palette: &Palette, differences: Option<&Differences>) {
+        let key = (colouring, palette.is_dark);
+        if self.tinted.as_ref().is_some_and(|(of, _)| *of == key) {
+            return;
+        }
+        let tints = self.picture().map(|(picture, _)| tint::tints(self, picture, (colouring, palette), differences));
+        self.tinted = tints.map(|tints| (key, tints));
+    }
+
+    pub(crate) fn tints(&self) -> &[Tint] {
+        self.tinted.as_ref().map_or(&[], |(_, tints)| tints)
+    }
+
+    /// What was prepared, with what crosses devices by line.
+    pub(crate) fn picture(&self) -> Option<(&Picture, &[Option<Crossing>])> {
+        let drawn = self.drawn.as_ref()?;
+        Some((drawn.pictures.get(drawn.of)?, &drawn.crossings))
+    }
+
+    fn crossing(&self, picture: &Picture, wire: &layout::Wire) -> Option<Crossing> {
+        let shown = self.shown();
+        let to = match picture.items[wire.to].what {
+            Child::Node(node) => vec![shown.flow[node].device],
+            Child::Group(group) => shown.tree[group].devices.clone(),
+        };
+        let plan = self.document.plan.as_ref().filter(|_| self.is_last());
+        let (mut crosses, mut edge, mut bytes) = (false, None, 0);
+        for value in &wire.values {
+            let from = shown.flow[*value].device;
+            let is_from_host = shown.flow[*value].role != crate::document::Role::Value;
+            for reader in to.iter().filter(|to| **to != from && !is_from_host) {
+                crosses = true;
+                if let Some(message) = plan.and_then(|plan| plan.message_of(*value, *reader)) {
+                    edge = Some(message.edge.0);
+                    bytes += message.token_bytes.unwrap_or(message.bytes);
+                }
+            }
+        }
+        // A group on several devices may have the value on the one that makes it.
+        (crosses && (edge.is_some() || plan.is_none())).then_some(Crossing { edge, bytes })
+    }
+
+    /// The box of what is selected, or of the group or equal layer that it is in.
+    pub(crate) fn item(&self, child: Child) -> Option<usize> {
+        let (picture, _) = self.picture()?;
+        match child {
+            Child::Node(node) => picture.item_of(&self.shown().tree, node),
+            Child::Group(_) => picture.items.iter().position(|item| item.what == child),
+        }
+    }
+}
+
+/// Whether a node is only drawn with weights.
+fn tree_hides(pass: &Pass, node: NodeIx) -> bool {
+    pass.flow[node].role == crate::document::Role::Weight
+}
+
+/// The layout's rectangle as the window has it.
+pub(crate) fn rect(rect: &layout::Rect) -> Rect {
+    Rect::from_min_size(point(&rect.at), Vec2::new(rect.size.width, rect.size.height))
+}
+
+pub(crate) fn point(point: &layout::Point) -> Pos2 {
+    pos2(point.x, point.y)
+}

@@ -1,0 +1,233 @@
+//! What boxes are coloured by: devices, what a pass did, time, error.
+use super::heat::{part_of_most, part_of_ratio};
+use super::side::Side;
+use super::theme::{self, Palette};
+use super::units;
+use crate::document::{Child, Fate, NodeIx, Numbers, Role};
+use crate::layout::{Item, Picture};
+use eframe::egui::Color32;
+
+/// What boxes are coloured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Colouring {
+    /// The device that computes it.
+    #[default]
+    Device,
+    /// What the pass shown did.
+    Change,
+    /// The time that it is to take.
+    Predicted,
+    /// The time that it took.
+    Measured,
+    /// How many times as long as predicted it took.
+    Miss,
+    /// How far its value is from the model's.
+    Error,
+    /// What differs from the other document.
+    Difference,
+}
+
+impl Colouring {
+    pub(crate) const ALL: [Colouring; 7] = [
+        Colouring::Device,
+        Colouring::Change,
+        Colouring::Predicted,
+        Colouring::Measured,
+        Colouring::Miss,
+        Colouring::Error,
+        Colouring::Difference,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Colouring::Device => "device",
+            Colouring::Change => "what the pass did",
+            Colouring::Predicted => "predicted time",
+            Colouring::Measured => "measured time",
+            Colouring::Miss => "measured ÷ predicted",
+            Colouring::Error => "error",
+            Colouring::Difference => "difference",
+        }
+    }
+
+    /// Whether there is anything to colour by.
+    pub(crate) fn applies(self, side: &Side, is_compared: bool) -> bool {
+        let document = &side.document;
+        match self {
+            Colouring::Device => true,
+            Colouring::Change => document.passes.len() > 1,
+            Colouring::Predicted => document.trace.is_some() || document.spans.is_some(),
+            Colouring::Measured | Colouring::Miss => document.trace.is_some(),
+            Colouring::Error => document.numbers.is_some(),
+            Colouring::Difference => is_compared,
+        }
+    }
+}
+
+/// How a box looks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tint {
+    pub(crate) fill: Color32,
+    pub(crate) stroke: Color32,
+    pub(crate) ink: Color32,
+    /// A sign that says the same without colour.
+    pub(crate) mark: Option<(&'static str, Color32)>,
+    /// What is said in numbers, instead of the type.
+    pub(crate) note: Option<String>,
+    /// Whether something is to catch the eye.
+    pub(crate) is_loud: bool,
+}
+
+/// What became of a node, or will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Added,
+    Removed,
+    Changed,
+}
+
+/// What differs from the other document, by node; for [`Colouring::Difference`].
+pub(crate) type Differences = Vec<Option<Mark>>;
+
+/// How the boxes of a picture look.
+pub(crate) fn tints(
+    side: &Side,
+    picture: &Picture,
+    (colouring, palette): (Colouring, &Palette),
+    differences: Option<&Differences>,
+) -> Vec<Tint> {
+    let tint = |item: &Item| match colouring {
+        Colouring::Device => by_device(side, item.what, palette),
+        Colouring::Change => {
+            by_mark(side, item.what, palette, |node| match side.shown().change.as_ref()?.fates[node.at()] {
+                Fate::Added => Some(Mark::Added),
+                Fate::Changed => Some(Mark::Changed),
+                Fate::Same => None,
+            })
+        }
+        Colouring::Difference => {
+            by_mark(side, item.what, palette, |node| differences?.get(node.at()).copied().flatten())
+        }
+        Colouring::Error => by_error(side, item.what, palette),
+        Colouring::Predicted | Colouring::Measured | Colouring::Miss => by_time(side, item, colouring, palette),
+    };
+    picture.items.iter().map(tint).collect()
+}
+
+/// A box that says nothing.
+fn plain(palette: &Palette) -> Tint {
+    Tint {
+        fill: palette.node,
+        stroke: palette.outline,
+        ink: palette.text,
+        mark: None,
+        note: None,
+        is_loud: false,
+    }
+}
+
+fn by_device(side: &Side, what: Child, palette: &Palette) -> Tint {
+    let shown = side.shown();
+    let device = match what {
+        Child::Node(node) if shown.flow[node].role != Role::Value => return plain(palette),
+        Child::Node(node) => Some(shown.flow[node].device),
+        Child::Group(group) => match shown.tree[group].devices[..] {
+            [only] => Some(only),
+            _ => None,
+        },
+    };
+    match device.map(theme::device) {
+        Some(colour) => Tint { fill: palette.tinted(colour, 0.16), stroke: palette.tinted(colour, 0.85), ..plain(palette) },
+        None => plain(palette),
+    }
+}
+
+fn by_mark(side: &Side, what: Child, palette: &Palette, mark: impl Fn(NodeIx) -> Option<Mark>) -> Tint {
+    let nodes = side.shown().tree.nodes(what);
+    let marks: Vec<Mark> = nodes.iter().filter_map(|node| mark(*node)).collect();
+    let Some(first) = marks.first() else { return plain(palette) };
+    let is_all = |kind: &Mark| marks.len() == nodes.len() && marks.iter().all(|mark| mark == kind);
+    let (sign, colour) = look(if is_all(first) { *first } else { Mark::Changed }, palette);
+    let of = |kind: Mark| marks.iter().filter(|mark| **mark == kind).count();
+    let counts: Vec<String> = [Mark::Added, Mark::Removed, Mark::Changed]
+        .into_iter()
+        .filter(|kind| of(*kind) > 0)
+        .map(|kind| format!("{}{}", look(kind, palette).0, of(kind)))
+        .collect();
+    Tint {
+        fill: palette.tinted(colour, 0.25),
+        stroke: colour,
+        mark: Some((sign, colour)),
+        note: matches!(what, Child::Group(_)).then(|| format!("{} of {}", counts.join(" "), nodes.len())),
+        ..plain(palette)
+    }
+}
+
+/// The sign and colour of what became of a node.
+pub(crate) fn look(mark: Mark, palette: &Palette) -> (&'static str, Color32) {
+    match mark {
+        Mark::Added => ("+", palette.added),
+        Mark::Removed => ("−", palette.removed),
+        Mark::Changed => ("~", palette.changed),
+    }
+}
+
+fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) -> Tint {
+    if !side.is_last() {
+        return plain(palette);
+    }
+    let nodes = side.shown().tree.nodes(item.what);
+    let (predicted, measured) = side.heat.sum(&nodes);
+    // Of a group what its nodes take on average, so that large ones are not hot for being large.
+    let count = nodes.iter().filter(|node| side.heat.sum(&[**node]) != (None, None)).count().max(1) as f64;
+    let most = side.heat.most();
+    let (part, note) = match (colouring, predicted, measured) {
+        (Colouring::Predicted, Some(us), _) | (Colouring::Measured, _, Some(us)) => {
+            (part_of_most(us / count, most), units::time_us(us))
+        }
+        (Colouring::Miss, Some(predicted), Some(measured)) => {
+            (part_of_ratio(predicted, measured), format!("×{:.2}", measured / predicted.max(f64::MIN_POSITIVE)))
+        }
+        _ => return plain(palette),
+    };
+    let fill = theme::heat(part);
+    Tint { fill, ink: theme::ink(fill), stroke: palette.outline, note: Some(note), ..plain(palette) }
+}
+
+fn by_error(side: &Side, what: Child, palette: &Palette) -> Tint {
+    let Some(numbers) = &side.document.numbers else { return plain(palette) };
+    let shown = side.shown();
+    let (error, is_first) = match what {
+        Child::Node(node) => {
+            let path = &shown.flow[node].path;
+            let worst = numbers.layers.iter().find(|worst| worst.node == *path).map(|worst| worst.error);
+            let first = numbers.first.as_ref().filter(|first| first.node == *path && !path.is_empty());
+            (first.map(|first| first.error).or(worst), first.is_some())
+        }
+        Child::Group(group) => {
+            let own = &shown.tree[group];
+            let first = numbers.first.as_ref().is_some_and(|first| {
+                !own.path.is_empty() && shown.tree.nodes(what).iter().any(|node| shown.flow[*node].path == first.node)
+            });
+            (numbers.of(&own.path).map(|worst| worst.error), first)
+        }
+    };
+    let Some(error) = error else {
+        return Tint { mark: is_first.then_some(("!", palette.removed)), is_loud: is_first, ..plain(palette) };
+    };
+    let fill = theme::heat(part_of_error(error, numbers));
+    Tint {
+        fill,
+        ink: theme::ink(fill),
+        stroke: if is_first { palette.removed } else { palette.outline },
+        mark: is_first.then_some(("!", palette.removed)),
+        note: Some(format!("error {error:.1e}")),
+        is_loud: is_first,
+    }
+}
+
+/// From 0, a millionth of what is allowed, to 1, all of it.
+fn part_of_error(error: f64, numbers: &Numbers) -> f32 {
+    let part = error / numbers.drift.max(f64::MIN_POSITIVE);
+    if part.is_nan() { 1.0 } else { (1.0 + part.max(1e-6).log10() / 6.0).clamp(0.0, 1.0) as f32 }
+}

@@ -1,0 +1,63 @@
+//! Small controls that every panel has, each with its name for screen readers and tests.
+use super::theme::{self, Palette, Pattern};
+use eframe::egui::accesskit::Role;
+use eframe::egui::{self, Align2, FontId, Painter, Rect, Response, Sense, Stroke, WidgetInfo, pos2, vec2};
+
+/// Gives a control its name.
+pub(crate) fn name(response: &Response, role: Role, name: &str) {
+    response.widget_info(|| WidgetInfo::labeled(role, response.enabled(), name));
+}
+
+/// A button whose text is too short to say what it does.
+pub(crate) fn named_button(ui: &mut egui::Ui, text: &str, what: &str) -> Response {
+    let response = ui.button(text);
+    name(&response, Role::Button, what);
+    if text == what { response } else { response.on_hover_text(what) }
+}
+
+/// A button that stays pressed.
+pub(crate) fn named_toggle(ui: &mut egui::Ui, is_on: &mut bool, text: &str, what: &str) -> Response {
+    let response = ui.toggle_value(is_on, text);
+    response.widget_info(|| WidgetInfo::selected(Role::Button, response.enabled(), *is_on, what));
+    if text == what { response } else { response.on_hover_text(what) }
+}
+
+/// A line of text to be written.
+pub(crate) fn named_edit(ui: &mut egui::Ui, text: &mut String, what: &str, hint: &str, width: f32) -> Response {
+    let response = ui.add(egui::TextEdit::singleline(text).hint_text(hint).desired_width(width));
+    response.ctx.accesskit_node_builder(response.id, |node| node.set_label(what));
+    response
+}
+
+/// A device's colour, pattern and letter.
+pub(crate) fn badge(ui: &mut egui::Ui, device: u32) -> Response {
+    let letters = theme::letters(device);
+    let (rect, response) = ui.allocate_exact_size(vec2(12.0 + 6.0 * letters.len() as f32, 16.0), Sense::hover());
+    draw_badge(ui.painter(), rect, device);
+    response
+}
+
+/// The same, somewhere on a canvas.
+pub(crate) fn draw_badge(painter: &Painter, rect: Rect, device: u32) {
+    let colour = theme::device(device);
+    painter.rect_filled(rect, 3.0, colour);
+    let font = FontId::proportional(rect.height() * 0.72);
+    painter.text(rect.center(), Align2::CENTER_CENTER, theme::letters(device), font, theme::ink(colour));
+}
+
+/// Lines over a device's colour.
+pub(crate) fn draw_pattern(painter: &Painter, rect: Rect, pattern: Pattern, palette: &Palette) {
+    let stroke = Stroke::new(1.2, palette.node);
+    let (step, width) = (6.0, rect.width());
+    let painter = painter.with_clip_rect(rect.intersect(painter.clip_rect()));
+    let mut y = rect.top() - width;
+    while pattern != Pattern::Plain && y < rect.bottom() + width {
+        let (left, right) = match pattern {
+            Pattern::Rising => (y + width, y),
+            Pattern::Falling => (y, y + width),
+            Pattern::Level | Pattern::Plain => (y, y),
+        };
+        painter.line_segment([pos2(rect.left(), left), pos2(rect.right(), right)], stroke);
+        y += step;
+    }
+}

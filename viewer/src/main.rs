@@ -10,7 +10,8 @@ use viewer::panels::{Request, Viewer, dress};
 Examples:
   heddle-view smollm2.heddle
   heddle-view smollm2.heddle --trace trace.json
-  heddle-view before.heddle --compare after.heddle")]
+  heddle-view before.heddle --compare after.heddle
+  heddle-view --watch /tmp/run.sock")]
 struct Options {
     /// A bundle, a plan or a graph's text
     file: Option<PathBuf>,
@@ -23,11 +24,14 @@ struct Options {
     /// What to compare it with, of the same kind
     #[arg(long, value_name = "OTHER")]
     compare: Option<PathBuf>,
+    /// Watch the run whose `heddle run --watch-socket` this is
+    #[arg(long, value_name = "SOCKET")]
+    watch: Option<PathBuf>,
 }
 
 fn main() -> eframe::Result {
-    let Options { file, trace, numerics, compare } = Options::parse();
-    let request = Request { file, trace, numerics, compare };
+    let Options { file, trace, numerics, compare, watch } = Options::parse();
+    let request = Request { file, trace, numerics, compare, watch };
     let window = egui::ViewportBuilder::default().with_inner_size([1400.0, 900.0]).with_app_id("heddle-view");
     let native = NativeOptions { viewport: window, ..NativeOptions::default() };
     eframe::run_native("Heddle", native, Box::new(|created| {

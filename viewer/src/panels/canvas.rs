@@ -5,6 +5,7 @@ use super::paint::Scene;
 use super::side::{self, Side};
 use super::theme::Palette;
 use super::tint::{Colouring, Differences};
+use super::watch::Traffic;
 use super::{Action, widgets};
 use crate::document::{Child, Hit};
 use crate::layout::Picture;
@@ -28,8 +29,7 @@ pub(crate) struct Look<'a> {
     pub(crate) colouring: Colouring,
     pub(crate) differences: Option<&'a Differences>,
     pub(crate) hits: &'a [Hit],
-    pub(crate) stalled: &'a [u32],
-    pub(crate) queued: &'a [u64],
+    pub(crate) traffic: &'a Traffic,
     /// Whether boxes can be dragged onto devices.
     pub(crate) can_carry: bool,
 }
@@ -66,15 +66,15 @@ impl Canvas {
             side,
             picture,
             crossings,
+            colouring: look.colouring,
             tints: side.tints(),
             canvas,
             camera,
             palette,
             selected: side.selected.and_then(|child| side.item(child)),
             hits: &self.marked,
-            stalled: look.stalled,
-            is_lit: ui.input(|input| input.time).rem_euclid(0.8) < 0.4,
-            queued: look.queued,
+            traffic: look.traffic,
+            time: ui.input(|input| input.time),
         };
         let painter = ui.painter_at(canvas);
         painter.rect_filled(canvas, 0.0, palette.canvas);

@@ -23,13 +23,18 @@ pub(crate) enum Wish {
     Run,
 }
 
+/// What came of trying hints: a sentence a line, or why they were refused.
+pub(crate) type Verdict = Result<Vec<String>, String>;
+
 /// Hints that are being made.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) is_on: bool,
     pub(crate) hints: Vec<Hint>,
-    /// What came of trying them: a sentence a line; none where they were not tried since they changed.
-    pub(crate) verdict: Option<Result<Vec<String>, String>>,
+    /// What came of trying them; none where they were not tried since they changed.
+    pub(crate) verdict: Option<Verdict>,
+    /// The hints of which the verdict is, or is being asked.
+    pub(crate) asked_for: Vec<Hint>,
     pub(crate) is_busy: bool,
 }
 
@@ -131,7 +136,7 @@ impl Changes {
         ui.add_enabled_ui(!self.hints.is_empty() && !self.is_busy, |ui| {
             ui.horizontal(|ui| {
                 for (text, what, then) in [
-                    ("Try", "Try the hints", Wish::Try),
+                    ("Try again", "Try the hints again", Wish::Try),
                     ("Save hints.ron", "Save hints.ron", Wish::Save),
                     ("Run both", "Run before and after", Wish::Run),
                 ] {

@@ -22,6 +22,7 @@ pub(crate) struct Compared {
 struct Row {
     mark: Mark,
     nodes: [Option<NodeIx>; 2],
+    title: String,
     text: String,
 }
 
@@ -32,22 +33,23 @@ impl Compared {
         let empty = |side: &Side| vec![None; side.shown().flow.nodes.len()];
         let mut differences = [empty(a), empty(b)];
         let title = |side: &Side, node: NodeIx| side.shown().flow[node].title().to_owned();
+        let only = |side: &Side, node: NodeIx| side.shown().flow[node].op.clone();
         let mut rows = vec![];
         for node in &found.removed {
             differences[0][node.at()] = Some(Mark::Removed);
-            rows.push(Row { mark: Mark::Removed, nodes: [Some(*node), None], text: title(a, *node) });
+            rows.push(Row { mark: Mark::Removed, nodes: [Some(*node), None], title: title(a, *node), text: only(a, *node) });
         }
         for node in &found.added {
             differences[1][node.at()] = Some(Mark::Added);
-            rows.push(Row { mark: Mark::Added, nodes: [None, Some(*node)], text: title(b, *node) });
+            rows.push(Row { mark: Mark::Added, nodes: [None, Some(*node)], title: title(b, *node), text: only(b, *node) });
         }
         for (before, after, what) in &found.changed {
             differences[0][before.at()] = Some(Mark::Changed);
             differences[1][after.at()] = Some(Mark::Changed);
             let changes: Vec<String> =
                 what.iter().map(|d| format!("{} {} → {}", d.what, or_none(&d.before), or_none(&d.after))).collect();
-            let text = format!("{}\n{}", title(b, *after), changes.join("; "));
-            rows.push(Row { mark: Mark::Changed, nodes: [Some(*before), Some(*after)], text });
+            let (nodes, text) = ([Some(*before), Some(*after)], changes.join("; "));
+            rows.push(Row { mark: Mark::Changed, nodes, title: title(b, *after), text });
         }
         Some(Compared { of: (a.pass, b.pass), found, rows, differences })
     }
@@ -88,16 +90,17 @@ impl Compared {
         ScrollArea::vertical().id_salt("differences").auto_shrink([false, false]).show_rows(ui, height, self.rows.len(), |ui, rows| {
             for row in &self.rows[rows] {
                 let (sign, colour) = tint::look(row.mark, &palette);
-                let button = egui::Button::new(RichText::new(format!("{sign} {}", row.text)).color(colour)).truncate();
-                let response = ui.add_sized([ui.available_width(), height - 4.0], button);
-                let title = row.text.lines().next().unwrap_or_default();
+                let title = &row.title;
+                let text = [format!("{sign}  {title}"), row.text.clone()];
+                let response = widgets::two_lines(ui, &text, height - 4.0, false);
+                ui.painter().vline(response.rect.left() + 1.0, response.rect.y_range(), egui::Stroke::new(3.0, colour));
                 let word = match row.mark {
                     Mark::Added => "Added",
                     Mark::Removed => "Removed",
                     Mark::Changed => "Changed",
                 };
                 widgets::name(&response, Role::Button, &format!("{word}: {title}"));
-                let response = response.on_hover_text(&row.text);
+                let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
                 if response.clicked() {
                     let [a, b] = row.nodes.map(|node| node.map(Child::Node));
                     actions.extend(a.map(|child| Action::RevealIn(0, child)));

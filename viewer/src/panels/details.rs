@@ -11,7 +11,7 @@ const LISTED: usize = 40;
 /// The panel; `why` is what `heddle why` said of the node, or that it is being asked.
 pub(crate) fn draw(ui: &mut egui::Ui, side: &Side, why: Option<&str>, actions: &mut Vec<Action>) {
     ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| match side.selected {
-        None => overview(ui, side),
+        None => overview(ui, side, actions),
         Some(Child::Group(group)) => of_group(ui, side, group, actions),
         Some(Child::Node(node)) => {
             if let Some(details) = side.document.details(side.pass, node) {
@@ -33,7 +33,7 @@ fn facts<'a>(ui: &mut egui::Ui, id: &str, facts: impl Iterator<Item = (&'a str, 
     });
 }
 
-fn overview(ui: &mut egui::Ui, side: &Side) {
+fn overview(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
     let document = &side.document;
     ui.heading(&document.name);
     let shown = side.shown();
@@ -65,6 +65,12 @@ fn overview(ui: &mut egui::Ui, side: &Side) {
             let time = units::time_us(why.predicted_ns as f64 / 1e3);
             ui.label(format!("{}: {}, {time} {}", why.about, why.chosen, why.measure));
         }
+    }
+    if document.plan.is_some()
+        && document.path.is_dir()
+        && named_button(ui, "Check numbers", "Run beside the reference interpreter and compare every value").clicked()
+    {
+        actions.push(Action::Numerics);
     }
     ui.add_space(8.0);
     ui.label(RichText::new("Click a node to see what is known of it. Double-click a group to open it. Drag to move, turn the wheel to come closer; keys are listed under Help.").weak());
@@ -107,9 +113,9 @@ fn of_node(
     actions: &mut Vec<Action>,
 ) {
     let own = &side.shown().flow[node];
-    ui.horizontal(|ui| {
+    ui.horizontal_top(|ui| {
         super::badge(ui, own.device);
-        ui.heading(&details.title);
+        ui.add(egui::Label::new(RichText::new(&details.title).heading()).wrap());
     });
     let first = side.document.numbers.as_ref().and_then(|numbers| numbers.first.as_ref());
     if let Some(first) = first.filter(|first| first.node == own.path) {
@@ -123,6 +129,7 @@ fn of_node(
         let most = side.heat.most();
         let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width().min(200.0), 6.0), egui::Sense::hover());
         let part = (us / most.max(f64::MIN_POSITIVE)) as f32;
+        ui.painter().rect_filled(rect, 2.0, ui.visuals().widgets.inactive.bg_fill);
         ui.painter().rect_filled(egui::Rect::from_min_size(rect.min, egui::vec2(rect.width() * part.min(1.0), 6.0)), 2.0, theme::heat(part));
     }
     links(ui, side, "Computed from", (side.pass, &details.inputs), actions);

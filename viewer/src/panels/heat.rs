@@ -19,7 +19,7 @@ pub(crate) enum Rounds {
     Prefill,
 }
 
-/// The times of the last pass's nodes, and of messages by edge.
+/// The times of the last pass's nodes, and by edge how long its reader waits for a message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heat {
     nodes: HashMap<NodeIx, Times>,
@@ -33,7 +33,7 @@ impl Heat {
         let Some(view) = &document.plan else { return heat };
         let node = |at: StepAt| view.nodes.get(at.thread as usize)?.get(at.step as usize).copied().flatten();
         let edge = |at: StepAt| {
-            let is_it = |message: &&crate::document::Message| message.sends.contains(&at) || message.receives.contains(&at);
+            let is_it = |message: &&crate::document::Message| message.receives.contains(&at);
             view.messages.iter().find(is_it).map(|message| message.edge.0)
         };
         if let Some(trace) = &document.trace {
@@ -41,8 +41,8 @@ impl Heat {
             for miss in trace.misses().into_iter().filter(|miss| of_rounds(miss.is_decode)) {
                 let times = match miss.kind {
                     SpanKind::Kernel => node(miss.at).map(|node| heat.nodes.entry(node).or_default()),
-                    SpanKind::Send => edge(miss.at).map(|edge| heat.edges.entry(edge).or_default()),
-                    SpanKind::Receive | SpanKind::Round => None,
+                    SpanKind::Receive => edge(miss.at).map(|edge| heat.edges.entry(edge).or_default()),
+                    SpanKind::Send | SpanKind::Round => None,
                 };
                 if let Some(times) = times {
                     *times.predicted.get_or_insert(0.0) += miss.predicted_us;

@@ -193,7 +193,7 @@ fn draw_row(
             SpanKind::Kernel if row.is_measured => (bar.shrink2(Vec2::new(0.0, 2.0)), base),
             SpanKind::Kernel => (bar.shrink2(Vec2::new(0.0, 2.0)), base.gamma_multiply(0.6)),
             SpanKind::Send => (bar.shrink2(Vec2::new(0.0, 5.0)), palette.text),
-            SpanKind::Receive => (bar.shrink2(Vec2::new(0.0, 7.0)), palette.weak),
+            SpanKind::Receive => (bar.shrink2(Vec2::new(0.0, 7.5)), palette.weak),
         };
         painter.rect_filled(bar, 1.0, fill);
         if span.kind != SpanKind::Round {
@@ -206,8 +206,8 @@ fn draw_row(
         if is_selected {
             painter.rect_stroke(bar.expand(1.0), 1.0, Stroke::new(2.0, palette.text), StrokeKind::Outside);
         }
-        if bar.width() > 40.0 && span.kind != SpanKind::Receive {
-            label(painter, bar, span, if span.kind == SpanKind::Round { palette.text } else { theme::ink(fill) });
+        if bar.width() > 40.0 && span.kind == SpanKind::Kernel {
+            label(painter, bar, span, theme::ink(fill));
         }
     }
 }

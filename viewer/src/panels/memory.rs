@@ -7,7 +7,9 @@ use eframe::egui::{self, Align2, FontId, Rect, Sense, Stroke, StrokeKind, pos2};
 use ir::plan::MemoryProof;
 
 const NAMES: f32 = 110.0;
-const HEIGHT_LEAST: f32 = 90.0;
+const HEIGHT_LEAST: f32 = 80.0;
+/// What stands above a device's buffers.
+const ABOVE: f32 = 54.0;
 const HEADER: f32 = 18.0;
 
 /// How the memory is looked at.
@@ -24,6 +26,7 @@ impl MemoryView {
         selected: Option<NodeIx>,
         actions: &mut Vec<Action>,
     ) {
+        let height = ui.available_height() / plan.memory.len().max(1) as f32 - ABOVE;
         egui::ScrollArea::vertical().id_salt("memory").show(ui, |ui| {
             for (at, memory) in plan.memory.iter().enumerate() {
                 let kept = self.axes.get(at).copied();
@@ -39,7 +42,7 @@ impl MemoryView {
                     ));
                 });
                 proof(ui, memory);
-                arena(ui, memory, &mut axis, selected, actions);
+                arena(ui, (memory, height), &mut axis, selected, actions);
                 match self.axes.get_mut(at) {
                     Some(kept) => *kept = axis,
                     None => self.axes.push(axis),
@@ -92,13 +95,13 @@ fn proof(ui: &mut egui::Ui, memory: &DeviceMemory) {
 /// Buffers where they lie, while they live.
 fn arena(
     ui: &mut egui::Ui,
-    memory: &DeviceMemory,
+    (memory, height): (&DeviceMemory, f32),
     axis: &mut Axis,
     selected: Option<NodeIx>,
     actions: &mut Vec<Action>,
 ) {
     let palette = Palette::of_ui(ui);
-    let size = egui::vec2(ui.available_width(), (ui.available_height() - 8.0).clamp(HEIGHT_LEAST, 200.0));
+    let size = egui::vec2(ui.available_width(), height.clamp(HEIGHT_LEAST, 260.0));
     let (all, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
     super::name(&response, egui::accesskit::Role::Canvas, &format!("Buffers of {} over its steps", memory.name));
     let rect = Rect::from_min_max(pos2(all.left() + NAMES, all.top()), pos2(all.right(), all.bottom() - HEADER));

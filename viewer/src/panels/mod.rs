@@ -2,6 +2,7 @@
 //!
 //! Panels draw and say what a person wants as [`Action`]s, which [`Viewer`] does when the frame is drawn. Files are
 //! read and programs run on threads of their own.
+mod asked;
 mod axis;
 mod camera;
 mod canvas;
@@ -22,24 +23,29 @@ mod tables;
 mod theme;
 mod tint;
 mod units;
+mod watch;
 mod widgets;
 
 pub use open::Request;
 pub use theme::dress;
 
 use crate::document::{Child, Document, GroupIx, NodeIx};
+use crate::heddle::Heddle;
+use crate::live::{Live, State};
+use asked::{Asked, Told};
 use canvas::Canvas;
-use change::Changes;
+use change::{Changes, Wish};
 use compare::Compared;
 use eframe::egui::{self, Key, Modifiers};
 use heat::Rounds;
 use lanes::LanesView;
 use memory::MemoryView;
 use notices::{Kind, Notices};
-use open::Opening;
+use open::{Opened, Opening};
 use search::Search;
 use side::Side;
 use tint::Colouring;
+use std::path::Path;
 use widgets::{badge, name, named_button, named_edit};
 
 /// What a person wants.
@@ -61,6 +67,12 @@ enum Action {
     Zoom(f32),
     /// Asks why something is as it is.
     Why(String),
+    /// Does something with the hints.
+    Change(Wish),
+    /// Runs the plan beside the reference interpreter.
+    Numerics,
+    /// Attaches to the socket again.
+    Attach,
 }
 
 /// What is drawn beneath the canvas.
@@ -72,6 +84,7 @@ enum Bottom {
     Memory,
     Messages,
     Misses,
+    Live,
 }
 
 /// The application.
@@ -94,6 +107,10 @@ pub struct Viewer {
     /// Whether two documents are drawn as one.
     is_overlaid: bool,
     changes: Changes,
+    asked: Asked,
+    live: Option<Live>,
+    /// Whether the document of what runs was asked for.
+    is_live_shown: bool,
     is_help_open: bool,
 }
 
@@ -101,8 +118,17 @@ impl Viewer {
     /// A window that opens what it is asked to.
     pub fn new(context: &egui::Context, request: Request) -> Viewer {
         let mut viewer = Viewer::default();
+        if let Some(socket) = &request.watch {
+            viewer.watch(context, socket);
+        }
         viewer.opening.extend(request.file.is_some().then(|| Opening::begin(context, request)));
         viewer
+    }
+
+    /// Attaches to the socket of a run.
+    pub fn watch(&mut self, context: &egui::Context, socket: &Path) {
+        self.live = Some(Live::attach(socket, asked::wake(context)));
+        self.bottom = Bottom::Live;
     }
 
     /// A window that shows a document, and beside it another.
@@ -110,6 +136,11 @@ impl Viewer {
         let mut viewer = Viewer::default();
         viewer.show(document, other);
         viewer
+    }
+
+    /// Asks this program instead of the one that is found.
+    pub fn ask(&mut self, heddle: Heddle) {
+        self.asked.heddle = Some(heddle);
     }
 
     /// Whether files are still being read.
@@ -124,23 +155,26 @@ impl Viewer {
         self.changes = Changes { hints: document.hints.clone(), ..Changes::default() };
         self.sides = [Some(document), other].into_iter().flatten().map(|d| Side::new(d, self.rounds)).collect();
         (self.compared, self.active, self.search) = (None, 0, Search::default());
+        self.asked.forget();
         self.colouring = if self.sides.len() > 1 { Colouring::Difference } else { Colouring::Device };
     }
 
     /// Draws a frame, and does what was wanted in it.
     pub fn draw(&mut self, ui: &mut egui::Ui) {
-        self.receive();
+        self.receive(ui.ctx());
+        self.hear(ui.ctx());
         self.update_comparison();
         let mut actions = vec![];
         self.shortcuts(ui, &mut actions);
         self.shell(ui, &mut actions);
         for action in actions {
-            self.act(action);
+            self.act(ui.ctx(), action);
         }
+        self.try_hints(ui.ctx());
     }
 
-    /// Takes what was opened meanwhile.
-    fn receive(&mut self) {
+    /// Takes what was opened and answered meanwhile.
+    fn receive(&mut self, context: &egui::Context) {
         let mut done = vec![];
         self.opening.retain(|opening| match opening.done() {
             Some(result) => {
@@ -152,10 +186,95 @@ impl Viewer {
         for result in done {
             match result {
                 Ok(opened) => {
-                    self.show(opened.document, opened.other);
-                    opened.faults.iter().for_each(|fault| self.notices.error(fault));
+                    let Opened { document, other, faults } = opened;
+                    self.show(document, other);
+                    faults.iter().for_each(|fault| self.notices.error(fault));
                 }
                 Err(fault) => self.notices.error(&fault),
+            }
+        }
+        for told in self.asked.receive() {
+            match told {
+                Told::Verdict(verdict) => self.changes.verdict = Some(verdict),
+                Told::Fault(fault) => self.notices.push(Kind::Error, fault),
+                Told::Numbers(numbers) => self.show_numbers(numbers),
+                Told::Runs(runs) => {
+                    let (before, after) = self.asked.keep(*runs);
+                    self.show(before, Some(after));
+                    self.bottom = Bottom::Lanes;
+                    context.request_repaint();
+                }
+            }
+        }
+        self.changes.is_busy = self.asked.is_busy();
+    }
+
+    fn show_numbers(&mut self, numbers: crate::document::Numbers) {
+        let text = match &numbers.first {
+            Some(first) => format!("{} is the first value beyond tolerance: error {:.2e}", first.node, first.error),
+            None => format!("{} values are what the model means, within tolerance", numbers.compared),
+        };
+        self.notices.push(if numbers.first.is_some() { Kind::Error } else { Kind::Done }, text);
+        if let Some(side) = self.sides.first_mut() {
+            side.document.numbers = Some(numbers);
+            side.repaint();
+            self.colouring = Colouring::Error;
+        }
+    }
+
+    /// Takes what was heard of a run.
+    fn hear(&mut self, context: &egui::Context) {
+        let Some(live) = &mut self.live else { return };
+        let is_new = live.poll();
+        if let (true, State::Lost(_, fault)) = (is_new, &live.state) {
+            self.notices.error(fault);
+        }
+        if let (false, Some(seen)) = (self.is_live_shown, live.seen()) {
+            self.is_live_shown = true;
+            let is_shown = self.sides.iter().any(|side| {
+                side.document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash)
+            });
+            if !is_shown {
+                let opened = watch::document(live.path(), seen);
+                match opened {
+                    Ok(document) => self.show(document, None),
+                    Err(fault) => self.notices.error(&fault),
+                }
+            }
+            context.request_repaint();
+        }
+    }
+
+    /// Asks for the verdict on hints that have changed.
+    fn try_hints(&mut self, context: &egui::Context) {
+        let Some(side) = self.sides.first() else { return };
+        let is_new = self.changes.is_on && self.changes.hints != self.changes.asked_for;
+        if !is_new || self.changes.is_busy {
+            return;
+        }
+        self.changes.asked_for.clone_from(&self.changes.hints);
+        self.changes.verdict = None;
+        if let Err(fault) = self.asked.what_if(context, &side.document, &self.changes.hints) {
+            self.notices.error(&fault);
+        }
+        self.changes.is_busy = self.asked.is_busy();
+    }
+
+    fn wish(&mut self, context: &egui::Context, wish: Wish) {
+        let Some(side) = self.sides.first() else { return };
+        match wish {
+            Wish::Try => self.changes.asked_for.clear(),
+            Wish::Save => {
+                let path = Changes::path(&side.document);
+                match std::fs::write(&path, self.changes.text()) {
+                    Ok(()) => self.notices.push(Kind::Done, format!("saved {}", path.display())),
+                    Err(fault) => self.notices.push(Kind::Error, format!("cannot write {}: {fault}", path.display())),
+                }
+            }
+            Wish::Run => {
+                if let Err(fault) = self.asked.run_both(context, &side.document, &self.changes.hints) {
+                    self.notices.error(&fault);
+                }
             }
         }
     }
@@ -190,7 +309,7 @@ impl Viewer {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, context: &egui::Context, action: Action) {
         let active = self.active.min(self.sides.len().saturating_sub(1));
         let Some(side) = self.sides.get_mut(active) else { return };
         match action {
@@ -216,7 +335,17 @@ impl Viewer {
                     camera.zoom_at(rect, rect.center(), factor);
                 }
             }
-            Action::Why(_) => {}
+            Action::Why(what) => self.asked.why(context, &side.document, &what),
+            Action::Change(wish) => self.wish(context, wish),
+            Action::Numerics => {
+                if let Err(fault) = self.asked.numerics(context, &side.document) {
+                    self.notices.error(&fault);
+                }
+            }
+            Action::Attach => {
+                self.is_live_shown = false;
+                self.live.iter_mut().for_each(Live::reconnect);
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Request {
     pub numerics: Option<PathBuf>,
     /// What it is compared with.
     pub compare: Option<PathBuf>,
+    /// The socket of a run that is watched.
+    pub watch: Option<PathBuf>,
 }
 
 /// What was opened.
@@ -33,13 +35,23 @@ pub(super) struct Opening {
 }
 
 impl Opening {
+    /// Opens the files of a request.
     pub(super) fn begin(context: &egui::Context, request: Request) -> Opening {
         let what = request.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Opening::by(context, what, move || open(&request))
+    }
+
+    /// Opens something.
+    pub(super) fn by(
+        context: &egui::Context,
+        what: String,
+        open: impl FnOnce() -> Result<Opened, DocumentError> + Send + 'static,
+    ) -> Opening {
         let (sender, receiver) = channel();
         let context = context.clone();
         thread::spawn(move || {
             // Nobody waits any more where the window was closed.
-            drop(sender.send(open(&request)));
+            drop(sender.send(open()));
             context.request_repaint();
         });
         Opening { what, receiver }

@@ -1,13 +1,14 @@
 //! Draws a picture: boxes, open groups and the lines between them, as closely as the camera looks.
 use super::camera::Camera;
+use super::heat::{part_of_most, part_of_ratio};
 use super::side::{self, Crossing, Side};
 use super::theme::{self, Palette};
-use super::tint::Tint;
+use super::tint::{Colouring, Tint};
+use super::watch::Traffic;
 use super::{units, widgets};
 use crate::document::{Child, Role};
 use crate::layout::{Item, Picture};
 use eframe::egui::epaint::CubicBezierShape;
-use eframe::egui::text::{LayoutJob, TextWrapping};
 use eframe::egui::{Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2, vec2};
 use std::collections::HashSet;
 
@@ -16,14 +17,13 @@ const TEXT_LEAST: f32 = 6.0;
 /// How large text is drawn where the drawing is as large as it is.
 const TITLE: f32 = 13.0;
 const SMALL: f32 = 10.5;
-/// How wide a letter of a size of 1 is.
-const LETTER: f32 = 0.56;
 
 /// What is drawn, and how it is looked at.
 pub(crate) struct Scene<'a> {
     pub(crate) side: &'a Side,
     pub(crate) picture: &'a Picture,
     pub(crate) crossings: &'a [Option<Crossing>],
+    pub(crate) colouring: Colouring,
     pub(crate) tints: &'a [Tint],
     pub(crate) canvas: Rect,
     pub(crate) camera: Camera,
@@ -32,11 +32,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) selected: Option<usize>,
     /// Boxes in which something was found.
     pub(crate) hits: &'a HashSet<usize>,
-    /// Edges that flash, and whether they are lit now.
-    pub(crate) stalled: &'a [u32],
-    pub(crate) is_lit: bool,
-    /// By edge how many messages wait in it; empty where nothing runs.
-    pub(crate) queued: &'a [u64],
+    /// What moves along edges, where something runs.
+    pub(crate) traffic: &'a Traffic,
+    /// Seconds, for what flashes and moves.
+    pub(crate) time: f64,
 }
 
 /// A size that few others share, so that each letter is drawn in few sizes.
@@ -89,15 +88,17 @@ impl Scene<'_> {
         let Child::Group(group) = item.what else { return };
         let own = &self.side.shown().tree[group];
         // Stays in sight while a part of the group is.
-        let top = rect.top().max(self.canvas.top()).min(rect.bottom() - 20.0).max(rect.top());
+        // Titles of groups in one another then stand beneath one another.
+        let first = self.canvas.top() + own.depth.saturating_sub(1) as f32 * 22.0;
+        let top = rect.top().max(first).min(rect.bottom() - 20.0).max(rect.top());
         let left = rect.left().max(self.canvas.left()).min(rect.right() - 40.0).max(rect.left());
         let size = (TITLE * self.camera.zoom).clamp(11.0, 16.0);
-        let room = ((rect.right() - left - 30.0) / (size * LETTER)) as usize;
-        if room < 3 || rect.height() < 24.0 {
+        let room = rect.right() - left - 30.0;
+        if room < 20.0 || rect.height() < 24.0 {
             return;
         }
         let times = if item.times > 1 { format!("  ×{}", item.times) } else { String::new() };
-        let text = units::shortened(&format!("{}{times}", own.name), room);
+        let text = units::shortened(&format!("{}{times}", own.name), (room / (0.5 * size)) as usize);
         let at = pos2(left + 8.0 + size, top + 4.0);
         let galley = painter.layout_no_wrap(text, font(size), self.palette.text);
         let behind = Rect::from_min_max(pos2(left + 4.0, top + 3.0), at + galley.size() + vec2(4.0, 1.0));
@@ -111,7 +112,7 @@ impl Scene<'_> {
         match () {
             () if self.selected == Some(at) => Stroke::new(3.0, self.palette.text),
             () if tint.is_loud => Stroke::new(3.0, tint.stroke),
-            () if self.hits.contains(&at) => Stroke::new(2.5, self.palette.accent),
+            () if self.hits.contains(&at) && !self.picture.items[at].is_open => Stroke::new(2.5, self.palette.accent),
             () => Stroke::new(width, tint.stroke),
         }
     }
@@ -220,11 +221,11 @@ impl Scene<'_> {
             left += 13.0 * zoom;
             room -= 13.0 * zoom;
         }
-        line(painter, pos2(left, y), (&title, title_size, room), tint.ink);
+        widgets::draw_line(painter, pos2(left, y), (&title, font(title_size), room), tint.ink);
         if !is_alone {
             let place = pos2(rect.left() + 12.0 * zoom, rect.top() + rect.height() * 0.72);
             let weak = if tint.ink == self.palette.text { self.palette.weak } else { tint.ink };
-            line(painter, place, (&below, small_size, right - place.x), weak);
+            widgets::draw_line(painter, place, (&below, font(small_size), right - place.x), weak);
         }
     }
 
@@ -243,7 +244,8 @@ impl Scene<'_> {
                 self.wire(painter, &points, crossing, is_near);
             }
         }
-        if let Some(selected) = self.selected {
+        let node = self.selected.filter(|at| matches!(self.picture.items[*at].what, Child::Node(_)));
+        if let Some(selected) = node {
             for wire in self.picture.quiet_wires(self.side.shown(), selected) {
                 let points: Vec<Pos2> =
                     wire.points.iter().map(|point| self.camera.to_screen(self.canvas, side::point(point))).collect();
@@ -254,15 +256,19 @@ impl Scene<'_> {
 
     fn wire(&self, painter: &Painter, points: &[Pos2], crossing: Option<Crossing>, is_near: bool) {
         let thin = self.camera.zoom.clamp(0.35, 1.0);
-        let is_stalled = crossing.and_then(|c| c.edge).is_some_and(|edge| self.stalled.contains(&edge));
+        let is_stalled = crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.stalled.contains(&edge));
         let (width, colour) = match crossing {
-            _ if is_stalled => (7.0, if self.is_lit { self.palette.removed } else { self.palette.text }),
-            Some(Crossing { bytes, .. }) => (message_width(bytes), self.palette.changed),
+            _ if is_stalled => (7.0, if self.time.rem_euclid(0.8) < 0.4 { self.palette.removed } else { self.palette.text }),
+            Some(Crossing { bytes, edge }) => (message_width(bytes) * thin, self.message_colour(edge)),
             None if is_near => (2.2, self.palette.accent),
             None => (1.2 * thin, self.palette.line.gamma_multiply(0.8)),
         };
         let stroke = Stroke::new(width, colour);
         curve(painter, points, stroke);
+        if crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.moved.get(edge as usize) == Some(&true)) {
+            let at = along(points, self.time.rem_euclid(1.0) as f32);
+            painter.circle(at, width * 0.8 + 3.0, self.palette.text, Stroke::new(2.0, colour));
+        }
         if self.camera.zoom > 0.25
             && let [.., before, last] = points
         {
@@ -271,7 +277,7 @@ impl Scene<'_> {
         let Some(Crossing { edge, bytes }) = crossing.filter(|_| self.camera.zoom > 0.3) else { return };
         let mut text = if bytes > 0 { units::bytes(bytes) } else { "message".to_owned() };
         if let Some(edge) = edge {
-            if let Some(queued) = self.queued.get(edge as usize) {
+            if let Some(queued) = self.traffic.queued.get(edge as usize) {
                 text += &format!(", {queued} waiting");
             }
             if is_stalled {
@@ -285,19 +291,22 @@ impl Scene<'_> {
         painter.galley(behind.min + vec2(4.0, 1.5), galley, theme::ink(colour));
     }
 
+    /// How much longer than predicted its reader waits for a message, where that is what colours say.
+    fn message_colour(&self, edge: Option<u32>) -> Color32 {
+        let times = edge.and_then(|edge| self.side.heat.edge(edge)).map(|times| (times.predicted, times.measured));
+        match (self.colouring, times) {
+            (Colouring::Miss, Some((Some(predicted), Some(measured)))) => theme::heat(part_of_ratio(predicted, measured)),
+            (Colouring::Predicted, Some((Some(us), _))) | (Colouring::Measured, Some((_, Some(us)))) => {
+                theme::heat(part_of_most(us, self.side.heat.most()))
+            }
+            _ => self.palette.changed,
+        }
+    }
+
     fn ends(&self, edge: u32) -> String {
         let message = self.side.document.plan.as_ref().and_then(|plan| plan.messages.get(edge as usize));
         message.map_or_else(String::new, |message| format!("{} → {}", message.from_name, message.to_name))
     }
-}
-
-/// A line of text in the middle of whose left side a point is; what does not fit ends with `…`.
-fn line(painter: &Painter, left: Pos2, (text, size, room): (&str, f32, f32), colour: Color32) {
-    let mut job = LayoutJob::simple_singleline(text.to_owned(), font(size), colour);
-    // Steps of a few points, so that panning and zooming find what was laid out before.
-    job.wrap = TextWrapping::truncate_at_width((room / 4.0).ceil().max(1.0) * 4.0);
-    let galley = painter.layout_job(job);
-    painter.galley(left - vec2(0.0, galley.size().y / 2.0), galley, colour);
 }
 
 /// Thicker for more bytes: a point and a half for every power of ten.
@@ -321,6 +330,19 @@ fn curve(painter: &Painter, points: &[Pos2], stroke: Stroke) {
         let shape = CubicBezierShape::from_points_stroke([a, a + bend, b - bend, b], false, Color32::TRANSPARENT, stroke);
         painter.add(shape);
     }
+}
+
+/// The point at a part of the way along points.
+fn along(points: &[Pos2], part: f32) -> Pos2 {
+    let length = |pair: &[Pos2]| pair[0].distance(pair[1]);
+    let mut rest = part * points.windows(2).map(length).sum::<f32>();
+    for pair in points.windows(2) {
+        if rest <= length(pair) {
+            return pair[0] + (pair[1] - pair[0]) * (rest / length(pair).max(1e-3));
+        }
+        rest -= length(pair);
+    }
+    points.last().copied().unwrap_or_default()
 }
 
 /// The sign of a group: points down where it is open, else to its name.

@@ -1,7 +1,7 @@
 //! The search box and what it found.
-use super::{Action, Side, named_edit, units};
+use super::{Action, Side, named_edit};
 use crate::document::{Child, Hit, Query};
-use eframe::egui::{self, Key, RichText, ScrollArea, TextStyle};
+use eframe::egui::{self, Key, ScrollArea, TextStyle};
 
 /// What is looked for, and what was found.
 #[derive(Debug, Default)]
@@ -78,9 +78,8 @@ impl Search {
             for at in rows {
                 let Some(node) = flow.nodes.get(self.hits[at].node.at()) else { continue };
                 let ty = node.ty.as_ref().map(ToString::to_string).unwrap_or_default();
-                let text = format!("{}\n{} · {}", node.title(), node.op, units::shortened(&ty, 40));
-                let button = egui::Button::selectable(self.at == Some(at), RichText::new(text)).truncate();
-                let response = ui.add_sized([ui.available_width(), height - 5.0], button);
+                let text = [node.title().to_owned(), format!("{} {ty}", node.op)];
+                let response = super::widgets::two_lines(ui, &text, height - 5.0, self.at == Some(at));
                 super::name(&response, egui::accesskit::Role::Button, &format!("Result {}: {}", at + 1, node.title()));
                 if response.clicked() {
                     self.at = Some(at);

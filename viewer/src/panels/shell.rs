@@ -4,6 +4,7 @@ use super::heat::{Heat, Rounds};
 use super::theme::{self, Palette};
 use super::tint::Colouring;
 use super::widgets::{name, named_button, named_toggle};
+use super::watch::{self, Traffic};
 use super::{Action, Bottom, Viewer, badge, details, passes, tables};
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Align2, CentralPanel, FontId, Panel, Rect, RichText, Sense, pos2, vec2};
@@ -132,12 +133,14 @@ impl Viewer {
         ui.horizontal_wrapped(|ui| {
             let Some(side) = self.sides.get(self.active) else { return };
             if side.document.plan.is_some() {
-                for (tab, text) in [
+                let live = self.live.is_some().then_some((Bottom::Live, "Live"));
+                let tabs = [
                     (Bottom::Lanes, "Lanes"),
                     (Bottom::Memory, "Memory"),
                     (Bottom::Messages, "Messages"),
                     (Bottom::Misses, "Misses"),
-                ] {
+                ];
+                for (tab, text) in tabs.into_iter().chain(live) {
                     let is_open = self.bottom == tab;
                     let response = ui.selectable_label(is_open, text);
                     name(&response, Role::Button, &format!("Panel {text}"));
@@ -168,7 +171,7 @@ impl Viewer {
             }
             Colouring::Predicted | Colouring::Measured => ramp(ui, ("little time", "most")),
             Colouring::Miss => ramp(ui, ("¼ of the prediction", "four times")),
-            Colouring::Error => ramp(ui, ("exact", "beyond tolerance")),
+            Colouring::Error => ramp(ui, ("exact", "at tolerance")),
         }
         if matches!(self.colouring, Colouring::Predicted | Colouring::Measured | Colouring::Miss) {
             let before = self.rounds;
@@ -191,8 +194,13 @@ impl Viewer {
         match self.bottom {
             Bottom::Lanes => self.lanes.draw(ui, &side.document, selected, actions),
             Bottom::Memory => self.memory.draw(ui, plan, selected, actions),
-            Bottom::Messages => tables::messages(ui, side, plan, &[], actions),
+            Bottom::Messages => tables::messages(ui, side, plan, &Traffic::of(self.live.as_ref()).queued, actions),
             Bottom::Misses => tables::misses(ui, side, actions),
+            Bottom::Live => {
+                if self.live.as_ref().is_some_and(|live| watch::draw(ui, live)) {
+                    actions.push(Action::Attach);
+                }
+            }
             Bottom::Nothing => {}
         }
     }
@@ -208,17 +216,22 @@ impl Viewer {
     fn beside(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
         let Some(side) = self.sides.get(self.active) else { return };
         if self.changes.is_on {
-            self.changes.draw(ui, side);
+            actions.extend(self.changes.draw(ui, side).map(Action::Change));
             return;
         }
+        let why = self.selected_node().and_then(|node| self.asked.said(&side.shown().flow[node].path));
         passes::removed(ui, side, actions);
-        details::draw(ui, side, None, actions);
+        details::draw(ui, side, why, actions);
     }
 
     fn canvases(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
         let whole = ui.available_rect_before_wrap();
         let count = self.sides.len();
         let is_one = count == 1 || self.is_overlaid;
+        let traffic = Traffic::of(self.live.as_ref());
+        if !traffic.stalled.is_empty() || traffic.moved.contains(&true) {
+            ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
+        }
         for (at, side) in self.sides.iter_mut().enumerate() {
             if is_one && at + 1 < count {
                 continue;
@@ -231,8 +244,7 @@ impl Viewer {
                 colouring: self.colouring,
                 differences,
                 hits: if at == self.active { self.search.hits() } else { &[] },
-                stalled: &[],
-                queued: &[],
+                traffic: &traffic,
                 can_carry: self.changes.is_on,
             };
             let mut own = vec![];

@@ -3,7 +3,7 @@ use super::camera::Camera;
 use super::heat::{Heat, Rounds};
 use super::theme::Palette;
 use super::tint::{self, Colouring, Differences, Tint};
-use crate::document::{Child, Document, GroupIx, NodeIx, Pass};
+use crate::document::{Child, Document, GroupIx, NodeIx, Pass, Role, Run, Tree};
 use crate::layout::{self, Layouts, Picture, Style, View};
 use eframe::egui::{Pos2, Rect, Vec2, pos2};
 
@@ -134,28 +134,26 @@ impl Side {
         }
     }
 
-    /// Opens what is around a node or group, so that it has a box.
+    /// Opens what is around a node or group, so that it has a box: its own, or that of an equal layer which stands for
+    /// its own.
     pub(crate) fn open_around(&mut self, child: Child) {
-        let tree = &self.document.passes[self.pass].tree;
-        let mut at = tree.parent(child);
-        let mut is_folded = self.view.is_folded;
-        while let Some(group) = at.filter(|group| *group != GroupIx::ROOT) {
-            self.view.open.insert(tree[group].path.clone());
-            if let (true, Some(parent)) = (is_folded, tree[group].parent) {
-                // What equal layers hide is seen in the one that stands for them; that one is to be open.
-                let run = tree.runs(parent).into_iter().find(|run| {
-                    let members = run.first as usize..(run.first + run.times) as usize;
-                    run.times > 1 && tree[parent].children[members].contains(&Child::Group(group))
-                });
-                if let Some(Child::Group(first)) = run.map(|run| tree[parent].children[run.first as usize]) {
-                    is_folded &= first != group;
-                    self.view.open.insert(tree[first].path.clone());
-                }
-            }
-            at = tree[group].parent;
+        let pass = &self.document.passes[self.pass];
+        let tree = &pass.tree;
+        // From the outermost group inward, by places among children.
+        let (mut slots, mut at) = (vec![], child);
+        while let Some(parent) = tree.parent(at) {
+            slots.push(tree.slot(at) as usize);
+            at = Child::Group(parent);
+        }
+        let mut group = GroupIx::ROOT;
+        while let (Some(slot), false) = (slots.pop(), slots.is_empty()) {
+            let slot = if self.view.is_folded { standing(tree, group, slot) } else { slot };
+            let Some(Child::Group(inner)) = tree[group].children.get(slot).copied() else { break };
+            self.view.open.insert(tree[inner].path.clone());
+            group = inner;
         }
         if let Child::Node(node) = child
-            && tree_hides(&self.document.passes[self.pass], node)
+            && pass.flow[node].role == Role::Weight
         {
             self.view.has_weights = true;
         }
@@ -217,7 +215,7 @@ impl Side {
         let (mut crosses, mut edge, mut bytes) = (false, None, 0);
         for value in &wire.values {
             let from = shown.flow[*value].device;
-            let is_from_host = shown.flow[*value].role != crate::document::Role::Value;
+            let is_from_host = shown.flow[*value].role != Role::Value;
             for reader in to.iter().filter(|to| **to != from && !is_from_host) {
                 crosses = true;
                 if let Some(message) = plan.and_then(|plan| plan.message_of(*value, *reader)) {
@@ -240,9 +238,10 @@ impl Side {
     }
 }
 
-/// Whether a node is only drawn with weights.
-fn tree_hides(pass: &Pass, node: NodeIx) -> bool {
-    pass.flow[node].role == crate::document::Role::Weight
+/// The place of the child that is drawn for another of its group: the first of equal layers.
+fn standing(tree: &Tree, group: GroupIx, slot: usize) -> usize {
+    let has = |run: &&Run| (run.first as usize..(run.first + run.times) as usize).contains(&slot);
+    tree.runs(group).iter().find(has).map_or(slot, |run| run.first as usize)
 }
 
 /// The layout's rectangle as the window has it.

@@ -15,7 +15,7 @@ pub(crate) fn messages(ui: &mut egui::Ui, side: &Side, plan: &PlanView, queued: 
     rows.sort_by_key(|message| (is_of_host(message), std::cmp::Reverse(message.bytes)));
     ScrollArea::both().id_salt("messages").auto_shrink([false, false]).show(ui, |ui| {
         Grid::new("messages").striped(true).num_columns(8).show(ui, |ui| {
-            for title in ["edge", "what", "from", "to", "for a token", "at most", "holds", "predicted / measured"] {
+            for title in ["edge", "what", "from", "to", "for a token", "at most", "holds", "wait: predicted / measured"] {
                 ui.strong(title);
             }
             ui.end_row();

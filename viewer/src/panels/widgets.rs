@@ -1,7 +1,10 @@
 //! Small controls that every panel has, each with its name for screen readers and tests.
 use super::theme::{self, Palette, Pattern};
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, Align2, FontId, Painter, Rect, Response, Sense, Stroke, WidgetInfo, pos2, vec2};
+use eframe::egui::text::{LayoutJob, TextWrapping};
+use eframe::egui::{
+    self, Align2, Color32, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo, pos2, vec2,
+};
 
 /// Gives a control its name.
 pub(crate) fn name(response: &Response, role: Role, name: &str) {
@@ -27,6 +30,31 @@ pub(crate) fn named_edit(ui: &mut egui::Ui, text: &mut String, what: &str, hint:
     let response = ui.add(egui::TextEdit::singleline(text).hint_text(hint).desired_width(width));
     response.ctx.accesskit_node_builder(response.id, |node| node.set_label(what));
     response
+}
+
+/// A button of the panel's width with a title and something smaller beneath.
+pub(crate) fn two_lines(ui: &mut egui::Ui, [title, below]: &[String; 2], height: f32, is_on: bool) -> Response {
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    let visuals = ui.style().interact_selectable(&response, is_on);
+    if is_on || response.hovered() || response.has_focus() {
+        ui.painter().rect(rect, 3.0, visuals.weak_bg_fill, visuals.bg_stroke, StrokeKind::Inside);
+    }
+    let palette = Palette::of_ui(ui);
+    let room = rect.shrink2(vec2(6.0, 0.0));
+    for (text, size, part, colour) in [(title, 13.0, 0.28, palette.text), (below, 11.0, 0.74, palette.weak)] {
+        let left = pos2(room.left(), rect.top() + rect.height() * part);
+        draw_line(ui.painter(), left, (text, FontId::proportional(size), room.width()), colour);
+    }
+    response
+}
+
+/// A line of text in the middle of whose left side a point is; what does not fit ends with `…`.
+pub(crate) fn draw_line(painter: &Painter, left: Pos2, (text, font, room): (&str, FontId, f32), colour: Color32) {
+    let mut job = LayoutJob::simple_singleline(text.to_owned(), font, colour);
+    // Steps of a few points, so that panning and zooming find what was laid out before.
+    job.wrap = TextWrapping::truncate_at_width((room / 4.0).ceil().max(1.0) * 4.0);
+    let galley = painter.layout_job(job);
+    painter.galley(left - vec2(0.0, galley.size().y / 2.0), galley, colour);
 }
 
 /// A device's colour, pattern and letter.

@@ -1,0 +1,158 @@
+//! A run that is watched: where its threads are, what moves between them, and what stands still.
+use super::theme::Palette;
+use super::units;
+use super::widgets::named_button;
+use crate::document::Document;
+use crate::live::{Live, Seen, State};
+use eframe::egui::{self, Grid, RichText, ScrollArea, Sense, Stroke, pos2, vec2};
+use ir::live::{EdgeNow, Ending, Frame};
+use std::path::Path;
+
+/// What a canvas shows of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// Edges that stand still though somebody waits.
+    pub(crate) stalled: Vec<u32>,
+    /// By edge how many messages wait in it.
+    pub(crate) queued: Vec<u64>,
+    /// By edge whether a message went along it since the frame before.
+    pub(crate) moved: Vec<bool>,
+}
+
+impl Traffic {
+    /// Of the last frame that was heard.
+    pub(crate) fn of(live: Option<&Live>) -> Traffic {
+        let Some(seen) = live.and_then(Live::seen) else { return Traffic::default() };
+        let Some(last) = seen.frames.back() else { return Traffic::default() };
+        let before = seen.frames.iter().nth_back(1);
+        let sent = |at: usize| before.and_then(|frame| frame.edges.get(at)).map_or(0, |edge| edge.sent);
+        let edges = || last.edges.iter().enumerate();
+        let is_running = live.is_some_and(|live| matches!(live.state, State::Attached(_)));
+        Traffic {
+            stalled: edges().filter(|(_, edge)| edge.is_stalled).map(|(at, _)| at as u32).collect(),
+            queued: edges().map(|(_, edge)| edge.queued()).collect(),
+            moved: edges().map(|(at, edge)| is_running && edge.sent > sent(at)).collect(),
+        }
+    }
+}
+
+/// The document of the plan that runs: of its bundle if that still holds this plan, else of the plan's text alone.
+pub(crate) fn document(socket: &Path, seen: &Seen) -> Result<Document, crate::document::DocumentError> {
+    let bundle = seen.hello.bundle.as_ref().and_then(|bundle| Document::open(Path::new(bundle)).ok());
+    let is_it = |document: &Document| document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash);
+    match bundle.filter(is_it) {
+        Some(document) => Ok(document),
+        None => Document::of_plan_text(socket, &seen.hello.plan),
+    }
+}
+
+/// The panel; whether to attach anew.
+pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
+    let palette = Palette::of_ui(ui);
+    let mut is_wanted = false;
+    ui.horizontal(|ui| {
+        let (text, colour) = match &live.state {
+            State::Waiting => (format!("waiting for {}", live.path().display()), palette.weak),
+            State::Attached(seen) => (format!("process {} runs", seen.hello.process), palette.added),
+            State::Ended(_, Ending::Finished {}) => ("the run has finished".to_owned(), palette.text),
+            State::Ended(_, Ending::Interrupted {}) => ("the run was interrupted".to_owned(), palette.changed),
+            State::Ended(_, Ending::Failed { reason }) => (format!("the run failed: {reason}"), palette.removed),
+            State::Lost(_, fault) => (fault.to_string(), palette.removed),
+        };
+        ui.label(RichText::new(text).color(colour).strong());
+        if !matches!(live.state, State::Waiting | State::Attached(_)) {
+            is_wanted = named_button(ui, "Attach again", "Attach again").clicked();
+        }
+    });
+    let Some((seen, last)) = live.seen().and_then(|seen| Some((seen, seen.frames.back()?))) else { return is_wanted };
+    ui.horizontal_wrapped(|ui| {
+        let tokens = last.tokens;
+        ui.label(format!("{} tokens read, {} written", tokens.read, tokens.written));
+        line(ui, seen, ("tokens a second", |frame| frame.tokens.per_second, |rate| format!("{rate:.1} tokens/s")));
+        line(ui, seen, (
+            "resident memory",
+            |frame| frame.resident_bytes.unwrap_or(0) as f64,
+            |bytes| units::bytes(bytes as u64),
+        ));
+    });
+    ScrollArea::both().id_salt("live").auto_shrink([false, false]).show(ui, |ui| {
+        threads(ui, seen, last);
+        ui.add_space(6.0);
+        edges(ui, &palette, seen, last);
+    });
+    is_wanted
+}
+
+fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
+    Grid::new("threads").striped(true).num_columns(5).show(ui, |ui| {
+        for title in ["device", "rounds", "step", "at", "memory taken"] {
+            ui.strong(title);
+        }
+        ui.end_row();
+        for ((thread, now), bytes) in seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes) {
+            let name = seen.plan.devices.iter().find(|device| device.id == thread.device);
+            ui.label(name.map_or_else(|| thread.device.to_string(), |device| device.name.clone()));
+            ui.label(now.rounds.to_string());
+            ui.label(format!("{} of {}", now.step, thread.steps.len()));
+            ui.label(match now.waits_at.and_then(|edge| seen.plan.edges.get(edge.0 as usize)) {
+                Some(edge) => format!("waits at edge {} for {}", edge.id.0, edge.name),
+                None => match thread.steps.get(now.step as usize) {
+                    Some(ir::plan::Step::Run { node, .. }) => node.clone(),
+                    _ => String::new(),
+                },
+            });
+            ui.label(units::bytes(*bytes));
+            ui.end_row();
+        }
+    });
+}
+
+fn edges(ui: &mut egui::Ui, palette: &Palette, seen: &Seen, last: &Frame) {
+    Grid::new("edges").striped(true).num_columns(7).show(ui, |ui| {
+        for title in ["edge", "from", "to", "sent", "queued", "bytes", "waited: writer / reader"] {
+            ui.strong(title);
+        }
+        ui.end_row();
+        let name = |end: ir::plan::End| match end {
+            ir::plan::End::Host => "host".to_owned(),
+            ir::plan::End::Device(id) => {
+                let device = seen.plan.devices.iter().find(|device| device.id == id);
+                device.map_or_else(|| id.to_string(), |device| device.name.clone())
+            }
+        };
+        let mut rows: Vec<_> = seen.plan.edges.iter().zip(&last.edges).collect();
+        rows.sort_by_key(|(_, now)| !now.is_stalled);
+        for (edge, now) in rows {
+            let EdgeNow { sent, bytes, writer_waited_ns, reader_waited_ns, is_stalled, .. } = *now;
+            let colour = if is_stalled { palette.removed } else { palette.text };
+            let cell = |ui: &mut egui::Ui, text: String| drop(ui.label(RichText::new(text).color(colour)));
+            let stalled = if is_stalled { ", stalled" } else { "" };
+            cell(ui, format!("{} {}{stalled}", edge.id.0, edge.name));
+            cell(ui, name(edge.from));
+            cell(ui, name(edge.to));
+            cell(ui, sent.to_string());
+            cell(ui, format!("{} of {}", now.queued(), edge.capacity));
+            cell(ui, units::bytes(bytes));
+            let time = |ns: u64| units::time_us(ns as f64 / 1e3);
+            cell(ui, format!("{} / {}", time(writer_waited_ns), time(reader_waited_ns)));
+            ui.end_row();
+        }
+    });
+}
+
+/// A quantity over the last frames, with what it is now.
+fn line(ui: &mut egui::Ui, seen: &Seen, (what, of, said): (&str, fn(&Frame) -> f64, fn(f64) -> String)) {
+    let values: Vec<f64> = seen.frames.iter().map(of).collect();
+    let now = said(values.last().copied().unwrap_or(0.0));
+    let (rect, response) = ui.allocate_exact_size(vec2(140.0, 24.0), Sense::hover());
+    super::name(&response, egui::accesskit::Role::Image, &format!("{what} over time, now {now}"));
+    let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let place = |(at, value): (usize, &f64)| {
+        let right = at as f32 / (values.len().max(2) - 1) as f32;
+        pos2(rect.left() + rect.width() * right, rect.bottom() - 2.0 - (rect.height() - 4.0) * (value / most) as f32)
+    };
+    let palette = Palette::of_ui(ui);
+    ui.painter().rect_filled(rect, 2.0, palette.canvas);
+    ui.painter().line(values.iter().enumerate().map(place).collect(), Stroke::new(1.5, palette.accent));
+    ui.label(now);
+}

@@ -1,0 +1,81 @@
+//! A run that is watched through a socket, of which the test is the other end.
+use crate::stage::{TWO, Window, click, expect, says, until, window};
+use eframe::egui::Theme;
+use ir::live::{EVERY_MS, EdgeNow, Frame, Hello, Line, ThreadNow, Tokens, VERSION};
+use ir::plan::{EdgeId, Plan};
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use viewer::panels::{Request, Viewer};
+
+fn hello(plan: &Plan, text: &str) -> Line {
+    Line::Hello(Box::new(Hello {
+        version: VERSION,
+        process: 71,
+        plan_hash: plan.hash(),
+        plan: text.to_owned(),
+        bundle: None,
+        every_ms: EVERY_MS,
+        held_bytes: vec![105_000_000, 66_000_000],
+    }))
+}
+
+/// The second device waits for the first, which hangs.
+fn frame(plan: &Plan, number: u64, is_stalled: bool) -> Line {
+    let between = |edge: &ir::plan::Edge| edge.from != ir::plan::End::Host && edge.to != ir::plan::End::Host;
+    let at = plan.edges.iter().position(between).expect("a message between devices");
+    let mut edges = vec![EdgeNow { sent: number, received: number, ..EdgeNow::default() }; plan.edges.len()];
+    edges[at] = EdgeNow { sent: number, received: number.saturating_sub(1), bytes: 2304 * number, is_stalled, ..EdgeNow::default() };
+    let waits_at = is_stalled.then_some(EdgeId(at as u32));
+    let threads = vec![ThreadNow { rounds: number, step: 9, ..ThreadNow::default() }, ThreadNow { rounds: number, waits_at, ..ThreadNow::default() }];
+    let tokens = Tokens { read: 36, written: number, per_second: 12.5 };
+    Line::Frame(Frame { number, threads, edges, tokens, resident_bytes: Some(180_000_000), ..Frame::default() })
+}
+
+fn watching(listener_path: std::path::PathBuf) -> Window {
+    window(Theme::Dark, 1.0, |context| Viewer::new(context, Request { watch: Some(listener_path), ..Request::default() }))
+}
+
+#[test]
+fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let text = fs::read_to_string(format!("{TWO}/plan.ron")).expect("a plan");
+    let plan = Plan::from_text(&text).expect("a plan");
+    let mut window = watching(socket);
+    let (mut stream, _) = listener.accept().expect("the window attaches");
+    let mut say = |line: Line| stream.write_all(line.to_text().as_bytes()).expect("the window listens");
+    say(hello(&plan, &text));
+    until(&mut window, |window| says(window, "Group blk.0,"));
+    say(frame(&plan, 1, false));
+    say(frame(&plan, 2, false));
+    until(&mut window, |window| says(window, "2 written"));
+    expect(&window, "process 71 runs");
+    expect(&window, "12.5 tokens/s");
+    say(frame(&plan, 2, true));
+    until(&mut window, |window| says(window, "stalled"));
+    expect(&window, "waits at edge");
+    window.run_steps(2);
+    window.snapshot("live");
+    drop(stream);
+    drop(listener);
+    until(&mut window, |window| says(window, "went away"));
+    click_lost(&mut window);
+}
+
+/// Attaching again fails, too, and says so.
+fn click_lost(window: &mut Window) {
+    use egui_kittest::kittest::Queryable;
+    window.get_by_label("Attach again").click();
+    until(window, |window| says(window, "cannot attach to"));
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut window = watching(folder.path().join("nothing"));
+    until(&mut window, |window| says(window, "cannot attach to"));
+    window.run();
+    click(&mut window, "Close message 1");
+}

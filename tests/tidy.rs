@@ -43,15 +43,15 @@ const HOMES: &[(&str, &[&str])] = &[
             "compiler/src/pack/mod.rs",
         ],
     ),
-    ("clap", &["cli/src"]),
+    ("clap", &["cli/src", "viewer/src/main.rs"]),
     ("indicatif", &["cli/src"]),
     ("rustyline", &["cli/src"]),
     ("ctrlc", &["cli/src"]),
     ("ureq", &["cli/src"]),
     ("zip", &["cli/src"]),
     ("anyhow", &["cli/src", "tests"]),
-    ("egui", &["viewer/src"]),
-    ("eframe", &["viewer/src"]),
+    ("eframe", &["viewer/src/panels", "viewer/src/main.rs", "viewer/tests/window"]),
+    ("egui_kittest", &["viewer/tests/window"]),
 ];
 
 /// Names that say nothing of what is inside.

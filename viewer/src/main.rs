@@ -6,12 +6,16 @@ use viewer::panels::{Request, Viewer, dress};
 
 /// Look at what Heddle's compiler did, and at what the machine is doing
 #[derive(Parser)]
-#[command(name = "heddle-view", version, after_help = "\
+#[command(
+    name = "heddle-view",
+    version,
+    after_help = "\
 Examples:
   heddle-view smollm2.heddle
   heddle-view smollm2.heddle --trace trace.json
   heddle-view before.heddle --compare after.heddle
-  heddle-view --watch /tmp/run.sock")]
+  heddle-view --watch /tmp/run.sock"
+)]
 struct Options {
     /// A bundle, a plan or a graph's text
     file: Option<PathBuf>,
@@ -34,8 +38,12 @@ fn main() -> eframe::Result {
     let request = Request { file, trace, numerics, compare, watch };
     let window = egui::ViewportBuilder::default().with_inner_size([1400.0, 900.0]).with_app_id("heddle-view");
     let native = NativeOptions { viewport: window, ..NativeOptions::default() };
-    eframe::run_native("Heddle", native, Box::new(|created| {
-        dress(&created.egui_ctx);
-        Ok(Box::new(Viewer::new(&created.egui_ctx, request)))
-    }))
+    eframe::run_native(
+        "Heddle",
+        native,
+        Box::new(|created| {
+            dress(&created.egui_ctx);
+            Ok(Box::new(Viewer::new(&created.egui_ctx, request)))
+        }),
+    )
 }

@@ -90,18 +90,32 @@ impl Asked {
     }
 
     /// Asks what hints would change; a fault where nobody can be asked.
-    pub(crate) fn what_if(&mut self, context: &egui::Context, document: &Document, hints: &[Hint]) -> Result<(), HeddleError> {
+    pub(crate) fn what_if(
+        &mut self,
+        context: &egui::Context,
+        document: &Document,
+        hints: &[Hint],
+    ) -> Result<(), HeddleError> {
         self.verdict = Some(self.program()?.what_if(&document.path, hints, wake(context)));
         Ok(())
     }
 
-    pub(crate) fn numerics(&mut self, context: &egui::Context, document: &Document) -> Result<(), HeddleError> {
+    pub(crate) fn numerics(
+        &mut self,
+        context: &egui::Context,
+        document: &Document,
+    ) -> Result<(), HeddleError> {
         self.numbers = Some(self.program()?.numerics(&document.path, PROMPT, wake(context)));
         Ok(())
     }
 
     /// Runs a bundle as it is and with hints.
-    pub(crate) fn run_both(&mut self, context: &egui::Context, document: &Document, hints: &[Hint]) -> Result<(), HeddleError> {
+    pub(crate) fn run_both(
+        &mut self,
+        context: &egui::Context,
+        document: &Document,
+        hints: &[Hint],
+    ) -> Result<(), HeddleError> {
         let (heddle, bundle, hints) = (self.program()?, document.path.clone(), hints.to_vec());
         let (sender, receiver) = channel();
         let wake = wake(context);
@@ -123,7 +137,8 @@ impl Asked {
         for answer in self.why.values_mut() {
             let Answer::Asked(job) = answer else { continue };
             if let Some(result) = job.poll() {
-                *answer = Answer::Answered(result.map_or_else(|fault| fault.to_string(), |why| in_words(&why)));
+                *answer =
+                    Answer::Answered(result.map_or_else(|fault| fault.to_string(), |why| in_words(&why)));
             }
         }
         let mut told = vec![];
@@ -164,7 +179,8 @@ fn run_both(heddle: &Heddle, bundle: &Path, hints: &[Hint]) -> Result<Runs, Stri
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = Folder(std::env::temp_dir().join(format!("heddle-view-{}-{number}", std::process::id())));
     let changed = folder.0.join("changed.heddle");
-    copy(bundle, &changed).map_err(|fault| format!("cannot copy {} to {}: {fault}", bundle.display(), changed.display()))?;
+    copy(bundle, &changed)
+        .map_err(|fault| format!("cannot copy {} to {}: {fault}", bundle.display(), changed.display()))?;
     let nobody = crate::wake::nobody;
     heddle.edit(&changed, hints, nobody()).wait().map_err(|fault| fault.to_string())?;
     let run = |bundle: &Path, name: &str| {
@@ -228,27 +244,32 @@ fn lines(change: &Change) -> Vec<String> {
     let mut lines = vec![];
     let ms = |ms: Option<f64>| ms.map_or_else(|| "not known".to_owned(), |ms| units::time_us(ms * 1e3));
     let pairs = [
-        (format!("a prompt of {} tokens", change.prompt_tokens), change.before.prefill_ms, change.after.prefill_ms),
+        (
+            format!("a prompt of {} tokens", change.prompt_tokens),
+            change.before.prefill_ms,
+            change.after.prefill_ms,
+        ),
         ("a token".to_owned(), change.before.decode_ms, change.after.decode_ms),
     ];
     for (what, before, after) in pairs.into_iter().filter(|(_, before, after)| before.or(*after).is_some()) {
-        let part = before.zip(after).map(|(a, b)| format!(" ({:+.1}%)", 100.0 * (b / a - 1.0))).unwrap_or_default();
-        lines.push(format!("{what}: {} → {}{part}", ms(before), ms(after)));
+        let part =
+            before.zip(after).map(|(a, b)| format!(" ({:+.1}%)", 100.0 * (b / a - 1.0))).unwrap_or_default();
+        lines.push(format!("{what}: {} to {}{part}", ms(before), ms(after)));
     }
     lines.extend(change.untimed.iter().map(|why| format!("times are not predicted: {why}")));
     let (before, after) = (change.before.edge_bytes, change.after.edge_bytes);
-    lines.push(format!("messages for a token: {} → {}", units::bytes(before), units::bytes(after)));
+    lines.push(format!("messages for a token: {} to {}", units::bytes(before), units::bytes(after)));
     for after in &change.after.devices {
         let before = change.before.devices.iter().find(|device| device.name == after.name);
         let before = before.map_or_else(|| "nothing".to_owned(), |device| units::bytes(device.peak_bytes));
-        lines.push(format!("memory of {}: {before} → {}", after.name, units::bytes(after.peak_bytes)));
+        lines.push(format!("memory of {}: {before} to {}", after.name, units::bytes(after.peak_bytes)));
     }
     for moved in &change.moved {
         let (from, to) = (moved.from.join(", "), moved.to.join(", "));
         lines.push(format!("{} nodes move from {from} to {to}", moved.count));
     }
     for format in &change.formats {
-        let bytes = format!("{} → {}", units::bytes(format.before_bytes), units::bytes(format.after_bytes));
+        let bytes = format!("{} to {}", units::bytes(format.before_bytes), units::bytes(format.after_bytes));
         lines.push(format!("{} weights from {} to {}: {bytes}", format.count, format.from, format.to));
     }
     lines

@@ -127,7 +127,8 @@ pub(crate) fn marks((from, to): (f64, f64), about: usize) -> Vec<f64> {
         return vec![];
     }
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= rough).unwrap_or(rough);
     let first = (from / step).ceil();
     (0..).map(|n| (first + f64::from(n)) * step).take_while(|mark| *mark <= to).take(4 * about + 4).collect()
 }

@@ -1,10 +1,14 @@
 //! From the drawing's coordinates to the screen's and back: where the canvas is looked at, and how closely.
-use eframe::egui::{Pos2, Rect, Vec2};
+use eframe::egui::{Pos2, Rect, Vec2, pos2};
 
 /// The widest view: a point of the drawing is that much of a point of the screen.
 const ZOOM_LEAST: f32 = 0.002;
 /// The closest view.
 const ZOOM_MOST: f32 = 8.0;
+/// Text can be read well.
+const LEGIBLE: f32 = 0.8;
+/// Text can still be read.
+const LEGIBLE_LEAST: f32 = 0.55;
 /// What is left around a drawing that is fitted, in points of the screen.
 const MARGIN: f32 = 28.0;
 
@@ -55,15 +59,21 @@ impl Camera {
         self.centre = fixed - (point - canvas.center()) / self.zoom;
     }
 
-    /// Moves no more than is needed to see a part of the drawing, as closely as its text can be read.
+    /// Moves no more than is needed to see a part of the drawing, as closely as its text can be read; of what is too
+    /// large for that, the beginning.
     pub(crate) fn reveal(&mut self, canvas: Rect, part: Rect) {
-        let legible = 0.8;
-        if self.zoom < legible {
-            self.zoom = Camera::fitting(part, canvas).zoom.clamp(self.zoom, legible);
-        }
+        let fits = Camera::fitting(part, canvas).zoom;
+        self.zoom = self.zoom.max(fits.min(LEGIBLE)).min(fits.max(LEGIBLE_LEAST));
         let visible = self.visible(canvas).shrink(MARGIN / self.zoom);
         if !visible.contains_rect(part) {
-            self.centre = part.center();
+            let size = visible.size();
+            let from = |middle: f32, begin: f32, own: f32, room: f32| {
+                if own > room { begin + room / 2.0 } else { middle }
+            };
+            self.centre = pos2(
+                from(part.center().x, part.left(), part.width(), size.x),
+                from(part.center().y, part.top(), part.height(), size.y),
+            );
         }
     }
 }
@@ -71,7 +81,7 @@ impl Camera {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eframe::egui::{pos2, vec2};
+    use eframe::egui::vec2;
 
     const CANVAS: Rect = Rect { min: pos2(100.0, 50.0), max: pos2(900.0, 650.0) };
 

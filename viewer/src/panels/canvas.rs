@@ -45,7 +45,13 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    pub(crate) fn draw(&mut self, ui: &mut egui::Ui, side: &mut Side, look: &Look<'_>, actions: &mut Vec<Action>) {
+    pub(crate) fn draw(
+        &mut self,
+        ui: &mut egui::Ui,
+        side: &mut Side,
+        look: &Look<'_>,
+        actions: &mut Vec<Action>,
+    ) {
         let palette = Palette::of_ui(ui);
         let canvas = ui.available_rect_before_wrap();
         self.rect = Some(canvas);
@@ -80,7 +86,9 @@ impl Canvas {
         painter.rect_filled(canvas, 0.0, palette.canvas);
         let visible = scene.visible();
         scene.draw(&painter, &visible);
-        for (at, rect) in visible.iter().filter(|(_, rect)| rect.height() > POINTED_LEAST && rect.width() > POINTED_LEAST) {
+        for (at, rect) in
+            visible.iter().filter(|(_, rect)| rect.height() > POINTED_LEAST && rect.width() > POINTED_LEAST)
+        {
             point(ui, &scene, (*at, *rect), look, &response, actions);
         }
         if response.clicked() {
@@ -104,7 +112,9 @@ impl Canvas {
 
 /// Where to look: where one looked before, at what is wanted, or at all of it.
 fn aim(side: &mut Side, canvas: Rect) -> Camera {
-    let whole = side.picture().map(|(picture, _)| Rect::from_min_size(pos2(0.0, 0.0), vec2(picture.size.width, picture.size.height)));
+    let whole = side.picture().map(|(picture, _)| {
+        Rect::from_min_size(pos2(0.0, 0.0), vec2(picture.size.width, picture.size.height))
+    });
     let mut camera = side.camera.unwrap_or_else(|| Camera::fitting(whole.unwrap_or(canvas), canvas));
     let wanted = side.wanted.take().and_then(|child| side.item(child));
     if let Some(item) = wanted.and_then(|at| side.picture().map(|(picture, _)| picture.items[at])) {
@@ -118,7 +128,8 @@ fn listen(ui: &egui::Ui, response: &Response, camera: &mut Camera, canvas: Rect)
     if response.dragged() {
         camera.pan(response.drag_delta());
     }
-    let over = ui.rect_contains_pointer(canvas).then(|| ui.input(|input| input.pointer.hover_pos())).flatten();
+    let over =
+        ui.rect_contains_pointer(canvas).then(|| ui.input(|input| input.pointer.hover_pos())).flatten();
     if let Some(pointer) = over {
         let (scroll, zoom) = ui.input(|input| (input.smooth_scroll_delta(), input.zoom_delta()));
         let factor = zoom * (scroll.y / 240.0).exp();
@@ -211,7 +222,10 @@ fn point(
     let shown = scene.side.shown();
     let area = if item.is_open { scene.title_rect(rect) } else { rect }.intersect(scene.canvas);
     let (id, title) = match item.what {
-        Child::Node(node) => (canvas.id.with(("node", node.0)), format!("{}, {}", shown.flow[node].title(), shown.flow[node].op)),
+        Child::Node(node) => (
+            canvas.id.with(("node", node.0)),
+            format!("{}, {}", shown.flow[node].title(), shown.flow[node].op),
+        ),
         Child::Group(group) => {
             let own = &shown.tree[group];
             let times = if item.times > 1 { format!(", {} equal ones", item.times) } else { String::new() };
@@ -230,11 +244,19 @@ fn point(
             let ghost = Rect::from_min_size(pointer + vec2(8.0, 8.0), vec2(140.0, 24.0));
             let over = ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Tooltip, response.id));
             over.rect_filled(ghost, 4.0, scene.palette.accent);
-            over.text(ghost.center(), egui::Align2::CENTER_CENTER, &title, egui::FontId::proportional(11.0), scene.palette.canvas);
+            over.text(
+                ghost.center(),
+                egui::Align2::CENTER_CENTER,
+                &title,
+                egui::FontId::proportional(11.0),
+                scene.palette.canvas,
+            );
         }
     }
     if let Child::Group(group) = item.what {
-        let is_on_sign = response.interact_pointer_pos().is_some_and(|pos| pos.x < rect.left() + 26.0 * scene.camera.zoom.min(1.0));
+        let is_on_sign = response
+            .interact_pointer_pos()
+            .is_some_and(|pos| pos.x < rect.left() + 26.0 * scene.camera.zoom.min(1.0));
         if response.double_clicked() || (response.clicked() && is_on_sign) {
             actions.push(Action::Toggle(group));
         }

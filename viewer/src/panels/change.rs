@@ -53,7 +53,11 @@ impl Changes {
                 ui.horizontal(|ui| {
                     widgets::badge(ui, device.id.0);
                     let button = ui.add_enabled(side.selected.is_some(), egui::Button::new(&device.name));
-                    widgets::name(&button, ControlRole::Button, &format!("Put the selected on {}", device.name));
+                    widgets::name(
+                        &button,
+                        ControlRole::Button,
+                        &format!("Put the selected on {}", device.name),
+                    );
                     if let (true, Some(child)) = (button.clicked(), side.selected) {
                         put = Some((child, device.name.clone()));
                     }
@@ -61,10 +65,19 @@ impl Changes {
                     ui.add_space(ui.available_width());
                 });
             });
-            let area = ui.interact(inner.response.rect, ui.scope_id().with(("device", device.id.0)), egui::Sense::hover());
+            let area = ui.interact(
+                inner.response.rect,
+                ui.scope_id().with(("device", device.id.0)),
+                egui::Sense::hover(),
+            );
             widgets::name(&area, ControlRole::Group, &format!("Device {}", device.name));
             if area.dnd_hover_payload::<Carried>().is_some() {
-                ui.painter().rect_stroke(area.rect, 4.0, egui::Stroke::new(3.0, ui.visuals().hyperlink_color), egui::StrokeKind::Inside);
+                ui.painter().rect_stroke(
+                    area.rect,
+                    4.0,
+                    egui::Stroke::new(3.0, ui.visuals().hyperlink_color),
+                    egui::StrokeKind::Inside,
+                );
             }
             if let Some(carried) = area.dnd_release_payload::<Carried>() {
                 put = Some((carried.0, device.name.clone()));
@@ -100,7 +113,9 @@ impl Changes {
             for format in Hint::FORMATS {
                 if ui.button(format.name()).clicked() {
                     for text in &weights {
-                        self.hints.retain(|hint| !matches!(hint, Hint::Format { weights, .. } if weights.text() == text));
+                        self.hints.retain(
+                            |hint| !matches!(hint, Hint::Format { weights, .. } if weights.text() == text),
+                        );
                         if let Ok(weights) = Pattern::try_from(text.clone()) {
                             self.hints.push(Hint::Format { weights, format });
                         }
@@ -175,7 +190,8 @@ impl Changes {
 
     /// Where the hints of a document are saved: in a bundle's folder, or beside a file.
     pub(crate) fn path(document: &Document) -> std::path::PathBuf {
-        let folder = if document.path.is_dir() { Some(document.path.as_path()) } else { document.path.parent() };
+        let folder =
+            if document.path.is_dir() { Some(document.path.as_path()) } else { document.path.parent() };
         folder.unwrap_or(Path::new("")).join("hints.ron")
     }
 }
@@ -199,7 +215,9 @@ fn patterns(side: &Side, child: Child, is_weights: bool) -> Vec<String> {
                 let own = &first.flow[origin];
                 match (is_weights, own.role) {
                     (false, Role::Value) if !own.path.is_empty() => drop(paths.insert(own.path.clone())),
-                    (true, Role::Weight) => drop(paths.insert(own.name.trim_end_matches(".weight").to_owned())),
+                    (true, Role::Weight) => {
+                        drop(paths.insert(own.name.trim_end_matches(".weight").to_owned()))
+                    }
                     _ => {}
                 }
             }

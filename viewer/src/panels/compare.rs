@@ -37,17 +37,29 @@ impl Compared {
         let mut rows = vec![];
         for node in &found.removed {
             differences[0][node.at()] = Some(Mark::Removed);
-            rows.push(Row { mark: Mark::Removed, nodes: [Some(*node), None], title: title(a, *node), text: only(a, *node) });
+            rows.push(Row {
+                mark: Mark::Removed,
+                nodes: [Some(*node), None],
+                title: title(a, *node),
+                text: only(a, *node),
+            });
         }
         for node in &found.added {
             differences[1][node.at()] = Some(Mark::Added);
-            rows.push(Row { mark: Mark::Added, nodes: [None, Some(*node)], title: title(b, *node), text: only(b, *node) });
+            rows.push(Row {
+                mark: Mark::Added,
+                nodes: [None, Some(*node)],
+                title: title(b, *node),
+                text: only(b, *node),
+            });
         }
         for (before, after, what) in &found.changed {
             differences[0][before.at()] = Some(Mark::Changed);
             differences[1][after.at()] = Some(Mark::Changed);
-            let changes: Vec<String> =
-                what.iter().map(|d| format!("{} {} → {}", d.what, or_none(&d.before), or_none(&d.after))).collect();
+            let changes: Vec<String> = what
+                .iter()
+                .map(|d| format!("{} {} to {}", d.what, or_none(&d.before), or_none(&d.after)))
+                .collect();
             let (nodes, text) = ([Some(*before), Some(*after)], changes.join("; "));
             rows.push(Row { mark: Mark::Changed, nodes, title: title(b, *after), text });
         }
@@ -77,37 +89,49 @@ impl Compared {
             ui.label(RichText::new("The models' graphs differ: nodes are matched by name alone.").weak());
         }
         if !self.found.plans.is_empty() {
-            egui::CollapsingHeader::new(format!("Plans: {} differences", self.found.plans.len())).show(ui, |ui| {
-                ScrollArea::vertical().id_salt("plans").max_height(180.0).show(ui, |ui| {
-                    for difference in &self.found.plans {
-                        let (before, after) = (or_none(&difference.before), or_none(&difference.after));
-                        ui.label(format!("{}: {before} → {after}", difference.what));
-                    }
-                });
-            });
+            egui::CollapsingHeader::new(format!("Plans: {} differences", self.found.plans.len())).show(
+                ui,
+                |ui| {
+                    ScrollArea::vertical().id_salt("plans").max_height(180.0).show(ui, |ui| {
+                        for difference in &self.found.plans {
+                            let (before, after) = (or_none(&difference.before), or_none(&difference.after));
+                            ui.label(format!("{}: {before} to {after}", difference.what));
+                        }
+                    });
+                },
+            );
         }
         let height = 38.0;
-        ScrollArea::vertical().id_salt("differences").auto_shrink([false, false]).show_rows(ui, height, self.rows.len(), |ui, rows| {
-            for row in &self.rows[rows] {
-                let (sign, colour) = tint::look(row.mark, &palette);
-                let title = &row.title;
-                let text = [format!("{sign}  {title}"), row.text.clone()];
-                let response = widgets::two_lines(ui, &text, height - 4.0, false);
-                ui.painter().vline(response.rect.left() + 1.0, response.rect.y_range(), egui::Stroke::new(3.0, colour));
-                let word = match row.mark {
-                    Mark::Added => "Added",
-                    Mark::Removed => "Removed",
-                    Mark::Changed => "Changed",
-                };
-                widgets::name(&response, Role::Button, &format!("{word}: {title}"));
-                let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
-                if response.clicked() {
-                    let [a, b] = row.nodes.map(|node| node.map(Child::Node));
-                    actions.extend(a.map(|child| Action::RevealIn(0, child)));
-                    actions.extend(b.map(|child| Action::RevealIn(1, child)));
+        ScrollArea::vertical().id_salt("differences").auto_shrink([false, false]).show_rows(
+            ui,
+            height,
+            self.rows.len(),
+            |ui, rows| {
+                for row in &self.rows[rows] {
+                    let (sign, colour) = tint::look(row.mark, &palette);
+                    let title = &row.title;
+                    let text = [format!("{sign}  {title}"), row.text.clone()];
+                    let response = widgets::two_lines(ui, &text, height - 4.0, false);
+                    ui.painter().vline(
+                        response.rect.left() + 1.0,
+                        response.rect.y_range(),
+                        egui::Stroke::new(3.0, colour),
+                    );
+                    let word = match row.mark {
+                        Mark::Added => "Added",
+                        Mark::Removed => "Removed",
+                        Mark::Changed => "Changed",
+                    };
+                    widgets::name(&response, Role::Button, &format!("{word}: {title}"));
+                    let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
+                    if response.clicked() {
+                        let [a, b] = row.nodes.map(|node| node.map(Child::Node));
+                        actions.extend(a.map(|child| Action::RevealIn(0, child)));
+                        actions.extend(b.map(|child| Action::RevealIn(1, child)));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -10,12 +10,14 @@ const LISTED: usize = 40;
 
 /// The panel; `why` is what `heddle why` said of the node, or that it is being asked.
 pub(crate) fn draw(ui: &mut egui::Ui, side: &Side, why: Option<&str>, actions: &mut Vec<Action>) {
-    ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| match side.selected {
-        None => overview(ui, side, actions),
-        Some(Child::Group(group)) => of_group(ui, side, group, actions),
-        Some(Child::Node(node)) => {
-            if let Some(details) = side.document.details(side.pass, node) {
-                of_node(ui, side, (node, &details), why, actions);
+    ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| {
+        match side.selected {
+            None => overview(ui, side, actions),
+            Some(Child::Group(group)) => of_group(ui, side, group, actions),
+            Some(Child::Node(node)) => {
+                if let Some(details) = side.document.details(side.pass, node) {
+                    of_node(ui, side, (node, &details), why, actions);
+                }
             }
         }
     });
@@ -68,7 +70,8 @@ fn overview(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
     }
     if document.plan.is_some()
         && document.path.is_dir()
-        && named_button(ui, "Check numbers", "Run beside the reference interpreter and compare every value").clicked()
+        && named_button(ui, "Check numbers", "Run beside the reference interpreter and compare every value")
+            .clicked()
     {
         actions.push(Action::Numerics);
     }
@@ -81,7 +84,9 @@ fn of_group(ui: &mut egui::Ui, side: &Side, group: GroupIx, actions: &mut Vec<Ac
     let own = &shown.tree[group];
     ui.heading(if own.path.is_empty() { &shown.flow.name } else { &own.path });
     let is_open = side.view.open.contains(&own.path);
-    if named_button(ui, if is_open { "Close group" } else { "Open group" }, "Open or close the group").clicked() {
+    if named_button(ui, if is_open { "Close group" } else { "Open group" }, "Open or close the group")
+        .clicked()
+    {
         actions.push(Action::Toggle(group));
     }
     let devices: Vec<String> = own.devices.iter().map(|device| side.document.device(*device)).collect();
@@ -120,17 +125,37 @@ fn of_node(
     let first = side.document.numbers.as_ref().and_then(|numbers| numbers.first.as_ref());
     if let Some(first) = first.filter(|first| first.node == own.path) {
         let palette = Palette::of_ui(ui);
-        let text = format!("the first value beyond tolerance: error {:.2e}, found {:?}, expected {:?}; made by {}", first.error, first.found, first.expected, first.made_by);
+        let text = format!(
+            "the first value beyond tolerance: error {:.2e}, found {:?}, expected {:?}; made by {}",
+            first.error, first.found, first.expected, first.made_by
+        );
         ui.label(RichText::new(text).color(palette.removed).strong());
+    }
+    if side.document.plan.is_some() && side.is_last() {
+        match why {
+            Some(text) => {
+                ui.strong("Why");
+                ui.label(text);
+            }
+            None if named_button(ui, "Why is it so?", "Why is it so?").clicked() => {
+                actions.push(Action::Why(own.path.clone()));
+            }
+            None => {}
+        }
     }
     facts(ui, "node", details.facts.iter().map(|fact| (fact.name, fact.value.clone())));
     let (predicted, measured) = side.heat.sum(&[node]);
     if let (true, Some(us)) = (side.is_last(), predicted.or(measured)) {
         let most = side.heat.most();
-        let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width().min(200.0), 6.0), egui::Sense::hover());
+        let (rect, _) =
+            ui.allocate_exact_size(egui::vec2(ui.available_width().min(200.0), 6.0), egui::Sense::hover());
         let part = (us / most.max(f64::MIN_POSITIVE)) as f32;
         ui.painter().rect_filled(rect, 2.0, ui.visuals().widgets.inactive.bg_fill);
-        ui.painter().rect_filled(egui::Rect::from_min_size(rect.min, egui::vec2(rect.width() * part.min(1.0), 6.0)), 2.0, theme::heat(part));
+        ui.painter().rect_filled(
+            egui::Rect::from_min_size(rect.min, egui::vec2(rect.width() * part.min(1.0), 6.0)),
+            2.0,
+            theme::heat(part),
+        );
     }
     links(ui, side, "Computed from", (side.pass, &details.inputs), actions);
     links(ui, side, "Used by", (side.pass, &details.users), actions);
@@ -145,22 +170,15 @@ fn of_node(
         let title = format!("Became, by {}", side.document.passes[side.pass + 1].name);
         links(ui, side, &title, (side.pass + 1, &details.after), actions);
     }
-    ui.add_space(8.0);
-    if side.document.plan.is_some() && side.is_last() {
-        match why {
-            Some(text) => {
-                ui.strong("Why");
-                ui.label(text);
-            }
-            None if named_button(ui, "Why is it so?", "Why is it so?").clicked() => {
-                actions.push(Action::Why(own.path.clone()));
-            }
-            None => {}
-        }
-    }
 }
 
-fn links(ui: &mut egui::Ui, side: &Side, title: &str, (pass, nodes): (usize, &[NodeIx]), actions: &mut Vec<Action>) {
+fn links(
+    ui: &mut egui::Ui,
+    side: &Side,
+    title: &str,
+    (pass, nodes): (usize, &[NodeIx]),
+    actions: &mut Vec<Action>,
+) {
     let Some(shown) = side.document.passes.get(pass).filter(|_| !nodes.is_empty()) else { return };
     ui.add_space(6.0);
     ui.strong(title);

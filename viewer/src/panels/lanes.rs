@@ -74,7 +74,9 @@ impl LanesView {
 
     /// Shows the first span of a node's step.
     pub(crate) fn reveal(&mut self, document: &Document, node: NodeIx) {
-        let (Some(axis), Some(lanes), Some(plan)) = (&mut self.axis, &document.trace, &document.plan) else { return };
+        let (Some(axis), Some(lanes), Some(plan)) = (&mut self.axis, &document.trace, &document.plan) else {
+            return;
+        };
         let Some(step) = plan.steps.get(&node).and_then(|steps| steps.first()) else { return };
         let lane = lanes.measured.iter().find(|lane| lane.thread == Some(step.thread));
         let span = lane.and_then(|lane| lane.spans.iter().find(|span| span.step == Some(step.step)));
@@ -154,18 +156,38 @@ fn draw_rows(
     let font = FontId::proportional(11.0);
     for mark in marks(axis.shown(), 8) {
         let x = axis.x(rect, mark);
-        painter.vline(x, rect.top() + HEADER..=rect.bottom(), Stroke::new(0.5, palette.outline.gamma_multiply(0.5)));
-        painter.text(pos2(x + 2.0, rect.top() + 2.0), Align2::LEFT_TOP, units::time_us(mark), font.clone(), palette.weak);
+        painter.vline(
+            x,
+            rect.top() + HEADER..=rect.bottom(),
+            Stroke::new(0.5, palette.outline.gamma_multiply(0.5)),
+        );
+        painter.text(
+            pos2(x + 2.0, rect.top() + 2.0),
+            Align2::LEFT_TOP,
+            units::time_us(mark),
+            font.clone(),
+            palette.weak,
+        );
     }
     let clipped = painter.with_clip_rect(rect.intersect(painter.clip_rect()));
     for row in rows {
         let top = all.top() + row.top;
         let what = if row.is_measured { "measured" } else { "predicted" };
         let at = pos2(all.left() + 4.0, top + ROW / 2.0);
-        painter.text(at, Align2::LEFT_CENTER, format!("{} {what}", row.lane.name), font.clone(), palette.text);
-        draw_row(&clipped, Rect::from_min_size(pos2(rect.left(), top), Vec2::new(rect.width(), ROW - 2.0)), axis, row, (
-            document, selected, &palette,
-        ));
+        painter.text(
+            at,
+            Align2::LEFT_CENTER,
+            format!("{} {what}", row.lane.name),
+            font.clone(),
+            palette.text,
+        );
+        draw_row(
+            &clipped,
+            Rect::from_min_size(pos2(rect.left(), top), Vec2::new(rect.width(), ROW - 2.0)),
+            axis,
+            row,
+            (document, selected, &palette),
+        );
     }
 }
 
@@ -176,18 +198,25 @@ fn draw_row(
     row: &Row<'_>,
     (document, selected, palette): (&Document, Option<NodeIx>, &Palette),
 ) {
-    let base = match row.lane.thread.and_then(|thread| document.plan.as_ref()?.plan.threads.get(thread as usize)) {
-        Some(thread) => theme::device(thread.device.0),
-        None => palette.outline,
-    };
+    let base =
+        match row.lane.thread.and_then(|thread| document.plan.as_ref()?.plan.threads.get(thread as usize)) {
+            Some(thread) => theme::device(thread.device.0),
+            None => palette.outline,
+        };
     // What is narrower than a pixel is drawn once for all that share the pixel.
     let mut painted = f32::NEG_INFINITY;
     for span in &row.lane.spans {
         let (left, right) = (axis.x(rect, span.begin_us), axis.x(rect, span.begin_us + span.us));
-        if right < rect.left() || left > rect.right() || (span.kind != SpanKind::Round && right < painted + 0.5) {
+        if right < rect.left()
+            || left > rect.right()
+            || (span.kind != SpanKind::Round && right < painted + 0.5)
+        {
             continue;
         }
-        let bar = Rect::from_min_max(pos2(left.max(rect.left() - 4.0), rect.top()), pos2(right.max(left + 1.0), rect.bottom()));
+        let bar = Rect::from_min_max(
+            pos2(left.max(rect.left() - 4.0), rect.top()),
+            pos2(right.max(left + 1.0), rect.bottom()),
+        );
         let (bar, fill) = match span.kind {
             SpanKind::Round => (bar, base.gamma_multiply(0.18)),
             SpanKind::Kernel if row.is_measured => (bar.shrink2(Vec2::new(0.0, 2.0)), base),
@@ -215,5 +244,11 @@ fn draw_row(
 fn label(painter: &egui::Painter, bar: Rect, span: &Span, colour: Color32) {
     let seen = bar.intersect(painter.clip_rect());
     let text = units::shortened(&span.name, (seen.width() / 6.0) as usize);
-    painter.text(seen.left_center() + Vec2::new(3.0, 0.0), Align2::LEFT_CENTER, text, FontId::proportional(10.0), colour);
+    painter.text(
+        seen.left_center() + Vec2::new(3.0, 0.0),
+        Align2::LEFT_CENTER,
+        text,
+        FontId::proportional(10.0),
+        colour,
+    );
 }

@@ -67,16 +67,31 @@ fn proof(ui: &mut egui::Ui, memory: &DeviceMemory) {
     ];
     let palette = Palette::of_ui(ui);
     let (rect, response) = ui.allocate_exact_size(egui::vec2(ui.available_width(), 18.0), Sense::hover());
-    let said: Vec<String> =
-        parts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {}", units::bytes(*n))).collect();
-    let name = format!("Memory of {} at {}: {} in all, {}", memory.name, most.phase, units::bytes(total), said.join(", "));
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(what, n)| format!("{what} {}", units::bytes(*n)))
+        .collect();
+    let name = format!(
+        "Memory of {} at {}: {} in all, {}",
+        memory.name,
+        most.phase,
+        units::bytes(total),
+        said.join(", ")
+    );
     super::name(&response, egui::accesskit::Role::Image, &name);
     let mut left = rect.left() + NAMES;
     let width = rect.right() - left;
     let painter = ui.painter_at(rect);
     let font = FontId::proportional(11.0);
     let at = pos2(rect.left() + 4.0, rect.center().y);
-    painter.text(at, Align2::LEFT_CENTER, format!("{} {}", most.phase, units::bytes(total)), font.clone(), palette.text);
+    painter.text(
+        at,
+        Align2::LEFT_CENTER,
+        format!("{} {}", most.phase, units::bytes(total)),
+        font.clone(),
+        palette.text,
+    );
     for (index, (what, bytes)) in parts.into_iter().enumerate().filter(|(_, (_, bytes))| *bytes > 0) {
         let right = left + width * (bytes as f32 / total.max(1) as f32);
         let bar = Rect::from_min_max(pos2(left, rect.top()), pos2(right, rect.bottom()));
@@ -103,14 +118,22 @@ fn arena(
     let palette = Palette::of_ui(ui);
     let size = egui::vec2(ui.available_width(), height.clamp(HEIGHT_LEAST, 260.0));
     let (all, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
-    super::name(&response, egui::accesskit::Role::Canvas, &format!("Buffers of {} over its steps", memory.name));
-    let rect = Rect::from_min_max(pos2(all.left() + NAMES, all.top()), pos2(all.right(), all.bottom() - HEADER));
+    super::name(
+        &response,
+        egui::accesskit::Role::Canvas,
+        &format!("Buffers of {} over its steps", memory.name),
+    );
+    let rect =
+        Rect::from_min_max(pos2(all.left() + NAMES, all.top()), pos2(all.right(), all.bottom() - HEADER));
     axis.listen(ui, rect, &response);
     let most = memory.arena_bytes.max(1) as f32;
     let y = |bytes: u64| rect.bottom() - rect.height() * (bytes as f32 / most);
     let place = |life: &BufferLife| {
         let (left, right) = (axis.x(rect, f64::from(life.first)), axis.x(rect, f64::from(life.last) + 1.0));
-        Rect::from_min_max(pos2(left, y(life.offset + life.bytes)), pos2(right.max(left + 1.0), y(life.offset)))
+        Rect::from_min_max(
+            pos2(left, y(life.offset + life.bytes)),
+            pos2(right.max(left + 1.0), y(life.offset)),
+        )
     };
     let painter = ui.painter_at(all);
     painter.rect_filled(rect, 0.0, palette.canvas);
@@ -118,7 +141,13 @@ fn arena(
     for mark in marks((0.0, f64::from(most)), 3) {
         let level = y(mark as u64);
         painter.hline(rect.x_range(), level, Stroke::new(0.5, palette.outline.gamma_multiply(0.6)));
-        painter.text(pos2(rect.left() - 6.0, level), Align2::RIGHT_CENTER, units::bytes(mark as u64), font.clone(), palette.weak);
+        painter.text(
+            pos2(rect.left() - 6.0, level),
+            Align2::RIGHT_CENTER,
+            units::bytes(mark as u64),
+            font.clone(),
+            palette.weak,
+        );
     }
     for mark in marks(axis.shown(), 10) {
         let at = pos2(axis.x(rect, mark), rect.bottom() + 2.0);
@@ -140,8 +169,11 @@ fn arena(
             clipped.rect_stroke(bar, 0.0, Stroke::new(2.0, palette.text), StrokeKind::Inside);
         }
     }
-    let level = |step: usize, live: &u64| [f64::from(step as u32), f64::from(step as u32) + 1.0].map(|x| pos2(axis.x(rect, x), y(*live)));
-    let line: Vec<_> = memory.live_bytes.iter().enumerate().flat_map(|(step, live)| level(step, live)).collect();
+    let level = |step: usize, live: &u64| {
+        [f64::from(step as u32), f64::from(step as u32) + 1.0].map(|x| pos2(axis.x(rect, x), y(*live)))
+    };
+    let line: Vec<_> =
+        memory.live_bytes.iter().enumerate().flat_map(|(step, live)| level(step, live)).collect();
     clipped.line(line, Stroke::new(1.5, palette.text));
     let under = response.hover_pos().and_then(|at| {
         memory.buffers.iter().filter(|life| life.slot.is_none()).find(|life| place(life).contains(at))

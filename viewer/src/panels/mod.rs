@@ -44,8 +44,8 @@ use notices::{Kind, Notices};
 use open::{Opened, Opening};
 use search::Search;
 use side::Side;
-use tint::Colouring;
 use std::path::Path;
+use tint::Colouring;
 use widgets::{badge, name, named_button, named_edit};
 
 /// What a person wants.
@@ -153,7 +153,8 @@ impl Viewer {
             self.notices.push(Kind::Remark, remark.clone());
         }
         self.changes = Changes { hints: document.hints.clone(), ..Changes::default() };
-        self.sides = [Some(document), other].into_iter().flatten().map(|d| Side::new(d, self.rounds)).collect();
+        self.sides =
+            [Some(document), other].into_iter().flatten().map(|d| Side::new(d, self.rounds)).collect();
         (self.compared, self.active, self.search) = (None, 0, Search::default());
         self.asked.forget();
         self.colouring = if self.sides.len() > 1 { Colouring::Difference } else { Colouring::Device };
@@ -211,7 +212,9 @@ impl Viewer {
 
     fn show_numbers(&mut self, numbers: crate::document::Numbers) {
         let text = match &numbers.first {
-            Some(first) => format!("{} is the first value beyond tolerance: error {:.2e}", first.node, first.error),
+            Some(first) => {
+                format!("{} is the first value beyond tolerance: error {:.2e}", first.node, first.error)
+            }
             None => format!("{} values are what the model means, within tolerance", numbers.compared),
         };
         self.notices.push(if numbers.first.is_some() { Kind::Error } else { Kind::Done }, text);
@@ -268,7 +271,9 @@ impl Viewer {
                 let path = Changes::path(&side.document);
                 match std::fs::write(&path, self.changes.text()) {
                     Ok(()) => self.notices.push(Kind::Done, format!("saved {}", path.display())),
-                    Err(fault) => self.notices.push(Kind::Error, format!("cannot write {}: {fault}", path.display())),
+                    Err(fault) => {
+                        self.notices.push(Kind::Error, format!("cannot write {}: {fault}", path.display()))
+                    }
                 }
             }
             Wish::Run => {
@@ -321,7 +326,7 @@ impl Viewer {
             Action::RevealIn(at, child) => self.reveal(at, child),
             Action::Toggle(group) => {
                 side.toggle(group);
-                side.selected = Some(Child::Group(group));
+                (side.selected, side.wanted) = (Some(Child::Group(group)), Some(Child::Group(group)));
             }
             Action::Pass(pass) => {
                 side.go(pass);

@@ -9,7 +9,9 @@ use super::{units, widgets};
 use crate::document::{Child, Role};
 use crate::layout::{Item, Picture};
 use eframe::egui::epaint::CubicBezierShape;
-use eframe::egui::{Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2, vec2};
+use eframe::egui::{
+    Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2, vec2,
+};
 use std::collections::HashSet;
 
 /// Text is not drawn where it would be smaller, in points.
@@ -103,7 +105,13 @@ impl Scene<'_> {
         let galley = painter.layout_no_wrap(text, font(size), self.palette.text);
         let behind = Rect::from_min_max(pos2(left + 4.0, top + 3.0), at + galley.size() + vec2(4.0, 1.0));
         painter.rect_filled(behind, 3.0, self.palette.frames[own.depth as usize % 2].gamma_multiply(0.85));
-        sign(painter, pos2(left + 5.0 + size / 2.0, top + 4.0 + galley.size().y / 2.0), size * 0.3, true, self.palette.text);
+        sign(
+            painter,
+            pos2(left + 5.0 + size / 2.0, top + 4.0 + galley.size().y / 2.0),
+            size * 0.3,
+            true,
+            self.palette.text,
+        );
         painter.galley(at, galley, self.palette.text);
     }
 
@@ -112,7 +120,9 @@ impl Scene<'_> {
         match () {
             () if self.selected == Some(at) => Stroke::new(3.0, self.palette.text),
             () if tint.is_loud => Stroke::new(3.0, tint.stroke),
-            () if self.hits.contains(&at) && !self.picture.items[at].is_open => Stroke::new(2.5, self.palette.accent),
+            () if self.hits.contains(&at) && !self.picture.items[at].is_open => {
+                Stroke::new(2.5, self.palette.accent)
+            }
             () => Stroke::new(width, tint.stroke),
         }
     }
@@ -120,7 +130,8 @@ impl Scene<'_> {
     fn closed(&self, painter: &Painter, item: &Item, at: usize, rect: Rect) {
         let (tint, zoom) = (&self.tints[at], self.camera.zoom);
         let is_group = matches!(item.what, Child::Group(_));
-        let is_given = matches!(item.what, Child::Node(node) if self.side.shown().flow[node].role != Role::Value);
+        let is_given =
+            matches!(item.what, Child::Node(node) if self.side.shown().flow[node].role != Role::Value);
         let round = match (is_group, is_given) {
             (true, _) => 6.0 * zoom,
             (_, true) => rect.height() / 2.0,
@@ -132,7 +143,13 @@ impl Scene<'_> {
         if is_group && !is_small {
             for n in (1..=if item.times > 1 { 2 } else { 1 }).rev() {
                 let behind = rect.translate(Vec2::splat(3.0 * zoom * n as f32));
-                painter.rect(behind, round, self.palette.node, Stroke::new(1.0, tint.stroke), StrokeKind::Inside);
+                painter.rect(
+                    behind,
+                    round,
+                    self.palette.node,
+                    Stroke::new(1.0, tint.stroke),
+                    StrokeKind::Inside,
+                );
             }
         }
         let fill = if is_small { self.palette.node.lerp_to_gamma(tint.stroke, 0.6) } else { tint.fill };
@@ -154,7 +171,9 @@ impl Scene<'_> {
             Child::Group(group) => shown.tree[group].devices.clone(),
         };
         let width = (6.0 * self.camera.zoom).clamp(2.0, 10.0);
-        let all = Rect::from_min_size(rect.min, vec2(width, rect.height())).shrink2(vec2(0.0, 1.5)).translate(vec2(1.5, 0.0));
+        let all = Rect::from_min_size(rect.min, vec2(width, rect.height()))
+            .shrink2(vec2(0.0, 1.5))
+            .translate(vec2(1.5, 0.0));
         let each = all.height() / devices.len().max(1) as f32;
         for (n, device) in devices.iter().enumerate() {
             let part = Rect::from_min_size(all.min + vec2(0.0, each * n as f32), vec2(width, each));
@@ -164,7 +183,11 @@ impl Scene<'_> {
             }
         }
         let height = 13.0 * self.camera.zoom;
-        if self.side.document.plan.is_some() && devices.len() == 1 && height > 7.0 && rect.height() > 2.0 * height {
+        if self.side.document.plan.is_some()
+            && devices.len() == 1
+            && height > 7.0
+            && rect.height() > 2.0 * height
+        {
             // Over the corner, where it hides no text.
             let size = vec2(height * (0.6 + 0.45 * theme::letters(devices[0]).len() as f32), height);
             let middle = rect.right_bottom() - size * 0.25;
@@ -209,8 +232,15 @@ impl Scene<'_> {
         if item.times > 1 {
             let text = format!("×{}", item.times);
             let galley = painter.layout_no_wrap(text, font(title_size), self.palette.canvas);
-            let corner = pos2(right - galley.size().x - if tint.mark.is_some() { 18.0 * zoom } else { 2.0 }, rect.top() + 4.0 * zoom);
-            painter.rect_filled(Rect::from_min_size(corner, galley.size()).expand2(vec2(4.0, 0.0)), 4.0, self.palette.text);
+            let corner = pos2(
+                right - galley.size().x - if tint.mark.is_some() { 18.0 * zoom } else { 2.0 },
+                rect.top() + 4.0 * zoom,
+            );
+            painter.rect_filled(
+                Rect::from_min_size(corner, galley.size()).expand2(vec2(4.0, 0.0)),
+                4.0,
+                self.palette.text,
+            );
             room -= galley.size().x + 10.0;
             painter.galley(corner, galley, self.palette.canvas);
         }
@@ -239,16 +269,22 @@ impl Scene<'_> {
                     continue;
                 }
                 let crossing = self.crossings.get(at).copied().flatten();
-                let points: Vec<Pos2> =
-                    wire.points.iter().map(|point| self.camera.to_screen(self.canvas, side::point(point))).collect();
+                let points: Vec<Pos2> = wire
+                    .points
+                    .iter()
+                    .map(|point| self.camera.to_screen(self.canvas, side::point(point)))
+                    .collect();
                 self.wire(painter, &points, crossing, is_near);
             }
         }
         let node = self.selected.filter(|at| matches!(self.picture.items[*at].what, Child::Node(_)));
         if let Some(selected) = node {
             for wire in self.picture.quiet_wires(self.side.shown(), selected) {
-                let points: Vec<Pos2> =
-                    wire.points.iter().map(|point| self.camera.to_screen(self.canvas, side::point(point))).collect();
+                let points: Vec<Pos2> = wire
+                    .points
+                    .iter()
+                    .map(|point| self.camera.to_screen(self.canvas, side::point(point)))
+                    .collect();
                 painter.extend(Shape::dashed_line(&points, Stroke::new(1.0, self.palette.accent), 5.0, 4.0));
             }
         }
@@ -256,16 +292,22 @@ impl Scene<'_> {
 
     fn wire(&self, painter: &Painter, points: &[Pos2], crossing: Option<Crossing>, is_near: bool) {
         let thin = self.camera.zoom.clamp(0.35, 1.0);
-        let is_stalled = crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.stalled.contains(&edge));
+        let is_stalled =
+            crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.stalled.contains(&edge));
         let (width, colour) = match crossing {
-            _ if is_stalled => (7.0, if self.time.rem_euclid(0.8) < 0.4 { self.palette.removed } else { self.palette.text }),
+            _ if is_stalled => {
+                (7.0, if self.time.rem_euclid(0.8) < 0.4 { self.palette.removed } else { self.palette.text })
+            }
             Some(Crossing { bytes, edge }) => (message_width(bytes) * thin, self.message_colour(edge)),
             None if is_near => (2.2, self.palette.accent),
             None => (1.2 * thin, self.palette.line.gamma_multiply(0.8)),
         };
         let stroke = Stroke::new(width, colour);
         curve(painter, points, stroke);
-        if crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.moved.get(edge as usize) == Some(&true)) {
+        if crossing
+            .and_then(|c| c.edge)
+            .is_some_and(|edge| self.traffic.moved.get(edge as usize) == Some(&true))
+        {
             let at = along(points, self.time.rem_euclid(1.0) as f32);
             painter.circle(at, width * 0.8 + 3.0, self.palette.text, Stroke::new(2.0, colour));
         }
@@ -284,7 +326,8 @@ impl Scene<'_> {
                 text = format!("stalled: {}", self.ends(edge));
             }
         }
-        let middle = points[points.len() / 2 - 1] + (points[points.len() / 2] - points[points.len() / 2 - 1]) * 0.5;
+        let middle =
+            points[points.len() / 2 - 1] + (points[points.len() / 2] - points[points.len() / 2 - 1]) * 0.5;
         let galley = painter.layout_no_wrap(text, font(11.0), theme::ink(colour));
         let behind = Rect::from_center_size(middle, galley.size() + vec2(8.0, 3.0));
         painter.rect_filled(behind, 4.0, colour);
@@ -293,9 +336,12 @@ impl Scene<'_> {
 
     /// How much longer than predicted its reader waits for a message, where that is what colours say.
     fn message_colour(&self, edge: Option<u32>) -> Color32 {
-        let times = edge.and_then(|edge| self.side.heat.edge(edge)).map(|times| (times.predicted, times.measured));
+        let times =
+            edge.and_then(|edge| self.side.heat.edge(edge)).map(|times| (times.predicted, times.measured));
         match (self.colouring, times) {
-            (Colouring::Miss, Some((Some(predicted), Some(measured)))) => theme::heat(part_of_ratio(predicted, measured)),
+            (Colouring::Miss, Some((Some(predicted), Some(measured)))) => {
+                theme::heat(part_of_ratio(predicted, measured))
+            }
             (Colouring::Predicted, Some((Some(us), _))) | (Colouring::Measured, Some((_, Some(us)))) => {
                 theme::heat(part_of_most(us, self.side.heat.most()))
             }
@@ -305,7 +351,7 @@ impl Scene<'_> {
 
     fn ends(&self, edge: u32) -> String {
         let message = self.side.document.plan.as_ref().and_then(|plan| plan.messages.get(edge as usize));
-        message.map_or_else(String::new, |message| format!("{} → {}", message.from_name, message.to_name))
+        message.map_or_else(String::new, |message| format!("{} to {}", message.from_name, message.to_name))
     }
 }
 
@@ -327,7 +373,12 @@ fn curve(painter: &Painter, points: &[Pos2], stroke: Stroke) {
             continue;
         }
         let bend = vec2(0.0, (b.y - a.y) * 0.5);
-        let shape = CubicBezierShape::from_points_stroke([a, a + bend, b - bend, b], false, Color32::TRANSPARENT, stroke);
+        let shape = CubicBezierShape::from_points_stroke(
+            [a, a + bend, b - bend, b],
+            false,
+            Color32::TRANSPARENT,
+            stroke,
+        );
         painter.add(shape);
     }
 }

@@ -50,20 +50,26 @@ pub(crate) fn removed(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>)
         return;
     }
     let palette = Palette::of_ui(ui);
-    let title = RichText::new(format!("− {} removed by {}", change.removed.len(), side.shown().name)).color(palette.removed);
+    let title = RichText::new(format!("− {} removed by {}", change.removed.len(), side.shown().name))
+        .color(palette.removed);
     egui::CollapsingHeader::new(title).id_salt("removed").show(ui, |ui| {
         let height = ui.spacing().interact_size.y;
-        egui::ScrollArea::vertical().id_salt("removed nodes").max_height(220.0).show_rows(ui, height, change.removed.len(), |ui, rows| {
-            for node in &change.removed[rows] {
-                let own = &before.flow[*node];
-                let response = ui.link(format!("− {} · {}", own.title(), own.op));
-                super::name(&response, egui::accesskit::Role::Link, &format!("Removed: {}", own.title()));
-                if response.clicked() {
-                    actions.push(Action::Pass(side.pass - 1));
-                    actions.push(Action::Reveal(Child::Node(*node)));
+        egui::ScrollArea::vertical().id_salt("removed nodes").max_height(220.0).show_rows(
+            ui,
+            height,
+            change.removed.len(),
+            |ui, rows| {
+                for node in &change.removed[rows] {
+                    let own = &before.flow[*node];
+                    let response = ui.link(format!("− {} · {}", own.title(), own.op));
+                    super::name(&response, egui::accesskit::Role::Link, &format!("Removed: {}", own.title()));
+                    if response.clicked() {
+                        actions.push(Action::Pass(side.pass - 1));
+                        actions.push(Action::Reveal(Child::Node(*node)));
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

@@ -74,18 +74,27 @@ impl Search {
         });
         let flow = &side.shown().flow;
         let height = ui.text_style_height(&TextStyle::Body) * 2.0 + 8.0;
-        ScrollArea::vertical().id_salt("hits").auto_shrink([false, false]).show_rows(ui, height, self.hits.len(), |ui, rows| {
-            for at in rows {
-                let Some(node) = flow.nodes.get(self.hits[at].node.at()) else { continue };
-                let ty = node.ty.as_ref().map(ToString::to_string).unwrap_or_default();
-                let text = [node.title().to_owned(), format!("{} {ty}", node.op)];
-                let response = super::widgets::two_lines(ui, &text, height - 5.0, self.at == Some(at));
-                super::name(&response, egui::accesskit::Role::Button, &format!("Result {}: {}", at + 1, node.title()));
-                if response.clicked() {
-                    self.at = Some(at);
-                    actions.push(Action::Reveal(Child::Node(self.hits[at].node)));
+        ScrollArea::vertical().id_salt("hits").auto_shrink([false, false]).show_rows(
+            ui,
+            height,
+            self.hits.len(),
+            |ui, rows| {
+                for at in rows {
+                    let Some(node) = flow.nodes.get(self.hits[at].node.at()) else { continue };
+                    let ty = node.ty.as_ref().map(ToString::to_string).unwrap_or_default();
+                    let text = [node.title().to_owned(), format!("{} {ty}", node.op)];
+                    let response = super::widgets::two_lines(ui, &text, height - 5.0, self.at == Some(at));
+                    super::name(
+                        &response,
+                        egui::accesskit::Role::Button,
+                        &format!("Result {}: {}", at + 1, node.title()),
+                    );
+                    if response.clicked() {
+                        self.at = Some(at);
+                        actions.push(Action::Reveal(Child::Node(self.hits[at].node)));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }

@@ -3,8 +3,8 @@ use super::canvas::{KEY_ZOOM, Look};
 use super::heat::{Heat, Rounds};
 use super::theme::{self, Palette};
 use super::tint::Colouring;
-use super::widgets::{name, named_button, named_toggle};
 use super::watch::{self, Traffic};
+use super::widgets::{name, named_button, named_toggle};
 use super::{Action, Bottom, Viewer, badge, details, passes, tables};
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Align2, CentralPanel, FontId, Panel, Rect, RichText, Sense, pos2, vec2};
@@ -75,7 +75,9 @@ impl Viewer {
                 }
                 None => {
                     ui.heading("Nothing is open");
-                    ui.label("Drop a bundle's folder, a plan or a graph here, or start with one: heddle-view FILE");
+                    ui.label(
+                        "Drop a bundle's folder, a plan or a graph here, or start with one: heddle-view FILE",
+                    );
                 }
             }
         });
@@ -106,7 +108,8 @@ impl Viewer {
             let combo = egui::ComboBox::from_id_salt("colouring").selected_text(self.colouring.name());
             let shown = combo.show_ui(ui, |ui| {
                 for colouring in Colouring::ALL {
-                    let applies = self.sides.get(self.active).is_some_and(|side| colouring.applies(side, is_compared));
+                    let applies =
+                        self.sides.get(self.active).is_some_and(|side| colouring.applies(side, is_compared));
                     ui.add_enabled_ui(applies, |ui| {
                         ui.selectable_value(&mut self.colouring, colouring, colouring.name());
                     });
@@ -165,7 +168,11 @@ impl Viewer {
                 }
             }
             Colouring::Change | Colouring::Difference => {
-                for (text, colour) in [("+ added", palette.added), ("− removed", palette.removed), ("~ changed", palette.changed)] {
+                for (text, colour) in [
+                    ("+ added", palette.added),
+                    ("− removed", palette.removed),
+                    ("~ changed", palette.changed),
+                ] {
                     ui.label(RichText::new(text).color(colour).strong());
                 }
             }
@@ -194,7 +201,9 @@ impl Viewer {
         match self.bottom {
             Bottom::Lanes => self.lanes.draw(ui, &side.document, selected, actions),
             Bottom::Memory => self.memory.draw(ui, plan, selected, actions),
-            Bottom::Messages => tables::messages(ui, side, plan, &Traffic::of(self.live.as_ref()).queued, actions),
+            Bottom::Messages => {
+                tables::messages(ui, side, plan, &Traffic::of(self.live.as_ref()).queued, actions)
+            }
             Bottom::Misses => tables::misses(ui, side, actions),
             Bottom::Live => {
                 if self.live.as_ref().is_some_and(|live| watch::draw(ui, live)) {
@@ -255,7 +264,13 @@ impl Viewer {
                 let text = format!("{}: {}", ["before", "after"][at], side.document.path.display());
                 let font = FontId::proportional(12.0);
                 let palette = Palette::of_ui(ui);
-                inner.painter().text(part.left_top() + vec2(8.0, 6.0), Align2::LEFT_TOP, text, font, palette.weak);
+                inner.painter().text(
+                    part.left_top() + vec2(8.0, 6.0),
+                    Align2::LEFT_TOP,
+                    text,
+                    font,
+                    palette.weak,
+                );
             }
             if !own.is_empty() {
                 self.active = at;
@@ -263,7 +278,11 @@ impl Viewer {
             actions.extend(own);
         }
         if !is_one {
-            ui.painter().vline(whole.center().x, whole.y_range(), ui.visuals().widgets.noninteractive.bg_stroke);
+            ui.painter().vline(
+                whole.center().x,
+                whole.y_range(),
+                ui.visuals().widgets.noninteractive.bg_stroke,
+            );
         }
     }
 }
@@ -285,7 +304,10 @@ fn ramp(ui: &mut egui::Ui, (least, most): (&str, &str)) {
     for step in 0..STEPS {
         let part = step as f32 / (STEPS - 1) as f32;
         let left = rect.left() + rect.width() * step as f32 / STEPS as f32;
-        let bar = Rect::from_min_size(pos2(left, rect.top()), vec2(rect.width() / STEPS as f32 + 0.5, rect.height()));
+        let bar = Rect::from_min_size(
+            pos2(left, rect.top()),
+            vec2(rect.width() / STEPS as f32 + 0.5, rect.height()),
+        );
         ui.painter().rect_filled(bar, 0.0, theme::heat(part));
     }
     ui.label(most);

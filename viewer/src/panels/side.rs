@@ -186,12 +186,18 @@ impl Side {
     }
 
     /// How the boxes look, found anew where the picture or the colouring is another.
-    pub(crate) fn tint(&mut self, colouring: Colouring, palette: &Palette, differences: Option<&Differences>) {
+    pub(crate) fn tint(
+        &mut self,
+        colouring: Colouring,
+        palette: &Palette,
+        differences: Option<&Differences>,
+    ) {
         let key = (colouring, palette.is_dark);
         if self.tinted.as_ref().is_some_and(|(of, _)| *of == key) {
             return;
         }
-        let tints = self.picture().map(|(picture, _)| tint::tints(self, picture, (colouring, palette), differences));
+        let tints =
+            self.picture().map(|(picture, _)| tint::tints(self, picture, (colouring, palette), differences));
         self.tinted = tints.map(|tints| (key, tints));
     }
 

@@ -9,13 +9,29 @@ use eframe::egui::{self, Grid, RichText, ScrollArea};
 const ROWS_MOST: usize = 200;
 
 /// The messages of a step, those between devices first.
-pub(crate) fn messages(ui: &mut egui::Ui, side: &Side, plan: &PlanView, queued: &[u64], actions: &mut Vec<Action>) {
+pub(crate) fn messages(
+    ui: &mut egui::Ui,
+    side: &Side,
+    plan: &PlanView,
+    queued: &[u64],
+    actions: &mut Vec<Action>,
+) {
     let mut rows: Vec<_> = plan.messages.iter().collect();
-    let is_of_host = |message: &crate::document::Message| message.sends.is_empty() || message.receives.is_empty();
+    let is_of_host =
+        |message: &crate::document::Message| message.sends.is_empty() || message.receives.is_empty();
     rows.sort_by_key(|message| (is_of_host(message), std::cmp::Reverse(message.bytes)));
     ScrollArea::both().id_salt("messages").auto_shrink([false, false]).show(ui, |ui| {
         Grid::new("messages").striped(true).num_columns(8).show(ui, |ui| {
-            for title in ["edge", "what", "from", "to", "for a token", "at most", "holds", "wait: predicted / measured"] {
+            for title in [
+                "edge",
+                "what",
+                "from",
+                "to",
+                "for a token",
+                "at most",
+                "holds",
+                "wait: predicted / measured",
+            ] {
                 ui.strong(title);
             }
             ui.end_row();
@@ -36,7 +52,11 @@ pub(crate) fn messages(ui: &mut egui::Ui, side: &Side, plan: &PlanView, queued: 
                 });
                 let times = side.heat.edge(message.edge.0);
                 let time = |us: Option<f64>| us.map_or_else(|| "–".to_owned(), units::time_us);
-                ui.label(times.map_or_else(String::new, |t| format!("{} / {}", time(t.predicted), time(t.measured))));
+                ui.label(
+                    times.map_or_else(String::new, |t| {
+                        format!("{} / {}", time(t.predicted), time(t.measured))
+                    }),
+                );
                 ui.end_row();
             }
         });
@@ -58,7 +78,9 @@ pub(crate) fn misses(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) 
             ui.end_row();
             for (rank, miss) in trace.misses().into_iter().take(ROWS_MOST).enumerate() {
                 let plan = side.document.plan.as_ref();
-                let node = plan.and_then(|plan| plan.nodes.get(miss.at.thread as usize)?.get(miss.at.step as usize).copied().flatten());
+                let node = plan.and_then(|plan| {
+                    plan.nodes.get(miss.at.thread as usize)?.get(miss.at.step as usize).copied().flatten()
+                });
                 let response = ui.link(&miss.name);
                 widgets::name(&response, Role::Link, &format!("Miss {}: {}", rank + 1, miss.name));
                 if let (true, Some(node)) = (response.clicked(), node) {
@@ -66,7 +88,11 @@ pub(crate) fn misses(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) 
                 }
                 let thread = plan.and_then(|plan| plan.plan.threads.get(miss.at.thread as usize));
                 ui.label(thread.map_or_else(String::new, |thread| side.document.device(thread.device.0)));
-                ui.label(format!("{} {}", miss.rounds, if miss.is_decode { "of a token" } else { "of a prompt" }));
+                ui.label(format!(
+                    "{} {}",
+                    miss.rounds,
+                    if miss.is_decode { "of a token" } else { "of a prompt" }
+                ));
                 ui.label(units::time_us(miss.predicted_us));
                 ui.label(units::time_us(miss.measured_us));
                 let ratio = miss.ratio().map_or_else(String::new, |ratio| format!(" (×{ratio:.2})"));

@@ -109,7 +109,9 @@ pub(crate) fn tints(
             by_mark(side, item.what, palette, |node| differences?.get(node.at()).copied().flatten())
         }
         Colouring::Error => by_error(side, item.what, palette),
-        Colouring::Predicted | Colouring::Measured | Colouring::Miss => by_time(side, item, colouring, palette),
+        Colouring::Predicted | Colouring::Measured | Colouring::Miss => {
+            by_time(side, item, colouring, palette)
+        }
     };
     picture.items.iter().map(tint).collect()
 }
@@ -137,7 +139,11 @@ fn by_device(side: &Side, what: Child, palette: &Palette) -> Tint {
         },
     };
     match device.map(theme::device) {
-        Some(colour) => Tint { fill: palette.tinted(colour, 0.16), stroke: palette.tinted(colour, 0.85), ..plain(palette) },
+        Some(colour) => Tint {
+            fill: palette.tinted(colour, 0.16),
+            stroke: palette.tinted(colour, 0.85),
+            ..plain(palette)
+        },
         None => plain(palette),
     }
 }
@@ -185,9 +191,10 @@ fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) ->
         (Colouring::Predicted, Some(us), _) | (Colouring::Measured, _, Some(us)) => {
             (part_of_most(us / count, most), units::time_us(us))
         }
-        (Colouring::Miss, Some(predicted), Some(measured)) => {
-            (part_of_ratio(predicted, measured), format!("×{:.2}", measured / predicted.max(f64::MIN_POSITIVE)))
-        }
+        (Colouring::Miss, Some(predicted), Some(measured)) => (
+            part_of_ratio(predicted, measured),
+            format!("×{:.2}", measured / predicted.max(f64::MIN_POSITIVE)),
+        ),
         _ => return plain(palette),
     };
     let fill = theme::heat(part);
@@ -207,13 +214,18 @@ fn by_error(side: &Side, what: Child, palette: &Palette) -> Tint {
         Child::Group(group) => {
             let own = &shown.tree[group];
             let first = numbers.first.as_ref().is_some_and(|first| {
-                !own.path.is_empty() && shown.tree.nodes(what).iter().any(|node| shown.flow[*node].path == first.node)
+                !own.path.is_empty()
+                    && shown.tree.nodes(what).iter().any(|node| shown.flow[*node].path == first.node)
             });
             (numbers.of(&own.path).map(|worst| worst.error), first)
         }
     };
     let Some(error) = error else {
-        return Tint { mark: is_first.then_some(("!", palette.removed)), is_loud: is_first, ..plain(palette) };
+        return Tint {
+            mark: is_first.then_some(("!", palette.removed)),
+            is_loud: is_first,
+            ..plain(palette)
+        };
     };
     let fill = theme::heat(part_of_error(error, numbers));
     Tint {

@@ -39,7 +39,8 @@ impl Traffic {
 /// The document of the plan that runs: of its bundle if that still holds this plan, else of the plan's text alone.
 pub(crate) fn document(socket: &Path, seen: &Seen) -> Result<Document, crate::document::DocumentError> {
     let bundle = seen.hello.bundle.as_ref().and_then(|bundle| Document::open(Path::new(bundle)).ok());
-    let is_it = |document: &Document| document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash);
+    let is_it =
+        |document: &Document| document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash);
     match bundle.filter(is_it) {
         Some(document) => Ok(document),
         None => Document::of_plan_text(socket, &seen.hello.plan),
@@ -55,8 +56,12 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
             State::Waiting => (format!("waiting for {}", live.path().display()), palette.weak),
             State::Attached(seen) => (format!("process {} runs", seen.hello.process), palette.added),
             State::Ended(_, Ending::Finished {}) => ("the run has finished".to_owned(), palette.text),
-            State::Ended(_, Ending::Interrupted {}) => ("the run was interrupted".to_owned(), palette.changed),
-            State::Ended(_, Ending::Failed { reason }) => (format!("the run failed: {reason}"), palette.removed),
+            State::Ended(_, Ending::Interrupted {}) => {
+                ("the run was interrupted".to_owned(), palette.changed)
+            }
+            State::Ended(_, Ending::Failed { reason }) => {
+                (format!("the run failed: {reason}"), palette.removed)
+            }
             State::Lost(_, fault) => (fault.to_string(), palette.removed),
         };
         ui.label(RichText::new(text).color(colour).strong());
@@ -64,16 +69,26 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
             is_wanted = named_button(ui, "Attach again", "Attach again").clicked();
         }
     });
-    let Some((seen, last)) = live.seen().and_then(|seen| Some((seen, seen.frames.back()?))) else { return is_wanted };
+    let Some((seen, last)) = live.seen().and_then(|seen| Some((seen, seen.frames.back()?))) else {
+        return is_wanted;
+    };
     ui.horizontal_wrapped(|ui| {
         let tokens = last.tokens;
         ui.label(format!("{} tokens read, {} written", tokens.read, tokens.written));
-        line(ui, seen, ("tokens a second", |frame| frame.tokens.per_second, |rate| format!("{rate:.1} tokens/s")));
-        line(ui, seen, (
-            "resident memory",
-            |frame| frame.resident_bytes.unwrap_or(0) as f64,
-            |bytes| units::bytes(bytes as u64),
-        ));
+        line(
+            ui,
+            seen,
+            ("tokens a second", |frame| frame.tokens.per_second, |rate| format!("{rate:.1} tokens/s")),
+        );
+        line(
+            ui,
+            seen,
+            (
+                "resident memory",
+                |frame| frame.resident_bytes.unwrap_or(0) as f64,
+                |bytes| units::bytes(bytes as u64),
+            ),
+        );
     });
     ScrollArea::both().id_salt("live").auto_shrink([false, false]).show(ui, |ui| {
         threads(ui, seen, last);
@@ -89,7 +104,8 @@ fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
             ui.strong(title);
         }
         ui.end_row();
-        for ((thread, now), bytes) in seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes) {
+        for ((thread, now), bytes) in seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes)
+        {
             let name = seen.plan.devices.iter().find(|device| device.id == thread.device);
             ui.label(name.map_or_else(|| thread.device.to_string(), |device| device.name.clone()));
             ui.label(now.rounds.to_string());
@@ -149,7 +165,10 @@ fn line(ui: &mut egui::Ui, seen: &Seen, (what, of, said): (&str, fn(&Frame) -> f
     let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let place = |(at, value): (usize, &f64)| {
         let right = at as f32 / (values.len().max(2) - 1) as f32;
-        pos2(rect.left() + rect.width() * right, rect.bottom() - 2.0 - (rect.height() - 4.0) * (value / most) as f32)
+        pos2(
+            rect.left() + rect.width() * right,
+            rect.bottom() - 2.0 - (rect.height() - 4.0) * (value / most) as f32,
+        )
     };
     let palette = Palette::of_ui(ui);
     ui.painter().rect_filled(rect, 2.0, palette.canvas);

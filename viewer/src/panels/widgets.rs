@@ -3,7 +3,8 @@ use super::theme::{self, Palette, Pattern};
 use eframe::egui::accesskit::Role;
 use eframe::egui::text::{LayoutJob, TextWrapping};
 use eframe::egui::{
-    self, Align2, Color32, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo, pos2, vec2,
+    self, Align2, Color32, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo,
+    pos2, vec2,
 };
 
 /// Gives a control its name.
@@ -26,14 +27,25 @@ pub(crate) fn named_toggle(ui: &mut egui::Ui, is_on: &mut bool, text: &str, what
 }
 
 /// A line of text to be written.
-pub(crate) fn named_edit(ui: &mut egui::Ui, text: &mut String, what: &str, hint: &str, width: f32) -> Response {
+pub(crate) fn named_edit(
+    ui: &mut egui::Ui,
+    text: &mut String,
+    what: &str,
+    hint: &str,
+    width: f32,
+) -> Response {
     let response = ui.add(egui::TextEdit::singleline(text).hint_text(hint).desired_width(width));
     response.ctx.accesskit_node_builder(response.id, |node| node.set_label(what));
     response
 }
 
 /// A button of the panel's width with a title and something smaller beneath.
-pub(crate) fn two_lines(ui: &mut egui::Ui, [title, below]: &[String; 2], height: f32, is_on: bool) -> Response {
+pub(crate) fn two_lines(
+    ui: &mut egui::Ui,
+    [title, below]: &[String; 2],
+    height: f32,
+    is_on: bool,
+) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
     let visuals = ui.style().interact_selectable(&response, is_on);
     if is_on || response.hovered() || response.has_focus() {
@@ -49,7 +61,12 @@ pub(crate) fn two_lines(ui: &mut egui::Ui, [title, below]: &[String; 2], height:
 }
 
 /// A line of text in the middle of whose left side a point is; what does not fit ends with `…`.
-pub(crate) fn draw_line(painter: &Painter, left: Pos2, (text, font, room): (&str, FontId, f32), colour: Color32) {
+pub(crate) fn draw_line(
+    painter: &Painter,
+    left: Pos2,
+    (text, font, room): (&str, FontId, f32),
+    colour: Color32,
+) {
     let mut job = LayoutJob::simple_singleline(text.to_owned(), font, colour);
     // Steps of a few points, so that panning and zooming find what was laid out before.
     job.wrap = TextWrapping::truncate_at_width((room / 4.0).ceil().max(1.0) * 4.0);
@@ -60,7 +77,8 @@ pub(crate) fn draw_line(painter: &Painter, left: Pos2, (text, font, room): (&str
 /// A device's colour, pattern and letter.
 pub(crate) fn badge(ui: &mut egui::Ui, device: u32) -> Response {
     let letters = theme::letters(device);
-    let (rect, response) = ui.allocate_exact_size(vec2(12.0 + 6.0 * letters.len() as f32, 16.0), Sense::hover());
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(12.0 + 6.0 * letters.len() as f32, 16.0), Sense::hover());
     draw_badge(ui.painter(), rect, device);
     response
 }

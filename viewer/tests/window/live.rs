@@ -1,5 +1,6 @@
 //! A run that is watched through a socket, of which the test is the other end.
-use crate::stage::{TWO, Window, click, expect, says, until, window};
+use crate::bundle;
+use crate::stage::{Window, click, expect, says, until, window};
 use eframe::egui::Theme;
 use ir::live::{EVERY_MS, EdgeNow, Frame, Hello, Line, ThreadNow, Tokens, VERSION};
 use ir::plan::{EdgeId, Plan};
@@ -25,15 +26,33 @@ fn frame(plan: &Plan, number: u64, is_stalled: bool) -> Line {
     let between = |edge: &ir::plan::Edge| edge.from != ir::plan::End::Host && edge.to != ir::plan::End::Host;
     let at = plan.edges.iter().position(between).expect("a message between devices");
     let mut edges = vec![EdgeNow { sent: number, received: number, ..EdgeNow::default() }; plan.edges.len()];
-    edges[at] = EdgeNow { sent: number, received: number.saturating_sub(1), bytes: 2304 * number, is_stalled, ..EdgeNow::default() };
+    edges[at] = EdgeNow {
+        sent: number,
+        received: number.saturating_sub(1),
+        bytes: 2304 * number,
+        is_stalled,
+        ..EdgeNow::default()
+    };
     let waits_at = is_stalled.then_some(EdgeId(at as u32));
-    let threads = vec![ThreadNow { rounds: number, step: 9, ..ThreadNow::default() }, ThreadNow { rounds: number, waits_at, ..ThreadNow::default() }];
+    let threads = vec![
+        ThreadNow { rounds: number, step: 9, ..ThreadNow::default() },
+        ThreadNow { rounds: number, waits_at, ..ThreadNow::default() },
+    ];
     let tokens = Tokens { read: 36, written: number, per_second: 12.5 };
-    Line::Frame(Frame { number, threads, edges, tokens, resident_bytes: Some(180_000_000), ..Frame::default() })
+    Line::Frame(Frame {
+        number,
+        threads,
+        edges,
+        tokens,
+        resident_bytes: Some(180_000_000),
+        ..Frame::default()
+    })
 }
 
 fn watching(listener_path: std::path::PathBuf) -> Window {
-    window(Theme::Dark, 1.0, |context| Viewer::new(context, Request { watch: Some(listener_path), ..Request::default() }))
+    window(Theme::Dark, 1.0, |context| {
+        Viewer::new(context, Request { watch: Some(listener_path), ..Request::default() })
+    })
 }
 
 #[test]
@@ -41,7 +60,7 @@ fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("s");
     let listener = UnixListener::bind(&socket).expect("a socket");
-    let text = fs::read_to_string(format!("{TWO}/plan.ron")).expect("a plan");
+    let text = fs::read_to_string(bundle::two_devices().path().join("plan.ron")).expect("a plan");
     let plan = Plan::from_text(&text).expect("a plan");
     let mut window = watching(socket);
     let (mut stream, _) = listener.accept().expect("the window attaches");

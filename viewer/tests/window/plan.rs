@@ -1,21 +1,23 @@
 //! A plan: lanes, memory, messages, misses, heat, numbers.
-use crate::stage::{TWO, click, click_first, expect, first, open, picture, showing, traced};
+use crate::stage::{click, click_first, expect, first, picture, showing, two};
 use egui_kittest::kittest::Queryable;
 use std::fs;
 
 #[test]
 fn lanes_say_when_each_device_did_what_and_lead_to_the_node() {
-    let mut window = showing(traced());
+    let mut window = showing(two(true));
     click(&mut window, "Panel Lanes");
     let lanes = window.get_by_label("Lanes in time").rect();
     picture(&mut window, "lanes");
     // Behind the names of the rows, in the first device's measured row.
-    let at = lanes.min + eframe::egui::vec2(300.0, 50.0);
+    let at = lanes.min + eframe::egui::vec2(330.0, 97.0);
     window.hover_at(at);
+    window.run();
     window.drag_at(at);
+    window.step();
     window.drop_at(at);
     window.run();
-    expect(&window, "Used by");
+    expect(&window, "blk.0.attention");
     for name in ["Closer: lanes", "Farther: lanes", "All: lanes"] {
         click(&mut window, name);
     }
@@ -23,7 +25,7 @@ fn lanes_say_when_each_device_did_what_and_lead_to_the_node() {
 
 #[test]
 fn memory_is_shown_buffer_by_buffer() {
-    let mut window = showing(traced());
+    let mut window = showing(two(true));
     click(&mut window, "Panel Memory");
     first(&window, "Memory of cpu:0 at prefill");
     first(&window, "Buffers of cpu:1 over its steps");
@@ -32,18 +34,18 @@ fn memory_is_shown_buffer_by_buffer() {
 
 #[test]
 fn the_greatest_misses_and_messages_lead_to_their_nodes() {
-    let mut window = showing(traced());
+    let mut window = showing(two(true));
     click(&mut window, "Panel Misses");
     click_first(&mut window, "Miss 1: ");
     expect(&window, "Used by");
     click(&mut window, "Panel Messages");
     click_first(&mut window, "ffn_down");
-    expect(&window, "2.30 kB");
+    expect(&window, "256 B");
 }
 
 #[test]
 fn heat_is_drawn_on_nodes_and_edges() {
-    let mut window = showing(traced());
+    let mut window = showing(two(true));
     click(&mut window, "Colour by");
     click(&mut window, "measured ÷ predicted");
     expect(&window, "four times");
@@ -57,21 +59,21 @@ fn numbers_are_laid_over_the_graph_and_the_first_offender_is_marked() {
     let path = folder.path().join("numbers.json");
     let text = r#"{"tokens":9,"compared":120,"jump":0.001,"drift":0.01,"logits":0.02,
         "layers":[{"name":"embed","error":0.0,"node":"embed"},{"name":"blk.0","error":1e-6,"node":"blk.0.ffn_down"},
-                  {"name":"blk.2","error":0.2,"node":"blk.2.ffn_down"}],
-        "first":{"node":"blk.2.ffn_down","operator":"fused","device":"cpu:0","step":40,"kernel":"fused.t16.bf16","error":0.2,
+                  {"name":"blk.1","error":0.2,"node":"blk.1.ffn_down"}],
+        "first":{"node":"blk.1.ffn_down","operator":"fused","device":"cpu:0","step":40,"kernel":"fused.t16.bf16","error":0.2,
                  "at":[0,3],"found":1.5,"expected":1.25,"made_by":"chains"}}"#;
     fs::write(&path, text).expect("room");
-    let mut document = open(TWO);
+    let mut document = two(false);
     document.add_numbers(&path).unwrap_or_else(|fault| panic!("{fault}"));
     let mut window = showing(document);
     click(&mut window, "Colour by");
     click(&mut window, "error");
-    click_first(&mut window, "Group blk.2,");
-    expect(&window, "2.00e-1 at blk.2.ffn_down");
+    click_first(&mut window, "Group blk.1,");
+    expect(&window, "2.00e-1 at blk.1.ffn_down");
     picture(&mut window, "numbers");
     window.get_by_label("Search").focus();
     window.run();
-    window.get_by_label("Search").type_text("blk.2.ffn_down");
+    window.get_by_label("Search").type_text("blk.1.ffn_down");
     window.run();
     click_first(&mut window, "Result 1: ");
     expect(&window, "the first value beyond tolerance");

@@ -1,29 +1,24 @@
-//! A window without a screen, and the bundles that are shown in it; `tests/bundles/README.md` says what they are.
+//! A window without a screen, and what is shown in it.
+use crate::bundle;
 use eframe::egui::{self, Theme, vec2};
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, Node};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use viewer::document::Document;
 use viewer::panels::{Viewer, dress};
 
 pub(crate) type Window = Harness<'static, Viewer>;
 
-/// Two stages on two devices.
-pub(crate) const TWO: &str = "tests/bundles/two.heddle";
-/// The same with a layer on the other device.
-pub(crate) const MOVED: &str = "tests/bundles/moved.heddle";
-
-pub(crate) fn open(path: &str) -> Document {
-    Document::open(Path::new(path)).unwrap_or_else(|fault| panic!("{fault}"))
-}
-
-/// A window of 1000 by 680 points.
-pub(crate) fn window(theme: Theme, scale: f32, viewer: impl FnOnce(&egui::Context) -> Viewer + 'static) -> Window {
-    // A bare window in it would have a margin, which the real one has not.
+/// A window of 960 by 600 points.
+pub(crate) fn window(
+    theme: Theme,
+    scale: f32,
+    viewer: impl FnOnce(&egui::Context) -> Viewer + 'static,
+) -> Window {
     let mut make = Some(viewer);
     let mut window = Harness::builder()
-        .with_size(vec2(1000.0, 680.0))
+        .with_size(vec2(960.0, 600.0))
         .with_pixels_per_point(scale)
         .with_theme(theme)
         .with_max_steps(40)
@@ -37,7 +32,8 @@ pub(crate) fn window(theme: Theme, scale: f32, viewer: impl FnOnce(&egui::Contex
             },
             Viewer::default(),
         );
-    window.run();
+    // What waits for a thread goes on drawing.
+    window.run_steps(4);
     window
 }
 
@@ -90,53 +86,29 @@ pub(crate) fn until(window: &mut Window, is: impl Fn(&Window) -> bool) {
     }
 }
 
-/// A trace of a plan as `heddle trace` writes it: steps one behind the other, the second device behind the first, of
-/// a prompt and of two tokens.
-pub(crate) fn trace(document: &Document, folder: &Path) -> PathBuf {
-    let plan = &document.plan.as_ref().expect("a plan").plan;
-    let mut events = vec![];
-    for (group, factor) in [(1, 1.3), (2, 1.0)] {
-        let mut at = 0.0;
-        for (name, each) in [("prefill of 36 tokens", 20.0), ("decode of token 36", 5.0), ("decode of token 37", 5.0)] {
-            for (index, thread) in plan.threads.iter().enumerate() {
-                let row = index + 1;
-                let device = &plan.devices[index].name;
-                let begin = at;
-                let mut inner = vec![];
-                for (step, what) in thread.steps.iter().enumerate() {
-                    let (kind, name) = match what {
-                        ir::plan::Step::Run { node, .. } => ("kernel", node.clone()),
-                        ir::plan::Step::Send { edge, .. } => ("send", format!("send {}", plan.edges[edge.0 as usize].name)),
-                        ir::plan::Step::Recv { edge, .. } => ("receive", format!("receive {}", plan.edges[edge.0 as usize].name)),
-                    };
-                    // Some steps miss more than others.
-                    let us = each * if group == 1 { factor * (0.5 + (step % 5) as f64 * 0.4) } else { factor };
-                    inner.push(format!(
-                        r#"{{"ph":"X","pid":{group},"tid":{row},"ts":{at},"dur":{us},"name":"{name}","cat":"{kind}","args":{{"step":{step},"predicted_us":{each}}}}}"#
-                    ));
-                    at += us;
-                }
-                events.push(format!(
-                    r#"{{"ph":"M","pid":{group},"tid":{row},"name":"thread_name","args":{{"name":"{device}"}}}}"#
-                ));
-                let us = at - begin;
-                events.push(format!(
-                    r#"{{"ph":"X","pid":{group},"tid":{row},"ts":{begin},"dur":{us},"name":"{name}","cat":"round","args":{{}}}}"#
-                ));
-                events.extend(inner);
-            }
-        }
+/// The bundle among the fixtures, with or without what was measured of it.
+pub(crate) fn two(is_traced: bool) -> Document {
+    let folder = bundle::two_devices();
+    let mut document = open(folder.path());
+    if is_traced {
+        document.add_trace(&folder.path().join("trace.json")).unwrap_or_else(|fault| panic!("{fault}"));
     }
-    let path = folder.join("trace.json");
-    std::fs::write(&path, format!(r#"{{"traceEvents":[{}],"otherData":{{}}}}"#, events.join(","))).expect("room");
-    path
+    document
 }
 
-/// A bundle with a trace of it.
-pub(crate) fn traced() -> Document {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut document = open(TWO);
-    let path = trace(&document, folder.path());
-    document.add_trace(&path).unwrap_or_else(|fault| panic!("{fault}"));
-    document
+/// The same with the second layer's last operators on the first device, as far as its last graph goes.
+pub(crate) fn moved() -> Document {
+    let folder = bundle::two_devices();
+    let graph = folder.path().join("graphs/15-layout.ir");
+    let text = std::fs::read_to_string(&graph).expect("the fixture's last graph");
+    let other = text.replace(" on 1 @blk.1.ffn", " @blk.1.ffn");
+    assert_ne!(text, other, "the fixture has other nodes now");
+    std::fs::write(&graph, other).expect("room");
+    open(folder.path())
+}
+
+/// Opens a bundle, of whose path pictures say nothing: it is another every time.
+pub(crate) fn open(path: &Path) -> Document {
+    let document = Document::open(path).unwrap_or_else(|fault| panic!("{fault}"));
+    Document { path: "two-devices".into(), ..document }
 }

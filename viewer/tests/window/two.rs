@@ -1,5 +1,6 @@
 //! Two plans beside each other, and one that is changed.
-use crate::stage::{MOVED, TWO, Window, click, click_first, expect, first, open, picture, until, window};
+use crate::bundle;
+use crate::stage::{Window, click, click_first, expect, first, moved, picture, two, until, window};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable;
 use std::fs;
@@ -11,10 +12,10 @@ use viewer::panels::Viewer;
 
 #[test]
 fn two_plans_are_compared_and_each_difference_is_seen_in_both() {
-    let mut window = window(Theme::Dark, 1.0, |_| Viewer::showing(open(TWO), Some(open(MOVED))));
+    let mut window = window(Theme::Dark, 1.0, |_| Viewer::showing(two(false), Some(moved())));
     expect(&window, "nodes differ");
-    click_first(&mut window, "Changed: blk.1.attn_norm");
-    expect(&window, "Plans: ");
+    click_first(&mut window, "Changed: blk.1.ffn_norm");
+    expect(&window, "blk.1.ffn_norm");
     picture(&mut window, "compare");
     click(&mut window, "Draw both as one");
     picture(&mut window, "overlay");
@@ -30,8 +31,9 @@ fn asking(folder: &Path, script: &str) -> Window {
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a file of our own");
     let bundle = folder.join("m.heddle");
     fs::create_dir_all(bundle.join("graphs")).expect("room");
+    let from = bundle::two_devices();
     for file in ["plan.ron", "graphs/00-import.ir", "graphs/15-layout.ir"] {
-        fs::copy(Path::new(TWO).join(file), bundle.join(file)).expect("room");
+        fs::copy(from.path().join(file), bundle.join(file)).expect("room");
     }
     let document = Document::open(&bundle).unwrap_or_else(|fault| panic!("{fault}"));
     window(Theme::Light, 1.0, |_| {
@@ -60,8 +62,8 @@ fn a_layer_is_dragged_onto_a_device_and_its_price_is_said_and_saved() {
     window.run_steps(3);
     expect(&window, "Place(nodes: \"blk.1\", device: \"cpu:1\")");
     until(&mut window, |window| crate::stage::says(window, "The verifier accepts it"));
-    expect(&window, "a token: 4.69 ms → 4.85 ms (+3.5%)");
-    expect(&window, "memory of cpu:0: 110.18 MB → 103.88 MB");
+    expect(&window, "a token: 4.69 ms to 4.85 ms (+3.5%)");
+    expect(&window, "memory of cpu:0: 110.18 MB to 103.88 MB");
     picture(&mut window, "change");
     click(&mut window, "Save hints.ron");
     let saved = fs::read_to_string(folder.path().join("m.heddle/hints.ron")).expect("hints");

@@ -17,6 +17,8 @@ use std::thread;
 
 /// What runs are given to read: long enough to be measured, short enough to wait for.
 const PROMPT: &str = "Why is the sky blue?";
+/// How long the prompt is that predictions are about.
+const PROMPT_TOKENS: u32 = 36;
 
 /// Questions that are under way, and answers.
 #[derive(Default)]
@@ -26,6 +28,7 @@ pub(crate) struct Asked {
     why: HashMap<String, Answer>,
     verdict: Option<Job<Verdict>>,
     numbers: Option<Job<Numbers>>,
+    spans: Option<Job<String>>,
     runs: Option<Receiver<Result<Runs, String>>>,
     /// Where changed bundles lie that were run.
     folders: Vec<Folder>,
@@ -57,7 +60,9 @@ impl Drop for Folder {
 /// What there is to be told, once.
 pub(crate) enum Told {
     Verdict(Shown),
-    Numbers(Numbers),
+    Numbers(Box<Numbers>),
+    /// JSON of `heddle simulate --spans`.
+    Spans(String),
     Runs(Box<Runs>),
     Fault(String),
 }
@@ -109,6 +114,16 @@ impl Asked {
         Ok(())
     }
 
+    /// Asks when each step should be.
+    pub(crate) fn predict(
+        &mut self,
+        context: &egui::Context,
+        document: &Document,
+    ) -> Result<(), HeddleError> {
+        self.spans = Some(self.program()?.spans(&document.path, PROMPT_TOKENS, wake(context)));
+        Ok(())
+    }
+
     /// Runs a bundle as it is and with hints.
     pub(crate) fn run_both(
         &mut self,
@@ -129,7 +144,7 @@ impl Asked {
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        self.verdict.is_some() || self.runs.is_some() || self.numbers.is_some()
+        self.verdict.is_some() || self.runs.is_some() || self.numbers.is_some() || self.spans.is_some()
     }
 
     /// Takes what was answered meanwhile.
@@ -152,7 +167,14 @@ impl Asked {
         }
         if let Some(result) = self.numbers.as_ref().and_then(Job::poll) {
             self.numbers = None;
-            told.push(result.map_or_else(|fault| Told::Fault(fault.to_string()), Told::Numbers));
+            told.push(result.map_or_else(
+                |fault| Told::Fault(fault.to_string()),
+                |numbers| Told::Numbers(Box::new(numbers)),
+            ));
+        }
+        if let Some(result) = self.spans.as_ref().and_then(Job::poll) {
+            self.spans = None;
+            told.push(result.map_or_else(|fault| Told::Fault(fault.to_string()), Told::Spans));
         }
         if let Some(result) = self.runs.as_ref().and_then(|runs| runs.try_recv().ok()) {
             self.runs = None;

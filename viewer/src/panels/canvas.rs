@@ -171,10 +171,8 @@ fn keys(ui: &egui::Ui, side: &Side, picture: &Picture, actions: &mut Vec<Action>
     if pressed(Key::Escape) {
         actions.push(Action::Select(None));
     }
-    if pressed(Key::Enter) || pressed(Key::Space) {
-        if let Some(Child::Group(group)) = side.selected {
-            actions.push(Action::Toggle(group));
-        }
+    if let (true, Some(Child::Group(group))) = (pressed(Key::Enter) || pressed(Key::Space), side.selected) {
+        actions.push(Action::Toggle(group));
     }
     for (key, by) in [(Key::OpenBracket, -1isize), (Key::CloseBracket, 1)] {
         if let (true, Some(pass)) = (pressed(key), side.pass.checked_add_signed(by)) {

@@ -202,7 +202,7 @@ fn patterns(side: &Side, child: Child, is_weights: bool) -> Vec<String> {
     let (shown, first) = (side.shown(), &side.document.passes[0]);
     let provenance = Provenance::of(&first.flow);
     let mut paths: BTreeSet<String> = BTreeSet::new();
-    for child in members(side, child) {
+    for child in side.members(child) {
         if let (Child::Group(group), false) = (child, is_weights)
             && let Some(path) = whole(shown, first, &shown.tree[group].path)
         {
@@ -213,28 +213,18 @@ fn patterns(side: &Side, child: Child, is_weights: bool) -> Vec<String> {
             let origins = provenance.related(&shown.flow[node]);
             for origin in origins {
                 let own = &first.flow[origin];
-                match (is_weights, own.role) {
-                    (false, Role::Value) if !own.path.is_empty() => drop(paths.insert(own.path.clone())),
-                    (true, Role::Weight) => {
-                        drop(paths.insert(own.name.trim_end_matches(".weight").to_owned()))
-                    }
-                    _ => {}
+                let meant = match (is_weights, own.role) {
+                    (false, Role::Value) => own.path.as_str(),
+                    (true, Role::Weight) => own.name.trim_end_matches(".weight"),
+                    _ => "",
+                };
+                if !meant.is_empty() {
+                    paths.insert(meant.to_owned());
                 }
             }
         }
     }
     paths.into_iter().collect()
-}
-
-/// The equal layers that a group's box stands for.
-fn members(side: &Side, child: Child) -> Vec<Child> {
-    let tree = &side.shown().tree;
-    let alone = vec![child];
-    let Child::Group(group) = child else { return alone };
-    let Some(parent) = tree[group].parent.filter(|_| side.view.is_folded) else { return alone };
-    let children = &tree[parent].children;
-    let run = tree.runs(parent).into_iter().find(|run| children[run.first as usize] == child);
-    run.map_or(alone, |run| children[run.first as usize..(run.first + run.times) as usize].to_vec())
 }
 
 /// The group's path, if what begins with it in the model's own graph is exactly the group: a layer, not a part of one.

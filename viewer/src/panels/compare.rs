@@ -2,8 +2,8 @@
 use super::theme::Palette;
 use super::tint::{self, Differences, Mark};
 use super::{Action, Side, widgets};
-use crate::document::{self, Child, Comparison, NodeIx};
-use eframe::egui::accesskit::Role;
+use crate::document::{self, Child, Comparison, NodeIx, Role};
+use eframe::egui::accesskit::Role as ControlRole;
 use eframe::egui::{self, RichText, ScrollArea};
 
 /// What two documents have in common and what not.
@@ -63,6 +63,13 @@ impl Compared {
             let (nodes, text) = ([Some(*before), Some(*after)], changes.join("; "));
             rows.push(Row { mark: Mark::Changed, nodes, title: title(b, *after), text });
         }
+        // What is computed says more than the weights that go with it.
+        rows.sort_by_key(|row| {
+            let is_value = |side: &Side, node: Option<NodeIx>| {
+                node.is_some_and(|node| side.shown().flow[node].role == Role::Value)
+            };
+            !(is_value(a, row.nodes[0]) || is_value(b, row.nodes[1]))
+        });
         Some(Compared { of: (a.pass, b.pass), found, rows, differences })
     }
 
@@ -122,7 +129,7 @@ impl Compared {
                         Mark::Removed => "Removed",
                         Mark::Changed => "Changed",
                     };
-                    widgets::name(&response, Role::Button, &format!("{word}: {title}"));
+                    widgets::name(&response, ControlRole::Button, &format!("{word}: {title}"));
                     let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
                     if response.clicked() {
                         let [a, b] = row.nodes.map(|node| node.map(Child::Node));

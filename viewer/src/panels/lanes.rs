@@ -33,7 +33,10 @@ impl LanesView {
         actions: &mut Vec<Action>,
     ) {
         let Some(lanes) = document.trace.as_ref().or(document.spans.as_ref()) else {
-            ui.label("Nothing was measured or predicted. Open with --trace TRACE.json of `heddle trace`.");
+            ui.label("Nothing was measured: open with --trace TRACE.json of `heddle trace`.");
+            if super::named_button(ui, "Predict", "Predict when each step should be").clicked() {
+                actions.push(Action::Predict);
+            }
             return;
         };
         let (from, to) = extent(lanes);

@@ -131,7 +131,7 @@ fn arena(
     let place = |life: &BufferLife| {
         let (left, right) = (axis.x(rect, f64::from(life.first)), axis.x(rect, f64::from(life.last) + 1.0));
         Rect::from_min_max(
-            pos2(left, y(life.offset + life.bytes)),
+            pos2(left, y(life.offset.saturating_add(life.bytes))),
             pos2(right.max(left + 1.0), y(life.offset)),
         )
     };

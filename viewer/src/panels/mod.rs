@@ -37,7 +37,7 @@ use canvas::Canvas;
 use change::{Changes, Wish};
 use compare::Compared;
 use eframe::egui::{self, Key, Modifiers};
-use heat::Rounds;
+use heat::{Heat, Rounds};
 use lanes::LanesView;
 use memory::MemoryView;
 use notices::{Kind, Notices};
@@ -71,6 +71,8 @@ enum Action {
     Change(Wish),
     /// Runs the plan beside the reference interpreter.
     Numerics,
+    /// Asks when each step should be.
+    Predict,
     /// Attaches to the socket again.
     Attach,
 }
@@ -143,6 +145,16 @@ impl Viewer {
         self.asked.heddle = Some(heddle);
     }
 
+    /// Draws equal layers apart, and opens as many groups, outer ones first.
+    pub fn spread(&mut self, groups: usize) {
+        for side in &mut self.sides {
+            side.view.is_folded = false;
+            let paths = side.shown().tree.groups.iter().skip(1).take(groups).map(|group| group.path.clone());
+            side.view.open = paths.collect();
+            side.camera = None;
+        }
+    }
+
     /// Whether files are still being read.
     pub fn is_opening(&self) -> bool {
         !self.opening.is_empty()
@@ -198,7 +210,8 @@ impl Viewer {
             match told {
                 Told::Verdict(verdict) => self.changes.verdict = Some(verdict),
                 Told::Fault(fault) => self.notices.push(Kind::Error, fault),
-                Told::Numbers(numbers) => self.show_numbers(numbers),
+                Told::Numbers(numbers) => self.show_numbers(*numbers),
+                Told::Spans(text) => self.show_spans(&text),
                 Told::Runs(runs) => {
                     let (before, after) = self.asked.keep(*runs);
                     self.show(before, Some(after));
@@ -223,6 +236,15 @@ impl Viewer {
             side.repaint();
             self.colouring = Colouring::Error;
         }
+    }
+
+    fn show_spans(&mut self, text: &str) {
+        let Some(side) = self.sides.first_mut() else { return };
+        if let Err(fault) = side.document.set_spans(Path::new("heddle simulate --spans"), text) {
+            self.notices.error(&fault);
+        }
+        side.heat = Heat::of(&side.document, self.rounds);
+        side.repaint();
     }
 
     /// Takes what was heard of a run.
@@ -344,6 +366,11 @@ impl Viewer {
             Action::Change(wish) => self.wish(context, wish),
             Action::Numerics => {
                 if let Err(fault) = self.asked.numerics(context, &side.document) {
+                    self.notices.error(&fault);
+                }
+            }
+            Action::Predict => {
+                if let Err(fault) = self.asked.predict(context, &side.document) {
                     self.notices.error(&fault);
                 }
             }

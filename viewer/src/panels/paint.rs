@@ -19,6 +19,8 @@ const TEXT_LEAST: f32 = 6.0;
 /// How large text is drawn where the drawing is as large as it is.
 const TITLE: f32 = 13.0;
 const SMALL: f32 = 10.5;
+/// Titles are not drawn smaller where they have room.
+const TITLE_LEAST: f32 = 8.0;
 
 /// What is drawn, and how it is looked at.
 pub(crate) struct Scene<'a> {
@@ -197,8 +199,8 @@ impl Scene<'_> {
 
     fn text(&self, painter: &Painter, item: &Item, at: usize, rect: Rect) {
         let (tint, zoom) = (&self.tints[at], self.camera.zoom);
-        let (title_size, small_size) = (TITLE * zoom, SMALL * zoom);
-        if title_size < TEXT_LEAST {
+        let (title_size, small_size) = ((TITLE * zoom).max(TITLE_LEAST), SMALL * zoom);
+        if rect.height() < title_size * 1.4 {
             return;
         }
         let shown = self.side.shown();
@@ -291,6 +293,9 @@ impl Scene<'_> {
     }
 
     fn wire(&self, painter: &Painter, points: &[Pos2], crossing: Option<Crossing>, is_near: bool) {
+        if points.len() < 2 {
+            return;
+        }
         let thin = self.camera.zoom.clamp(0.35, 1.0);
         let is_stalled =
             crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.stalled.contains(&edge));

@@ -234,6 +234,15 @@ impl Side {
         (crosses && (edge.is_some() || plan.is_none())).then_some(Crossing { edge, bytes })
     }
 
+    /// What a box stands for: a node, a group, or the equal layers that are drawn as one.
+    pub(crate) fn members(&self, child: Child) -> Vec<Child> {
+        let tree = &self.shown().tree;
+        let Some(parent) = tree.parent(child).filter(|_| self.view.is_folded) else { return vec![child] };
+        let children = &tree[parent].children;
+        let run = tree.runs(parent).iter().copied().find(|run| children[run.first as usize] == child);
+        run.map_or(vec![child], |run| children[run.first as usize..(run.first + run.times) as usize].to_vec())
+    }
+
     /// The box of what is selected, or of the group or equal layer that it is in.
     pub(crate) fn item(&self, child: Child) -> Option<usize> {
         let (picture, _) = self.picture()?;

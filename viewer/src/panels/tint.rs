@@ -99,14 +99,14 @@ pub(crate) fn tints(
     let tint = |item: &Item| match colouring {
         Colouring::Device => by_device(side, item.what, palette),
         Colouring::Change => {
-            by_mark(side, item.what, palette, |node| match side.shown().change.as_ref()?.fates[node.at()] {
+            by_mark(side, item, palette, |node| match side.shown().change.as_ref()?.fates[node.at()] {
                 Fate::Added => Some(Mark::Added),
                 Fate::Changed => Some(Mark::Changed),
                 Fate::Same => None,
             })
         }
         Colouring::Difference => {
-            by_mark(side, item.what, palette, |node| differences?.get(node.at()).copied().flatten())
+            by_mark(side, item, palette, |node| differences?.get(node.at()).copied().flatten())
         }
         Colouring::Error => by_error(side, item.what, palette),
         Colouring::Predicted | Colouring::Measured | Colouring::Miss => {
@@ -148,8 +148,11 @@ fn by_device(side: &Side, what: Child, palette: &Palette) -> Tint {
     }
 }
 
-fn by_mark(side: &Side, what: Child, palette: &Palette, mark: impl Fn(NodeIx) -> Option<Mark>) -> Tint {
-    let nodes = side.shown().tree.nodes(what);
+fn by_mark(side: &Side, item: &Item, palette: &Palette, mark: impl Fn(NodeIx) -> Option<Mark>) -> Tint {
+    let what = item.what;
+    // Of equal layers that are drawn as one, each may have met with something else.
+    let members = if item.times > 1 { side.members(what) } else { vec![what] };
+    let nodes: Vec<NodeIx> = members.into_iter().flat_map(|member| side.shown().tree.nodes(member)).collect();
     let marks: Vec<Mark> = nodes.iter().filter_map(|node| mark(*node)).collect();
     let Some(first) = marks.first() else { return plain(palette) };
     let is_all = |kind: &Mark| marks.len() == nodes.len() && marks.iter().all(|mark| mark == kind);

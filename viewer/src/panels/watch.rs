@@ -75,20 +75,11 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
     ui.horizontal_wrapped(|ui| {
         let tokens = last.tokens;
         ui.label(format!("{} tokens read, {} written", tokens.read, tokens.written));
-        line(
-            ui,
-            seen,
-            ("tokens a second", |frame| frame.tokens.per_second, |rate| format!("{rate:.1} tokens/s")),
-        );
-        line(
-            ui,
-            seen,
-            (
-                "resident memory",
-                |frame| frame.resident_bytes.unwrap_or(0) as f64,
-                |bytes| units::bytes(bytes as u64),
-            ),
-        );
+        let said = |rate: f64| format!("{rate:.1} tokens/s");
+        line(ui, seen, Quantity { what: "tokens a second", of: |frame| frame.tokens.per_second, said });
+        let (of, said): (fn(&Frame) -> f64, fn(f64) -> String) =
+            (|frame| frame.resident_bytes.unwrap_or(0) as f64, |bytes| units::bytes(bytes as u64));
+        line(ui, seen, Quantity { what: "resident memory", of, said });
     });
     ScrollArea::both().id_salt("live").auto_shrink([false, false]).show(ui, |ui| {
         threads(ui, seen, last);
@@ -156,8 +147,15 @@ fn edges(ui: &mut egui::Ui, palette: &Palette, seen: &Seen, last: &Frame) {
     });
 }
 
+/// Something that frames tell.
+struct Quantity {
+    what: &'static str,
+    of: fn(&Frame) -> f64,
+    said: fn(f64) -> String,
+}
+
 /// A quantity over the last frames, with what it is now.
-fn line(ui: &mut egui::Ui, seen: &Seen, (what, of, said): (&str, fn(&Frame) -> f64, fn(f64) -> String)) {
+fn line(ui: &mut egui::Ui, seen: &Seen, Quantity { what, of, said }: Quantity) {
     let values: Vec<f64> = seen.frames.iter().map(of).collect();
     let now = said(values.last().copied().unwrap_or(0.0));
     let (rect, response) = ui.allocate_exact_size(vec2(140.0, 24.0), Sense::hover());

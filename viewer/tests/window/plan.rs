@@ -1,5 +1,6 @@
 //! A plan: lanes, memory, messages, misses, heat, numbers.
 use crate::stage::{click, click_first, expect, first, picture, showing, two};
+use eframe::egui::{Event, Modifiers, PointerButton};
 use egui_kittest::kittest::Queryable;
 use std::fs;
 
@@ -15,7 +16,8 @@ fn lanes_say_when_each_device_did_what_and_lead_to_the_node() {
     window.run();
     window.drag_at(at);
     window.step();
-    window.drop_at(at);
+    let (button, modifiers) = (PointerButton::Primary, Modifiers::NONE);
+    window.event(Event::PointerButton { pos: at, button, pressed: false, modifiers });
     window.run();
     expect(&window, "blk.0.attention");
     for name in ["Closer: lanes", "Farther: lanes", "All: lanes"] {

@@ -18,7 +18,7 @@ fn two_plans_are_compared_and_each_difference_is_seen_in_both() {
     expect(&window, "blk.1.ffn_norm");
     picture(&mut window, "compare");
     click(&mut window, "Draw both as one");
-    picture(&mut window, "overlay");
+    assert!(window.query_by_label("Other graph").is_some() && window.query_by_label("Graph").is_none());
 }
 
 /// As `heddle edit --dry-run --json` answers.
@@ -95,4 +95,16 @@ fn why_a_node_is_as_it_is_is_asked() {
     until(&mut window, |window| crate::stage::says(window, "embed runs on cpu:0"));
     expect(&window, "It takes 1.5 µs");
     expect(&window, "Instead embed on cpu:1: 4.72 ms");
+}
+
+#[test]
+fn what_should_be_is_predicted_where_nothing_was_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spans = bundle::two_devices();
+    let answer = spans.path().join("spans.json");
+    let mut window = asking(folder.path(), &format!("cat '{}'", answer.display()));
+    click(&mut window, "Panel Lanes");
+    window.get_by_label("Predict when each step should be").click();
+    until(&mut window, |window| crate::stage::says(window, "Lanes in time"));
+    expect(&window, "predicted; nothing was measured");
 }

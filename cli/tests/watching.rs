@@ -55,8 +55,14 @@ struct Viewer {
 }
 
 impl Viewer {
+    /// Attaches; a socket is there for a moment before it listens.
     fn of(socket: &Path) -> Viewer {
-        let stream = UnixStream::connect(socket).unwrap();
+        let mut stream = None;
+        wait_until(|| {
+            stream = UnixStream::connect(socket).ok();
+            stream.is_some()
+        });
+        let stream = stream.unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Viewer { stream, lines: Lines::default(), read: vec![] }
     }

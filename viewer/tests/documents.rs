@@ -76,6 +76,34 @@ fn groups_come_from_names_and_weights_stand_where_they_are_used() {
 }
 
 #[test]
+fn a_weight_that_layers_share_does_not_part_them_and_a_changed_attribute_is_a_change() {
+    let text = |eps: &str| {
+        let layer = |n: u32, x: &str, w: &str| {
+            format!(
+                "  {w}%{n} = rms_norm({x}, w) {{eps:{eps}}}: f32[2] @blk.{n}.a <- {}\n  \
+                 %{n}b = neg(%{n}): f32[2] @blk.{n}.b <- {}\n",
+                10 * n + 3,
+                10 * n + 4
+            )
+        };
+        let first = layer(0, "x", "w = weight(): f32[2] <- 1\n  ");
+        let second = layer(1, "%0b", "v = weight(): f32[2] <- 2\n  ");
+        format!(
+            "graph g {{\n  x = input(): f32[2] <- 0\n{first}{second}  %y = add(%1b, x): f32[2] <- 50\n  return %y\n}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |name: &str, eps: &str| {
+        Document::open(&written(folder.path(), name, text(eps).as_bytes())).expect("a graph")
+    };
+    let (a, b) = (open("a.ir", "1e-5"), open("b.ir", "1e-6"));
+    let runs = a.last().tree.runs(viewer::document::GroupIx::ROOT);
+    assert!(runs.iter().any(|run| run.times == 2), "{runs:?}");
+    let change = viewer::document::Matching::between(&a.last().flow, &b.last().flow).change();
+    assert_eq!(change.counts(), (0, 0, 2));
+}
+
+#[test]
 fn a_graph_without_names_is_divided_into_what_can_be_drawn() {
     let mut text = String::from("graph flat {\n  x = input(): f32[2]\n  %0 = neg(x): f32[2]\n");
     for at in 1..5_000 {
@@ -116,6 +144,12 @@ fn a_plan_says_what_runs_where_and_what_crosses() {
     for (memory, thread) in view.memory.iter().zip(&view.plan.threads) {
         assert_eq!(memory.live_bytes.len(), thread.steps.len());
         assert!(memory.live_bytes.iter().all(|live| *live <= memory.arena_bytes), "{memory:?}");
+        for (index, step) in thread.steps.iter().enumerate() {
+            for id in step.reads().into_iter().chain(step.writes()) {
+                let life = memory.buffers.iter().find(|life| life.id == id).expect("it is written");
+                assert!(life.first as usize <= index && index <= life.last as usize, "{life:?} at {index}");
+            }
+        }
         // What lives at once does not lie at one place: that is what the plan's verifier holds it to.
         for (at, a) in memory.buffers.iter().enumerate() {
             for b in memory.buffers[at + 1..].iter().filter(|b| a.slot.is_none() && b.slot.is_none()) {

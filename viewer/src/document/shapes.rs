@@ -62,17 +62,18 @@ fn of_group(flow: &Flow, tree: &Tree, group: GroupIx) -> Shape {
 }
 
 /// Where a group has a value from: which of its children and of that one's exits, or which of its own entries.
-fn local(flow: &Flow, tree: &Tree, group: GroupIx, value: NodeIx) -> (bool, usize, usize, Role, bool) {
-    let (role, is_quiet) = (flow[value].role, flow.is_quiet(value));
+fn local(flow: &Flow, tree: &Tree, group: GroupIx, value: NodeIx) -> (bool, usize, usize, bool, bool) {
+    // What is outside matters as far as its line is drawn.
+    let (is_weight, is_quiet) = (flow[value].role == Role::Weight, flow.is_quiet(value));
     match tree.slot_in(group, value) {
         Some(slot) => {
             let exit = match tree[group].children[slot] {
                 Child::Group(inner) => tree.ports.exit(inner, value).unwrap_or(0),
                 Child::Node(_) => 0,
             };
-            (true, slot, exit, role, is_quiet)
+            (true, slot, exit, is_weight, is_quiet)
         }
-        None => (false, tree.ports.entry(group, value).unwrap_or(0), 0, role, is_quiet),
+        None => (false, tree.ports.entry(group, value).unwrap_or(0), 0, is_weight, is_quiet),
     }
 }
 

@@ -50,7 +50,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ureq", &["cli/src"]),
     ("zip", &["cli/src"]),
     ("anyhow", &["cli/src", "tests"]),
-    ("eframe", &["viewer/src/panels", "viewer/src/main.rs", "viewer/tests/window"]),
+    (
+        "eframe",
+        &["viewer/src/panels", "viewer/src/main.rs", "viewer/tests/window", "viewer/benches/frames.rs"],
+    ),
     ("egui_kittest", &["viewer/tests/window"]),
 ];
 

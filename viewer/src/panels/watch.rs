@@ -77,8 +77,8 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
         ui.label(format!("{} tokens read, {} written", tokens.read, tokens.written));
         let said = |rate: f64| format!("{rate:.1} tokens/s");
         line(ui, seen, Quantity { what: "tokens a second", of: |frame| frame.tokens.per_second, said });
-        let (of, said): (fn(&Frame) -> f64, fn(f64) -> String) =
-            (|frame| frame.resident_bytes.unwrap_or(0) as f64, |bytes| units::bytes(bytes as u64));
+        let of = |frame: &Frame| frame.resident_bytes.unwrap_or(0) as f64;
+        let said = |bytes: f64| units::bytes(bytes as u64);
         line(ui, seen, Quantity { what: "resident memory", of, said });
     });
     ScrollArea::both().id_salt("live").auto_shrink([false, false]).show(ui, |ui| {

@@ -8,8 +8,10 @@ use std::fs;
 fn lanes_say_when_each_device_did_what_and_lead_to_the_node() {
     let mut window = showing(two(true));
     click(&mut window, "Panel Lanes");
-    let lanes = window.get_by_label("Lanes in time").rect();
     picture(&mut window, "lanes");
+    // The panel takes some frames to find its height.
+    window.run_steps(20);
+    let lanes = window.get_by_label("Lanes in time").rect();
     // Behind the names of the rows, in the first device's measured row.
     let at = lanes.min + eframe::egui::vec2(330.0, 97.0);
     window.hover_at(at);

@@ -58,6 +58,13 @@ fn main() -> ExitCode {
 }
 
 fn open_window(request: Request) -> Result<(), String> {
+    let displays = ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"];
+    if cfg!(target_os = "linux") && displays.iter().all(|name| std::env::var_os(name).is_none()) {
+        let missing = displays.join(", ");
+        return Err(format!(
+            "there is no display: none of {missing} is set; --html OUT writes a page instead"
+        ));
+    }
     let window = egui::ViewportBuilder::default().with_inner_size([1400.0, 900.0]).with_app_id("heddle-view");
     let native = NativeOptions { viewport: window, ..NativeOptions::default() };
     let opened = eframe::run_native(

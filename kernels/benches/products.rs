@@ -3,7 +3,6 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kernels::layout::Layout;
 use kernels::linear::{Activations, Linear, Weight};
-use kernels::prefetch::Prefetch;
 use kernels::simd::Isa;
 use runtime::Arena;
 use runtime::device::{Executable, Extent};
@@ -39,8 +38,7 @@ fn product(c: &mut Criterion, layout: Layout, activations: Activations, k: usize
         activations,
         n: Extent { constant: n as i64, terms: vec![] },
         k,
-        weights: vec![Weight { layout, rows }],
-        prefetch: Prefetch::of(layout),
+        weights: vec![Weight::new(layout, rows)],
         epilogue: None,
     };
     let bytes = layout.packed_bytes(rows, k);

@@ -249,7 +249,6 @@ mod tests {
     use super::super::layout::Layout;
     use super::super::linear::{Activations, Weight};
     use super::super::pack::pack_tile;
-    use super::super::prefetch::Prefetch;
     use super::super::product::Q8A_BYTES;
     use super::super::random::{Random, weight_dtypes};
     use super::super::simd::Isa;
@@ -318,17 +317,9 @@ mod tests {
         /// What those who hold `held` make of `tokens`, in `parts` runs.
         fn run(&self, isa: Isa, tokens: Range<usize>, held: Range<usize>, parts: usize) -> Vec<f32> {
             let layout = Layout::of(self.dtype).unwrap();
-            let weights = ROWS.map(|rows| Weight { layout, rows }).to_vec();
+            let weights = ROWS.map(|rows| Weight::new(layout, rows)).to_vec();
             let n = Extent { constant: 0, terms: vec![(1, 0)] };
-            let product = Linear {
-                isa,
-                activations: self.activations,
-                n,
-                k: K,
-                weights,
-                prefetch: Prefetch::Software,
-                epilogue: None,
-            };
+            let product = Linear { isa, activations: self.activations, n, k: K, weights, epilogue: None };
             let row_bytes = product.row_bytes();
             let experts = Experts::new(product, ALL, held.clone(), ROOM, self.kind);
             let (in_rows, out_rows) = self.rows();

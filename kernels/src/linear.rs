@@ -22,11 +22,20 @@ pub enum Activations {
     F32,
 }
 
-/// A packed weight's shape: `rows` outputs in `layout`.
+/// A packed weight: `rows` outputs in `layout`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Weight {
     pub layout: Layout,
     pub rows: usize,
+    /// Who asks for it ahead, for one row of x; for more the kernel always does.
+    pub prefetch: Prefetch,
+}
+
+impl Weight {
+    /// It is asked for as is fastest on this processor.
+    pub fn new(layout: Layout, rows: usize) -> Weight {
+        Weight { layout, rows, prefetch: Prefetch::of(layout) }
+    }
 }
 
 /// Arguments: x, each weight packed, what the epilogue wants, the output.
@@ -39,8 +48,6 @@ pub struct Linear {
     pub k: usize,
     /// One or more.
     pub weights: Vec<Weight>,
-    /// Who asks for weights of one row of x; for more the kernel always does.
-    pub prefetch: Prefetch,
     /// What happens to a finished tile; without one it is stored, f32, in argument 1 + weights.
     pub epilogue: Option<Box<dyn Epilogue>>,
 }
@@ -196,7 +203,7 @@ impl Linear {
     }
 
     unsafe fn finish(&self, args: &[*mut u8], syms: &[i64], part: Part, scratch: *mut u8) {
-        let Weight { layout, rows } = self.weights[part.weight];
+        let Weight { layout, rows, .. } = self.weights[part.weight];
         let end = rows.min(part.tiles.end * TILE);
         let cols = part.base + part.tiles.start * TILE..part.base + end;
         unsafe {
@@ -249,7 +256,8 @@ impl Linear {
                 let (k, before) = (tiles.k.clone(), tiles.k.start);
                 let panel = first * self.panel_bytes(self.k) + height * self.panel_bytes(before);
                 let halves = first * Self::halves_bytes(self.k) + height * Self::halves_bytes(before);
-                let prefetch = if height == 1 { self.prefetch } else { Prefetch::Software };
+                let weight = &self.weights[part.weight];
+                let prefetch = if height == 1 { weight.prefetch } else { Prefetch::Software };
                 let run = Run {
                     k: k.len(),
                     tiles: tiles.at,
@@ -267,8 +275,7 @@ impl Linear {
                 };
                 let Linear { isa, activations, .. } = *self;
                 let is_unpacked = tiles.is_unpacked;
-                let layout = self.weights[part.weight].layout;
-                layout.visit(Product { run: &run, height, isa, activations, is_unpacked });
+                weight.layout.visit(Product { run: &run, height, isa, activations, is_unpacked });
             }
         }
     }
@@ -425,13 +432,10 @@ mod tests {
                 Format::Q8A.quantise(&x, &mut x_bytes);
                 Format::Q8A.dequantise(&x_bytes, &mut x);
             }
-            let weights = weights
-                .iter()
-                .map(|&(dtype, rows)| Weight { layout: Layout::of(dtype).unwrap(), rows })
-                .collect();
+            let weights =
+                weights.iter().map(|&(dtype, rows)| Weight::new(Layout::of(dtype).unwrap(), rows)).collect();
             let (isa, n) = (Isa::detect(), Extent { constant: 0, terms: vec![(1, 0)] });
-            let linear =
-                Linear { isa, activations, n, k, weights, prefetch: Prefetch::Software, epilogue: None };
+            let linear = Linear { isa, activations, n, k, weights, epilogue: None };
             Case { linear, packed, values, x_bytes, x }
         }
 
@@ -541,7 +545,7 @@ mod tests {
                 assert_eq!(case.run(isa, 0..n, parts), whole, "in {parts} parts");
             }
             for prefetch in [Prefetch::Software, Prefetch::Hardware] {
-                case.linear.prefetch = prefetch;
+                case.linear.weights.iter_mut().for_each(|weight| weight.prefetch = prefetch);
                 for rows in [0..1, 5..7, 1..4, 9..16, 40..73, 95..97] {
                     let expected = &whole[rows.start * cols..rows.end * cols];
                     assert_eq!(case.run(isa, rows.clone(), 2), expected, "rows {rows:?}, {prefetch:?}");

@@ -92,10 +92,7 @@ impl Reading {
 
     /// Reads for a turn behind steps of decode that took so long.
     pub(super) fn behind(&mut self, plan: &Plan, steps: &[StepSize], wall: Duration) -> anyhow::Result<Turn> {
-        let mut bytes = 0u64;
-        for size in steps {
-            bytes = bytes.saturating_add(passes::cost::memory_bytes(plan, size)?);
-        }
+        let bytes = passes::cost::memory_bytes(plan, steps)?;
         Ok(Turn { decode: per_second(bytes as usize, wall), plain: self.turn()? })
     }
 }

@@ -14,7 +14,6 @@ use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{Activations, Linear, Weight};
 use kernels::paged::{Cache, Element};
-use kernels::prefetch::Prefetch;
 use kernels::simd::Isa;
 use runtime::device::{Executable, Extent};
 use runtime::{Arena, Team};
@@ -139,8 +138,7 @@ impl Bench<'_> {
             activations,
             n: Extent { constant: 0, terms: vec![(1, 0)] },
             k: K,
-            weights: vec![Weight { layout, rows: outputs }],
-            prefetch: Prefetch::of(layout),
+            weights: vec![Weight::new(layout, outputs)],
             epilogue: None,
         };
         let [near, far, part] = [outputs, (outputs * FAR).min(most), (outputs / PART).max(16)].map(of);

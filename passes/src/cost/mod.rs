@@ -224,15 +224,19 @@ impl<'a> CostModel<'a> {
     }
 }
 
-/// Bytes of weights and states that a step of this size moves on all devices: what decode brings from memory.
-pub fn memory_bytes(plan: &Plan, size: &StepSize) -> Result<u64, CostError> {
-    let works = works(plan, &ops(plan)?, size)?;
-    let steps = plan.threads.iter().flat_map(|thread| &thread.steps);
-    let of_step = |step: &Step| match step {
-        Step::Run { kernel, args, .. } => moved(plan, &works[kernel.0 as usize], args).memory,
-        _ => 0,
-    };
-    Ok(steps.map(of_step).fold(0, u64::saturating_add))
+/// Bytes of weights and states that steps of these sizes move on all devices: what decode brings from memory.
+pub fn memory_bytes(plan: &Plan, sizes: &[StepSize]) -> Result<u64, CostError> {
+    let ops = ops(plan)?;
+    let mut bytes = 0u64;
+    for size in sizes {
+        let works = works(plan, &ops, size)?;
+        for step in plan.threads.iter().flat_map(|thread| &thread.steps) {
+            if let Step::Run { kernel, args, .. } = step {
+                bytes = bytes.saturating_add(moved(plan, &works[kernel.0 as usize], args).memory);
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 fn ops(plan: &Plan) -> Result<Vec<Op>, CostError> {

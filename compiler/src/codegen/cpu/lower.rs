@@ -14,7 +14,6 @@ use kernels::kv_append::KvAppend;
 use kernels::layout::Layout;
 use kernels::linear::{self, Linear};
 use kernels::paged::{Cache, Element};
-use kernels::prefetch::Prefetch;
 use kernels::rope::Rope;
 use kernels::route::Route;
 use kernels::simd::Isa;
@@ -199,14 +198,15 @@ impl Cx<'_> {
                 return Err(format!("q8_a times {}, which holds no codes", layout.name()));
             }
             match &inputs[at].shape[..] {
-                [.., rows, _] => Ok(linear::Weight { layout, rows: known(rows)? }),
+                [.., rows, _] => Ok(linear::Weight::new(layout, known(rows)?)),
                 _ => Err(format!("{} is no matrix", inputs[at])),
             }
         };
         let weights = weights.map(weight).collect::<Result<Vec<_>, String>>()?;
-        let layout = weights.first().ok_or("has no weights")?.layout;
-        let prefetch = Prefetch::of(layout);
-        Ok(Linear { isa: self.isa, activations, n, k, weights, prefetch, epilogue: None })
+        if weights.is_empty() {
+            return Err("has no weights".into());
+        }
+        Ok(Linear { isa: self.isa, activations, n, k, weights, epilogue: None })
     }
 
     fn epilogue(&mut self, fused: &Fused) -> Result<Box<dyn Epilogue>, String> {

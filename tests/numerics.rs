@@ -52,6 +52,11 @@ fn is_clean(model: &str, options: Options) -> Report {
     let compiled = compile(&checkpoint, options.clone(), &devices(&options)).unwrap_or_else(|e| fail(&e));
     let report = report(&checkpoint, &compiled, |_| None);
     assert_eq!(report.first, None, "{model} cut by {}", options.partition);
+    assert_eq!(report.nodes.len(), report.compared);
+    for layer in &report.layers {
+        let worst = report.nodes.iter().filter(|node| node.node == layer.node).map(|node| node.error);
+        assert_eq!(worst.fold(0.0, f64::max), layer.error, "{model}: {}", layer.node);
+    }
     report
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Numerics {
     /// Read the text from a file
     #[arg(long, short, value_name = "PATH", requires = "numerics")]
     file: Option<PathBuf>,
-    /// Print one line of JSON: each layer's error, and the first value beyond tolerance
+    /// Print one line of JSON: each layer's and each value's error, and the first value beyond tolerance
     #[arg(long, requires = "numerics")]
     json: bool,
 }

@@ -1,5 +1,5 @@
 //! `heddle view`: hands a plan or a graph to the viewer, a program of its own.
-use crate::cache::Cache;
+use crate::cache::{Cache, Place};
 use crate::choices::{Batched, Compilation, Steps};
 use crate::{chosen, interrupt, load, output, spill};
 use anyhow::{Context, bail};
@@ -7,6 +7,7 @@ use clap::Args;
 use compiler::import::Checkpoint;
 use compiler::{Bundle, Draft};
 use std::env::consts::EXE_SUFFIX;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ Examples:
 
 A trace comes of `heddle trace smollm2.heddle -o trace.json`, numbers of `heddle verify smollm2.heddle --numerics
 --prompt … --json`, a socket of `heddle run smollm2.heddle --watch-socket /tmp/heddle.sock`.
-The window is the program heddle-view, which stands beside heddle or in PATH; it is built by
-`cargo build --release -p viewer`.")]
+The window is the program heddle-view, which stands beside heddle or in PATH; `cargo install --path viewer`
+puts it there.")]
 pub struct Options {
     /// A bundle, a plan, or a graph's text; or a model, which is compiled but not packed
     #[arg(required_unless_present = "watch", value_name = "DIR-OR-FILE")]
@@ -57,6 +58,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let compilation = options.compilation.compilation();
     let shown = match options.what.as_deref() {
         Some(what) => Some(shown(what, &compilation)?),
+        None if compilation != Compilation::default() => {
+            bail!("--watch shows what runs as it was compiled: leave out the options of compilation")
+        }
         None => None,
     };
     let said = [
@@ -66,14 +70,21 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         ("--compare", &options.compare),
         ("--watch", &options.watch),
     ];
-    let said = said.into_iter().filter_map(|(name, path)| Some([name.as_ref(), path.as_ref()?.as_os_str()]));
+    // A path may begin with a dash.
+    let said = said.into_iter().filter_map(|(name, path)| {
+        let mut said = OsString::from(name);
+        said.push("=");
+        said.push(path.as_ref()?);
+        Some(said)
+    });
+    let shown = shown.into_iter().flat_map(|path| ["--".into(), path.into_os_string()]);
     let program = std::env::current_exe().context("cannot find the program that runs")?;
     let beside = program.with_file_name(format!("{VIEWER}{EXE_SUFFIX}"));
-    let viewer = if beside.is_file() { &beside } else { Path::new(VIEWER) };
-    let status = Command::new(viewer).args(said.flatten()).args(shown).status();
+    let viewer = if beside.is_file() { beside.as_path() } else { Path::new(VIEWER) };
+    let status = Command::new(viewer).args(said).args(shown).status();
     let status = match status {
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "found no viewer: {} is not there, nor is {VIEWER} in PATH; `cargo build --release -p viewer` builds it",
+        Err(error) if error.kind() == ErrorKind::NotFound && viewer != beside => bail!(
+            "found no viewer: {} is not there, nor is {VIEWER} in PATH; `cargo install --path viewer` puts it there",
             beside.display()
         ),
         status => status.with_context(|| format!("cannot start {}", viewer.display()))?,
@@ -112,15 +123,22 @@ fn is_model(path: &Path) -> bool {
 fn compiled(cache: &Cache, path: &Path, compilation: &Compilation) -> anyhow::Result<PathBuf> {
     let path = path.canonicalize().with_context(|| format!("cannot open {}", path.display()))?;
     let (key, gpus) = load::key(compilation, Steps::GENERATION)?;
-    for key in [&key, &format!("{key} outline")] {
+    let (name, outline) = (path.display().to_string(), format!("{key} outline"));
+    let suits =
+        |place: &Place| place.kept_outline().is_some_and(|kept| load::suits(&kept.plan, compilation, &gpus));
+    for key in [&key, &outline] {
         let place = cache.place(&path, key);
-        let _lock = place.lock_shared(&path.display().to_string())?;
-        if place.kept_outline().is_some_and(|kept| load::suits(&kept.plan, compilation, &gpus)) {
+        let _lock = place.lock_shared(&name)?;
+        if suits(&place) {
             return Ok(place.dir);
         }
     }
-    let place = cache.place(&path, &format!("{key} outline"));
-    let _lock = place.lock_alone(&path.display().to_string())?;
+    let place = cache.place(&path, &outline);
+    let _lock = place.lock_alone(&name)?;
+    // Another command may have made it while this one waited.
+    if suits(&place) {
+        return Ok(place.dir);
+    }
     cache.drop_bundles(Some(&path));
     let checkpoint = Checkpoint::open(&path)?;
     place.make(|| {

@@ -49,12 +49,12 @@ fn the_viewer_beside_heddle_comes_before_the_one_in_the_path_and_its_code_is_pas
     let missing = alone.run(&["view", "g.ir"]).refused();
     let beside = alone.folder.path().join("heddle-view");
     assert!(missing.contains(&format!("{} is not there", beside.display())), "{missing}");
-    assert!(missing.contains("cargo build --release -p viewer"), "{missing}");
+    assert!(missing.contains("cargo install --path viewer"), "{missing}");
     alone.viewer(alone.home.path(), "path", 0);
-    assert_eq!(alone.told(&["view", "g.ir"]), ["path", "g.ir"]);
+    assert_eq!(alone.told(&["view", "g.ir"]), ["path", "--", "g.ir"]);
     alone.viewer(alone.folder.path(), "beside", 7);
     let done = alone.run(&["view", "g.ir"]);
-    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(7), "beside\ng.ir\n", ""));
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(7), "beside\n--\ng.ir\n", ""));
     fs::set_permissions(beside, PermissionsExt::from_mode(0o644)).unwrap();
     assert!(alone.run(&["view", "g.ir"]).refused().contains("cannot start "));
 }
@@ -65,10 +65,11 @@ fn what_is_said_to_heddle_is_said_to_the_viewer() {
     alone.viewer(alone.home.path(), "viewer", 0);
     fs::write(alone.home.path().join("a b.ron"), "(").unwrap();
     let args = ["view", "a b.ron", "--html", "o.html", "--trace", "t", "--numerics", "n", "--compare", "c d"];
-    let expected =
-        ["viewer", "--html", "o.html", "--trace", "t", "--numerics", "n", "--compare", "c d", "a b.ron"];
+    let expected = ["viewer", "--html=o.html", "--trace=t", "--numerics=n", "--compare=c d", "--", "a b.ron"];
     assert_eq!(alone.told(&args), expected);
-    assert_eq!(alone.told(&["view", "--watch", "s.sock"]), ["viewer", "--watch", "s.sock"]);
+    assert_eq!(alone.told(&["view", "--watch", "s.sock"]), ["viewer", "--watch=s.sock"]);
+    let ignored = alone.run(&["view", "--watch", "s.sock", "--partition", "tensor:2"]).refused();
+    assert!(ignored.contains("leave out the options of compilation"), "{ignored}");
     for wrong in [&["view"][..], &["view", "--html", "o.html", "--watch", "s.sock"], &["view", "a", "b"]] {
         assert_eq!(alone.run(wrong).code, Some(2), "{wrong:?}");
     }
@@ -79,7 +80,7 @@ fn what_is_said_to_heddle_is_said_to_the_viewer() {
 fn a_model_is_compiled_once_and_not_packed_unless_it_is_already() {
     let alone = Alone::new();
     alone.viewer(alone.home.path(), "viewer", 0);
-    let shown = |args: &[&str]| PathBuf::from(&alone.told(&[&["view", &tiny()], args].concat())[1]);
+    let shown = |args: &[&str]| PathBuf::from(&alone.told(&[&["view", &tiny()], args].concat())[2]);
     let outline = shown(&["--partition", "pipeline:2"]);
     assert!(outline.join("plan.ron").is_file() && outline.join("graphs/00-import.ir").is_file());
     assert!(!outline.join("weights.bin").exists());
@@ -94,7 +95,7 @@ fn a_model_is_compiled_once_and_not_packed_unless_it_is_already() {
     assert!(packed != outline && packed.join("weights.bin").is_file(), "{packed:?}");
     // A bundle is shown as it is.
     let bundle = packed.to_str().unwrap();
-    assert_eq!(alone.told(&["view", bundle])[1], bundle);
+    assert_eq!(alone.told(&["view", bundle])[2], bundle);
     let refused = alone.run(&["view", bundle, "--partition", "none"]).refused();
     assert!(refused.contains("is compiled already"), "{refused}");
     let unknown = alone.run(&["view", "no-such-model"]).refused();

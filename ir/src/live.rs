@@ -2,7 +2,7 @@
 //! each of the next how things are at one moment, and the last how the run ended.
 //!
 //! ```json
-//! {"hello":{"version":1,"process":71,"plan_hash":"93d1…","plan":"(\n    version: 4,…","bundle":null,"every_ms":100,"held_bytes":[174390000]}}
+//! {"hello":{"version":1,"process":71,"plan_hash":"93d1…","plan":"(\n    version:…","bundle":null,"every_ms":100,"held_bytes":[174390000]}}
 //! {"frame":{"number":0,"at_ms":100,"threads":[{"rounds":3,"step":17,"still_ms":0,"waits_at":null}],"edges":[…],…}}
 //! {"end":{"finished":{}}}
 //! ```

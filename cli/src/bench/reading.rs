@@ -44,12 +44,18 @@ pub(super) struct Bound {
 }
 
 impl Reading {
-    /// Only for plans whose devices are all processors.
+    /// Only for plans whose devices are all processors, which work on one step at a time.
     pub(super) fn new(plan: &Plan) -> anyhow::Result<Reading> {
         if let Some(device) = plan.devices.iter().find(|device| !device.kind.is_cpu()) {
             bail!(
                 "--reading measures this machine's memory, and {} has its own: take processors only",
                 device.name
+            );
+        }
+        let partition = plan.options.partition;
+        if partition.data > 1 || partition.pipeline > 1 {
+            bail!(
+                "--reading stops decode after each token, and replicas and stages work on several at once: take one device, or tensor:N"
             );
         }
         let weights = plan.weights.iter().fold(0, |sum: u64, weight| sum.saturating_add(weight.bytes));

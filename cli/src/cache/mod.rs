@@ -18,6 +18,7 @@ pub mod local;
 mod source;
 mod wheels;
 
+pub(crate) use bundles::Place;
 pub use hub::Hub;
 pub use kept::{Kept, KeptFile};
 pub use source::Source;

@@ -1,5 +1,6 @@
 //! The socket of `--watch-socket`: opened before anything else is done, so that a path where none can be is refused at
-//! once, and removed when the command ends, however it does.
+//! once, and removed when the command ends, by Ctrl-C too. That of a command that was killed stays until the next run there
+//! takes its place.
 use crate::interrupt::{self, OnInterrupt};
 use anyhow::{Context, bail};
 use std::fs;

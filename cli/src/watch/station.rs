@@ -21,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(2);
 const GRACE_BEHIND: Duration = Duration::from_millis(100);
 /// How often it looks whether they have.
 const LOOK: Duration = Duration::from_millis(2);
+/// Most viewers, each of which takes a thread and two descriptors of the run's, and most that are taken in at one look.
+const MOST: usize = 32;
+const MOST_AT_ONCE: usize = 8;
 /// A thread that only writes needs little.
 const STACK_BYTES: usize = 128 << 10;
 
@@ -66,7 +69,9 @@ impl Station {
     pub(crate) fn close<T>(mut self, result: &anyhow::Result<T>) {
         self.end(match result {
             Ok(_) => Ending::Finished {},
-            Err(error) if error.is::<output::Interrupted>() => Ending::Interrupted {},
+            Err(error) if error.is::<output::Interrupted>() || error.is::<output::ClosedPipe>() => {
+                Ending::Interrupted {}
+            }
             Err(error) => Ending::Failed { reason: output::explain(error) },
         });
     }
@@ -95,7 +100,11 @@ fn send(socket: &Socket, mut viewers: Viewers, mut sampler: Sampler, ended: &Rec
             Err(RecvTimeoutError::Disconnected) => break None,
         }
         viewers.admit(socket);
-        viewers.tell(Line::Frame(sampler.frame()).to_text());
+        // It is looked at all the same: how long nothing moved is counted from look to look.
+        let frame = sampler.frame();
+        if !viewers.all.is_empty() {
+            viewers.tell(Line::Frame(frame).to_text());
+        }
     };
     viewers.admit(socket);
     let last = [Some(Line::Frame(sampler.frame())), ending.map(Line::End)];
@@ -121,9 +130,10 @@ struct Viewer {
 impl Viewers {
     /// Takes in whoever has come.
     fn admit(&mut self, socket: &Socket) {
-        while let Ok((stream, _)) = socket.listener.accept() {
+        for _ in 0..MOST_AT_ONCE {
+            let Ok((stream, _)) = socket.listener.accept() else { break };
             // One that cannot be asked or served is let go: it sees its stream end.
-            if let Ok(true) = peer::is_own(&stream) {
+            if self.all.len() < MOST && peer::is_own(&stream).is_ok_and(|own| own) {
                 self.all.extend(Viewer::attend(stream, self.hello.clone()));
             }
         }

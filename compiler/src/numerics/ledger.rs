@@ -1,7 +1,7 @@
 //! What every value of a run is and how far from the reference, kept as its steps are taken.
 use super::align::{Alignment, nodes_of_steps};
 use super::compare::Deviation;
-use super::{Blame, Finding, InputError, Layer, Reference};
+use super::{Blame, Finding, InputError, NodeError, Reference};
 use ir::plan::{Arg, End, Plan, Step};
 use ir::{Graph, NodeId, Tensor};
 use runtime::Seen;
@@ -21,7 +21,8 @@ pub(super) struct Ledger<'a> {
     pub(super) compared: usize,
     pub(super) apart: usize,
     pub(super) logits: Option<f64>,
-    pub(super) layers: Vec<Layer>,
+    /// In order of the steps.
+    pub(super) errors: Vec<NodeError>,
     /// The first value beyond tolerance, with its node. Who is to blame is not known yet.
     pub(super) first: Option<(NodeId, Finding)>,
 }
@@ -48,7 +49,7 @@ impl<'a> Ledger<'a> {
             compared: 0,
             apart: 0,
             logits: None,
-            layers: vec![],
+            errors: vec![],
             first: None,
         }
     }
@@ -86,7 +87,8 @@ impl<'a> Ledger<'a> {
             None => self.apart += 1,
             Some((n, worst)) => {
                 self.compared += 1;
-                self.note(path, worst.error);
+                let device = self.plan.devices[self.plan.threads[seen.thread].device.0 as usize].name.clone();
+                self.errors.push(NodeError { node: path.clone(), device, error: worst.error });
                 (held.error, held.bound) = (Some(worst.error), worst.error);
                 if self.first.is_none() && self.reference.tolerance.is_beyond(worst.error, excuse) {
                     self.first = Some((n, self.finding(seen, n, worst, &inputs)));
@@ -116,20 +118,6 @@ impl<'a> Ledger<'a> {
         };
         let found = Tensor::from_bytes(ty.dtype, &self.reference.symbols.extents(ty)?, value)?;
         self.reference.deviation(&self.alignment, (self.g, n), &found)
-    }
-
-    /// Keeps the worst of each layer.
-    fn note(&mut self, path: &str, error: f64) {
-        let mut words = path.split('.');
-        let name = match (words.next().unwrap_or_default(), words.next()) {
-            ("blk", Some(layer)) => format!("blk.{layer}"),
-            (first, _) => first.to_owned(),
-        };
-        match self.layers.iter_mut().find(|layer| layer.name == name) {
-            Some(layer) if layer.error >= error => {}
-            Some(layer) => (layer.error, layer.node) = (error, path.to_owned()),
-            None => self.layers.push(Layer { name, error, node: path.to_owned() }),
-        }
     }
 
     fn finding(&self, seen: &Seen<'_>, n: NodeId, worst: Deviation, inputs: &[Held]) -> Finding {

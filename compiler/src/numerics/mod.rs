@@ -48,6 +48,8 @@ pub struct Report {
     pub logits: Option<f64>,
     /// The worst of each layer, in order of the first step.
     pub layers: Vec<Layer>,
+    /// Every value that was compared, in order of the steps.
+    pub nodes: Vec<NodeError>,
     /// The first value beyond tolerance; none where the plan means what the model means.
     pub first: Option<Finding>,
 }
@@ -61,6 +63,17 @@ pub struct Layer {
     pub error: f64,
     /// The node that has it.
     pub node: String,
+}
+
+/// The error of one value. One that is not finite, as of a value that is NaN where it should not be, is `null` in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeError {
+    /// The path of the node that has it; the ranks of a tensor-parallel plan have nodes of one path.
+    pub node: String,
+    /// The device that computes it.
+    pub device: String,
+    /// Its error.
+    pub error: f64,
 }
 
 /// A value beyond tolerance.
@@ -130,7 +143,8 @@ pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError>
         jump: reference.tolerance.jump,
         drift: reference.tolerance.drift,
         logits: ledger.logits,
-        layers: ledger.layers,
+        layers: layers(&ledger.errors),
+        nodes: ledger.errors,
         first: None,
     };
     if let Some((node, mut finding)) = ledger.first {
@@ -150,6 +164,24 @@ pub fn numerics(bundle: &Bundle, tokens: &[i32]) -> Result<Report, CompileError>
         report.first = Some(finding);
     }
     Ok(report)
+}
+
+/// The worst of each layer.
+fn layers(nodes: &[NodeError]) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = vec![];
+    for NodeError { node, error, .. } in nodes {
+        let mut words = node.split('.');
+        let name = match (words.next().unwrap_or_default(), words.next()) {
+            ("blk", Some(layer)) => format!("blk.{layer}"),
+            (first, _) => first.to_owned(),
+        };
+        match layers.iter_mut().find(|layer| layer.name == name) {
+            Some(layer) if layer.error >= *error => {}
+            Some(layer) => (layer.error, layer.node) = (*error, node.clone()),
+            None => layers.push(Layer { name, error: *error, node: node.clone() }),
+        }
+    }
+    layers
 }
 
 /// Walks the plan with an engine for each thread.

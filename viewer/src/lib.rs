@@ -12,4 +12,5 @@ pub mod html;
 pub mod layout;
 pub mod live;
 pub mod panels;
+mod scratch;
 pub mod wake;

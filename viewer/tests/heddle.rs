@@ -21,7 +21,13 @@ fn heddle(script: &str) -> (tempfile::TempDir, Heddle) {
 
 /// One that keeps what it is asked.
 fn asked(answer: &str) -> (tempfile::TempDir, Heddle) {
-    heddle(&format!("for a in \"$@\"; do echo \"$a\"; done > \"$F/asked\"\ncat <<'END'\n{answer}\nEND"))
+    let keep = r#"for a in "$@"; do
+                    case "$a" in
+                      --hints=*) cp "${a#--hints=}" "$F/hints"; echo --hints;;
+                      *) echo "$a";;
+                    esac
+                  done > "$F/asked""#;
+    heddle(&format!("{keep}\ncat <<'END'\n{answer}\nEND"))
 }
 
 fn was_asked(folder: &tempfile::TempDir) -> Vec<String> {
@@ -49,19 +55,11 @@ fn what_if_asks_for_all_hints_and_gives_what_they_cost() {
         Hint::Stage { stage: 1, first_layer: 12 },
         Hint::Format { weights: nodes("blk.3.ffn_down"), format: Hint::format_of("q8_0").unwrap() },
     ];
-    let verdict = heddle.what_if(Path::new("a b.heddle"), &hints, nobody()).wait().unwrap();
-    let expected = [
-        "edit",
-        "--json",
-        "--forget",
-        "a b.heddle",
-        "--place=blk.{20..21}=cpu:1",
-        "--whole=-x",
-        "--stage=1=12",
-        "--format=blk.3.ffn_down=q8_0",
-        "--dry-run",
-    ];
+    let verdict = heddle.what_if(Path::new("-a b.heddle"), &hints, nobody()).wait().unwrap();
+    let expected = ["edit", "--json", "--forget", "--hints", "--dry-run", "--", "-a b.heddle"];
     assert_eq!(was_asked(&folder), expected);
+    let read = Hint::read(&fs::read_to_string(folder.path().join("hints")).unwrap()).unwrap();
+    assert_eq!(read.into_iter().map(|(_, hint)| hint).collect::<Vec<_>>(), hints);
     let Verdict::Sound(change) = verdict else { panic!("{verdict:?}") };
     assert_eq!(
         (change.moved[0].count, change.after.decode_ms, change.before.decode_ms),
@@ -69,6 +67,13 @@ fn what_if_asks_for_all_hints_and_gives_what_they_cost() {
     );
     assert_eq!((change.formats[0].to.as_str(), change.after.devices[0].peak_bytes), ("q8_0", 168093984));
     let edited = heddle.edit(Path::new("b"), &hints[..1], nobody()).wait().unwrap();
+    // More than a command line holds.
+    let many = |n| Hint::Place { nodes: nodes(&format!("blk.{n}.{}", "x".repeat(200))), device: "cpu:1".into() };
+    let many: Vec<Hint> = (0..20_000).map(many).collect();
+    heddle.what_if(Path::new("b"), &many, nobody()).wait().unwrap();
+    let read = Hint::read(&fs::read_to_string(folder.path().join("hints")).unwrap()).unwrap();
+    assert_eq!(read.len(), many.len());
+    heddle.edit(Path::new("b"), &hints[..1], nobody()).wait().unwrap();
     assert!(edited == *change && !was_asked(&folder).contains(&"--dry-run".to_owned()));
     assert_eq!(heddle.diff(Path::new("a"), Path::new("-b"), nobody()).wait().unwrap(), *change);
     assert_eq!(was_asked(&folder), ["diff", "--json", "--", "a", "-b"]);

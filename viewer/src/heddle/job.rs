@@ -4,7 +4,8 @@ use crate::wake::Wake;
 use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 const ANSWER_BYTES_MOST: u64 = 256 << 20;
 /// Bytes that are kept of what it complains about.
 const COMPLAINT_BYTES_MOST: u64 = 1 << 20;
-/// How often it is looked whether a process that has said everything has ended.
+/// How often it is looked whether a process that has said everything has ended, and whether anybody still waits.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A question that is being answered. Dropping it gives it up.
@@ -72,6 +73,14 @@ impl<T: Send + 'static> Job<T> {
 }
 
 impl<T> Job<T> {
+    /// A question that could not be asked.
+    pub(super) fn failed(fault: HeddleError) -> Job<T> {
+        let (told, answer) = mpsc::channel();
+        // The other end is in the job.
+        let _ = told.send(Err(fault));
+        Job { answer, process: Arc::new(Mutex::new(Process::Ended)) }
+    }
+
     /// The answer, once, if it is there.
     pub fn poll(&self) -> Option<Result<T, HeddleError>> {
         self.answer.try_recv().ok()
@@ -80,6 +89,20 @@ impl<T> Job<T> {
     /// Waits for the answer. Not for a thread that draws.
     pub fn wait(self) -> Result<T, HeddleError> {
         self.answer.recv().unwrap_or(Err(HeddleError::Cancelled))
+    }
+
+    /// Waits for the answer until nobody wants it any more. Not for a thread that draws.
+    pub fn wait_unless(self, is_given_up: &AtomicBool) -> Result<T, HeddleError> {
+        loop {
+            if is_given_up.load(Ordering::Relaxed) {
+                return Err(HeddleError::Cancelled);
+            }
+            match self.answer.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(HeddleError::Cancelled),
+                Ok(answer) => return answer,
+            }
+        }
     }
 
     /// Gives it up: the process is killed, and the answer is [`HeddleError::Cancelled`] unless it is there already.

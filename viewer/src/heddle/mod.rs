@@ -8,6 +8,7 @@ pub use answers::{Change, Costs, DeviceBytes, Instead, Moved, Reformatted, Verdi
 pub use job::Job;
 
 use crate::document::Numbers;
+use crate::scratch::Scratch;
 use crate::wake::Wake;
 use ir::plan::Hint;
 use std::env::consts::EXE_SUFFIX;
@@ -63,6 +64,12 @@ pub enum HeddleError {
         /// What is wrong.
         reason: String,
     },
+    /// There is no room for what it is to read.
+    #[error("cannot write a file of hints for heddle: {cause}")]
+    Hints {
+        /// Why not.
+        cause: io::Error,
+    },
     /// Nobody wants to know any more.
     #[error("given up")]
     Cancelled,
@@ -106,19 +113,45 @@ impl Heddle {
     /// What a bundle would be with these hints instead of its own: whether they can be, and what they cost. Nothing is
     /// packed, and nothing is written.
     pub fn what_if(&self, bundle: &Path, hints: &[Hint], wake: Wake) -> Job<Verdict> {
-        let args = edit(bundle, hints).chain(["--dry-run".into()]);
-        Job::start(self, "edit", args, wake, |command, ended| {
-            match answers::json::<Change>(command, &ended) {
-                Ok(change) => Ok(Verdict::Sound(Box::new(change))),
-                Err(HeddleError::Refused { said }) => Ok(Verdict::Refused { reason: said }),
-                Err(error) => Err(error),
-            }
+        self.edit_with(bundle, hints, &["--dry-run"], wake, |change| match change {
+            Ok(change) => Ok(Verdict::Sound(Box::new(change))),
+            Err(HeddleError::Refused { said }) => Ok(Verdict::Refused { reason: said }),
+            Err(error) => Err(error),
         })
     }
 
     /// Compiles a bundle in its place with these hints instead of its own.
     pub fn edit(&self, bundle: &Path, hints: &[Hint], wake: Wake) -> Job<Change> {
-        self.ask("edit", edit(bundle, hints), wake)
+        self.edit_with(bundle, hints, &[], wake, |change| change)
+    }
+
+    /// Asks for an edit by which a bundle has these hints and no others. They go by a file, for there may be more than
+    /// a command line holds.
+    fn edit_with<T: Send + 'static>(
+        &self,
+        bundle: &Path,
+        hints: &[Hint],
+        more: &[&str],
+        wake: Wake,
+        read: impl FnOnce(Result<Change, HeddleError>) -> Result<T, HeddleError> + Send + 'static,
+    ) -> Job<T> {
+        let written = Scratch::new().and_then(|folder| {
+            let path = folder.path().join("hints.ron");
+            std::fs::write(&path, written(hints)).map(|()| (folder, path))
+        });
+        let (folder, path) = match written {
+            Ok(written) => written,
+            Err(cause) => return Job::failed(HeddleError::Hints { cause }),
+        };
+        let mut file = OsString::from("--hints=");
+        file.push(path);
+        let own = ["--json".into(), "--forget".into(), file].into_iter().chain(more.iter().map(Into::into));
+        let args = own.chain(["--".into(), bundle.into()]);
+        Job::start(self, "edit", args, wake, move |command, ended| {
+            // Read by now.
+            drop(folder);
+            read(answers::json(command, &ended))
+        })
     }
 
     /// How two plans differ.
@@ -188,16 +221,10 @@ impl Heddle {
     }
 }
 
-/// The arguments of an edit by which a bundle has these hints and no others.
-fn edit(bundle: &Path, hints: &[Hint]) -> impl Iterator<Item = OsString> + use<> {
-    let said = |hint: &Hint| match hint {
-        Hint::Place { nodes, device } => format!("--place={}={device}", nodes.text()),
-        Hint::Whole { nodes } => format!("--whole={}", nodes.text()),
-        Hint::Stage { stage, first_layer } => format!("--stage={stage}={first_layer}"),
-        Hint::Format { weights, format } => format!("--format={}={format}", weights.text()),
-    };
-    let hints: Vec<OsString> = hints.iter().map(|hint| said(hint).into()).collect();
-    ["--json".into(), "--forget".into(), bundle.into()].into_iter().chain(hints)
+/// Hints as the text of a file.
+pub fn written(hints: &[Hint]) -> String {
+    let lines: Vec<String> = hints.iter().map(|hint| format!("    {hint},\n")).collect();
+    format!("(hints: [\n{}])\n", lines.concat())
 }
 
 #[cfg(test)]

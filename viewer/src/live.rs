@@ -5,14 +5,20 @@ use ir::plan::Plan;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::Shutdown;
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-/// Frames that are kept: a minute's.
-pub const FRAMES_KEPT: usize = 600;
+/// Moments that are kept: a minute's.
+pub const MOMENTS_KEPT: usize = 600;
+/// A run is silent when so many frames in a row did not come.
+const MISSED: u64 = 10;
+/// How long it may be silent in any case, and how long it may not, whatever it says of its frames.
+const SILENT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// Frames that wait for [`Live::poll`]; more wait at the other end, which then leaves some out.
 const AHEAD: usize = 64;
 
@@ -22,7 +28,7 @@ pub struct Live {
     wake: Wake,
     /// What there is to see, as of the last [`Live::poll`].
     pub state: State,
-    heard: Receiver<Heard>,
+    heard: Receiver<(Instant, Heard)>,
     /// Closed to make the thread leave.
     line: Arc<Mutex<Connection>>,
 }
@@ -47,8 +53,36 @@ pub struct Seen {
     pub hello: Hello,
     /// The plan that runs, whose text stands in the greeting: verified.
     pub plan: Arc<Plan>,
-    /// The last frames, the oldest first; each has as many threads and edges as the plan.
-    pub frames: VecDeque<Frame>,
+    /// The last frame, with as many threads and edges as the plan.
+    pub last: Option<Frame>,
+    /// The one before it.
+    pub before: Option<Frame>,
+    /// What is drawn over time, the oldest first.
+    pub moments: VecDeque<Moment>,
+    /// When something was heard last.
+    heard: Instant,
+}
+
+/// What is kept of every frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Tokens of answers a second.
+    pub tokens_per_second: f64,
+    /// Resident bytes of the process; 0 where the system does not say.
+    pub resident_bytes: u64,
+}
+
+impl Seen {
+    fn take(&mut self, frame: Frame) {
+        if self.moments.len() == MOMENTS_KEPT {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(Moment {
+            tokens_per_second: frame.tokens.per_second,
+            resident_bytes: frame.resident_bytes.unwrap_or(0),
+        });
+        self.before = self.last.replace(frame);
+    }
 }
 
 /// Why nothing more is heard of a run.
@@ -145,12 +179,20 @@ impl Live {
     /// Takes in what was heard since the last time, and says whether there was anything.
     pub fn poll(&mut self) -> bool {
         let mut is_new = false;
-        while let Ok(heard) = self.heard.try_recv() {
+        while let Ok((at, heard)) = self.heard.try_recv() {
             is_new = true;
             let before = std::mem::replace(&mut self.state, State::Waiting);
-            self.state = before.after(heard);
+            self.state = before.after(heard, at);
         }
         is_new
+    }
+
+    /// For how long nothing was heard of a run that goes on, where that is longer than can be.
+    pub fn silence(&self) -> Option<Duration> {
+        let State::Attached(seen) = &self.state else { return None };
+        let most = Duration::from_millis(MISSED * u64::from(seen.hello.every_ms));
+        let silent = seen.heard.elapsed();
+        (silent > most.clamp(*SILENT.start(), *SILENT.end())).then_some(silent)
     }
 
     /// What was told so far.
@@ -174,14 +216,12 @@ impl Drop for Live {
 }
 
 impl State {
-    fn after(self, heard: Heard) -> State {
+    fn after(self, heard: Heard, at: Instant) -> State {
         match (self, heard) {
             (_, Heard::Hello(seen)) => State::Attached(seen),
             (State::Attached(mut seen), Heard::Frame(frame)) => {
-                if seen.frames.len() == FRAMES_KEPT {
-                    seen.frames.pop_front();
-                }
-                seen.frames.push_back(frame);
+                seen.heard = at;
+                seen.take(frame);
                 State::Attached(seen)
             }
             (State::Attached(seen), Heard::End(ending)) => State::Ended(seen, ending),
@@ -196,14 +236,14 @@ impl State {
 /// The thread's side.
 struct Listener {
     path: PathBuf,
-    tell: SyncSender<Heard>,
+    tell: SyncSender<(Instant, Heard)>,
     wake: Wake,
 }
 
 impl Listener {
     /// Tells on, and says whether anybody is there to hear it.
     fn say(&self, heard: Heard) -> bool {
-        let is_heard = self.tell.send(heard).is_ok();
+        let is_heard = self.tell.send((Instant::now(), heard)).is_ok();
         (self.wake)();
         is_heard
     }
@@ -248,8 +288,14 @@ impl Listener {
         Ok(match line {
             Line::Hello(hello) => {
                 let plan = sound(&hello.plan).map_err(|reason| LiveFault::Plan { path: path(), reason })?;
+                let (said, threads) = (hello.held_bytes.len(), plan.threads.len());
+                if said != threads {
+                    let reason = format!("it has {threads} threads, and the memory of {said} is told");
+                    return Err(LiveFault::Plan { path: path(), reason });
+                }
                 let plan = runs.insert(Arc::new(plan)).clone();
-                Heard::Hello(Box::new(Seen { hello: *hello, plan, frames: VecDeque::new() }))
+                let (last, before, moments, heard) = (None, None, VecDeque::new(), Instant::now());
+                Heard::Hello(Box::new(Seen { hello: *hello, plan, last, before, moments, heard }))
             }
             Line::Frame(frame) => match runs.as_ref().is_some_and(|plan| frame.is_of(plan)) {
                 true => Heard::Frame(frame),

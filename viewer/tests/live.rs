@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use viewer::live::{FRAMES_KEPT, Live, State};
+use viewer::live::{Live, MOMENTS_KEPT, State};
 use viewer::wake::nobody;
 
 /// What `heddle compile tests/fixtures/tiny/gguf/llama.gguf --devices cpu:0,cpu:1 --partition pipeline:2 --context 16`
@@ -46,7 +46,7 @@ fn hello(plan: &str) -> String {
         plan,
         bundle: None,
         every_ms: EVERY_MS,
-        held_bytes: vec![],
+        held_bytes: vec![1; 2],
     };
     Line::Hello(Box::new(hello)).to_text()
 }
@@ -80,10 +80,10 @@ fn a_run_is_seen_until_it_ends() {
     assert!(!live.poll() && live.seen().is_none());
     other.write_all(hello(&plan.to_text()).as_bytes()).unwrap();
     until(&mut live, |state| matches!(state, State::Attached(_)));
-    // Only the last of many frames are kept.
+    // Of many frames only what is drawn over time is kept, and the last two.
     let sent = plan.clone();
     let sender = std::thread::spawn(move || {
-        for number in 0..FRAMES_KEPT as u64 + 10 {
+        for number in 0..MOMENTS_KEPT as u64 + 10 {
             other.write_all(frame(&sent, number).as_bytes()).unwrap();
         }
         other.write_all(Line::End(Ending::Finished {}).to_text().as_bytes()).unwrap();
@@ -91,7 +91,9 @@ fn a_run_is_seen_until_it_ends() {
     until(&mut live, |state| matches!(state, State::Ended(_, Ending::Finished {})));
     sender.join().unwrap();
     let seen = live.seen().unwrap();
-    assert_eq!((seen.frames.len(), seen.frames[0].number), (FRAMES_KEPT, 10));
+    assert_eq!(seen.moments.len(), MOMENTS_KEPT);
+    let numbers = [&seen.before, &seen.last].map(|frame| frame.as_ref().map(|frame| frame.number as usize));
+    assert_eq!(numbers, [Some(MOMENTS_KEPT + 8), Some(MOMENTS_KEPT + 9)]);
     assert_eq!(seen.plan.hash(), plan.hash());
     // That the line is closed behind the end is nothing to tell.
     assert!(!live.poll());
@@ -102,12 +104,12 @@ fn a_socket_that_goes_away_is_told_and_can_be_tried_again() {
     let (run, plan) = (Run::new(), plan());
     let (mut live, mut other) = run.watched();
     other.write_all((hello(&plan.to_text()) + &frame(&plan, 3)).as_bytes()).unwrap();
-    until(&mut live, |state| matches!(state, State::Attached(seen) if seen.frames.len() == 1));
+    until(&mut live, |state| matches!(state, State::Attached(seen) if seen.last.is_some()));
     drop(other);
     assert!(
         lost(&mut live).ends_with("/s went away: the run was killed, or had no time for one more viewer")
     );
-    assert_eq!(live.seen().map(|seen| seen.frames.len()), Some(1), "what was seen stays");
+    assert_eq!(live.seen().map(|seen| seen.moments.len()), Some(1), "what was seen stays");
     live.reconnect();
     assert!(live.seen().is_none());
     let (mut other, _) = run.listener.accept().unwrap();
@@ -118,6 +120,24 @@ fn a_socket_that_goes_away_is_told_and_can_be_tried_again() {
     lost(&mut live);
     live.reconnect();
     assert!(lost(&mut live).starts_with(&format!("cannot attach to {}: ", path.display())));
+}
+
+#[test]
+fn a_run_that_says_nothing_any_more_is_known_to_be_silent_until_it_speaks_again() {
+    let (run, plan) = (Run::new(), plan());
+    let (mut live, mut other) = run.watched();
+    other.write_all((hello(&plan.to_text()) + &frame(&plan, 1)).as_bytes()).unwrap();
+    until(&mut live, |state| matches!(state, State::Attached(seen) if seen.last.is_some()));
+    assert_eq!(live.silence(), None);
+    let start = Instant::now();
+    while live.silence().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is never said");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(start.elapsed() > Duration::from_millis(EVERY_MS.into()) * 5);
+    other.write_all(frame(&plan, 2).as_bytes()).unwrap();
+    until(&mut live, |state| matches!(state, State::Attached(seen) if seen.moments.len() == 2));
+    assert_eq!(live.silence(), None);
 }
 
 #[test]
@@ -132,6 +152,7 @@ fn what_is_no_run_is_refused_with_the_reason() {
         ("{\"hello\":{\"version\":99}}\n".to_owned(), "found a stream of version 99"),
         (hello("(version: 1)"), "the plan that is said to run is refused: "),
         (hello(&unsound), "the plan that is said to run is refused: "),
+        (hello(&text).replace("[1,1]", "[1]"), "it has 2 threads, and the memory of 1 is told"),
         (hello(&text) + &frame(&more, 5), "frame 5 is not of the plan"),
         (hello(&text) + "{}\n", "line 2: "),
     ] {

@@ -132,11 +132,11 @@ impl Tree {
         self.by_path.get(path).copied()
     }
 
-    /// The group that holds a child.
+    /// The group that holds a child; none for the whole graph, and for a node that there is not.
     pub fn parent(&self, child: Child) -> Option<GroupIx> {
         match child {
             Child::Group(group) => self[group].parent,
-            Child::Node(node) => Some(self.group_of[node.at()]),
+            Child::Node(node) => self.group_of.get(node.at()).copied(),
         }
     }
 

@@ -1,37 +1,30 @@
 //! What `heddle` is being asked, and what it answered: why, what a change would cost, how runs compare.
+use super::both::{Both, Runs};
 use super::change::Verdict as Shown;
-use super::units;
-use crate::document::{Document, Numbers};
+use super::{Side, units};
+use crate::document::Numbers;
 use crate::heddle::{Change, Heddle, HeddleError, Job, Verdict, Why};
 use crate::wake::Wake;
 use eframe::egui;
 use ir::plan::Hint;
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 /// What runs are given to read: long enough to be measured, short enough to wait for.
 const PROMPT: &str = "Why is the sky blue?";
 /// How long the prompt is that predictions are about.
 const PROMPT_TOKENS: u32 = 36;
 
-/// Questions that are under way, and answers.
+/// Questions that are under way, each with which of two documents it is about, and answers.
 #[derive(Default)]
 pub(crate) struct Asked {
     /// The program that is asked; none: the one that is found.
     pub(crate) heddle: Option<Heddle>,
-    why: HashMap<String, Answer>,
-    verdict: Option<Job<Verdict>>,
-    numbers: Option<Job<Numbers>>,
-    spans: Option<Job<String>>,
-    runs: Option<Receiver<Result<Runs, String>>>,
-    /// Where changed bundles lie that were run.
-    folders: Vec<Folder>,
+    why: HashMap<(usize, String), Answer>,
+    verdict: Option<(usize, Job<Verdict>)>,
+    numbers: Option<(usize, Job<Numbers>)>,
+    spans: Option<(usize, Job<String>)>,
+    runs: Option<(usize, Both)>,
 }
 
 /// An answer to one `why`.
@@ -40,30 +33,13 @@ enum Answer {
     Answered(String),
 }
 
-/// What came of running a bundle as it was and as it was changed.
-pub(crate) struct Runs {
-    pub(crate) before: Document,
-    pub(crate) after: Document,
-    folder: Folder,
-}
-
-/// A folder that vanishes with its owner.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans the system's folder.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// What there is to be told, once.
+/// What there is to be told, once, of which document.
 pub(crate) enum Told {
-    Verdict(Shown),
-    Numbers(Box<Numbers>),
+    Verdict(usize, Shown),
+    Numbers(usize, Box<Numbers>),
     /// JSON of `heddle simulate --spans`.
-    Spans(String),
-    Runs(Box<Runs>),
+    Spans(usize, String),
+    Runs(usize, Box<Runs>),
     Fault(String),
 }
 
@@ -78,17 +54,17 @@ impl Asked {
         self.heddle.clone().map_or_else(Heddle::find, Ok)
     }
 
-    pub(crate) fn why(&mut self, context: &egui::Context, document: &Document, what: &str) {
+    pub(crate) fn why(&mut self, context: &egui::Context, side: &Side, what: &str) {
         let answer = match self.program() {
-            Ok(heddle) => Answer::Asked(heddle.why(&document.path, Some(what), wake(context))),
+            Ok(heddle) => Answer::Asked(heddle.why(&side.document.path, Some(what), wake(context))),
             Err(fault) => Answer::Answered(fault.to_string()),
         };
-        self.why.insert(what.to_owned(), answer);
+        self.why.insert((side.at(), what.to_owned()), answer);
     }
 
     /// What was said of it, or that it is being asked.
-    pub(crate) fn said(&self, what: &str) -> Option<&str> {
-        match self.why.get(what)? {
+    pub(crate) fn said(&self, side: &Side, what: &str) -> Option<&str> {
+        match self.why.get(&(side.at(), what.to_owned()))? {
             Answer::Asked(_) => Some("asking heddle …"),
             Answer::Answered(text) => Some(text),
         }
@@ -98,29 +74,30 @@ impl Asked {
     pub(crate) fn what_if(
         &mut self,
         context: &egui::Context,
-        document: &Document,
+        side: &Side,
         hints: &[Hint],
     ) -> Result<(), HeddleError> {
-        self.verdict = Some(self.program()?.what_if(&document.path, hints, wake(context)));
+        let job = self.program()?.what_if(&side.document.path, hints, wake(context));
+        self.verdict = Some((side.at(), job));
         Ok(())
     }
 
-    pub(crate) fn numerics(
-        &mut self,
-        context: &egui::Context,
-        document: &Document,
-    ) -> Result<(), HeddleError> {
-        self.numbers = Some(self.program()?.numerics(&document.path, PROMPT, wake(context)));
+    /// Has the numbers of a plan compared; gives it up where that is being done.
+    pub(crate) fn numerics(&mut self, context: &egui::Context, side: &Side) -> Result<(), HeddleError> {
+        self.numbers = match self.numbers.take() {
+            Some(_) => None,
+            None => {
+                let job = self.program()?.numerics(&side.document.path, PROMPT, wake(context));
+                Some((side.at(), job))
+            }
+        };
         Ok(())
     }
 
     /// Asks when each step should be.
-    pub(crate) fn predict(
-        &mut self,
-        context: &egui::Context,
-        document: &Document,
-    ) -> Result<(), HeddleError> {
-        self.spans = Some(self.program()?.spans(&document.path, PROMPT_TOKENS, wake(context)));
+    pub(crate) fn predict(&mut self, context: &egui::Context, side: &Side) -> Result<(), HeddleError> {
+        let job = self.program()?.spans(&side.document.path, PROMPT_TOKENS, wake(context));
+        self.spans = Some((side.at(), job));
         Ok(())
     }
 
@@ -128,23 +105,32 @@ impl Asked {
     pub(crate) fn run_both(
         &mut self,
         context: &egui::Context,
-        document: &Document,
+        side: &Side,
         hints: &[Hint],
     ) -> Result<(), HeddleError> {
-        let (heddle, bundle, hints) = (self.program()?, document.path.clone(), hints.to_vec());
-        let (sender, receiver) = channel();
-        let wake = wake(context);
-        thread::spawn(move || {
-            // Nobody waits any more where the window was closed.
-            drop(sender.send(run_both(&heddle, &bundle, &hints)));
-            wake();
-        });
-        self.runs = Some(receiver);
+        let both = Both::begin(self.program()?, (&side.document.path, hints), PROMPT, wake(context));
+        self.runs = Some((side.at(), both));
         Ok(())
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
-        self.verdict.is_some() || self.runs.is_some() || self.numbers.is_some() || self.spans.is_some()
+    /// Gives up running both.
+    pub(crate) fn stop(&mut self) {
+        self.runs = None;
+    }
+
+    /// Whether a verdict is being asked.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.verdict.is_some()
+    }
+
+    /// Whether a bundle is run as it is and as it is changed.
+    pub(crate) fn is_running(&self) -> bool {
+        self.runs.is_some()
+    }
+
+    /// Whether the numbers of a document are being compared.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.numbers.is_some()
     }
 
     /// Takes what was answered meanwhile.
@@ -156,78 +142,38 @@ impl Asked {
                     Answer::Answered(result.map_or_else(|fault| fault.to_string(), |why| in_words(&why)));
             }
         }
+        let fault = |fault: HeddleError| Told::Fault(fault.to_string());
         let mut told = vec![];
-        if let Some(result) = self.verdict.as_ref().and_then(Job::poll) {
-            self.verdict = None;
+        if let Some((at, result)) = answered(&mut self.verdict, Job::poll) {
             told.push(match result {
-                Ok(Verdict::Sound(change)) => Told::Verdict(Ok(lines(&change))),
-                Ok(Verdict::Refused { reason }) => Told::Verdict(Err(reason)),
-                Err(fault) => Told::Fault(fault.to_string()),
+                Ok(Verdict::Sound(change)) => Told::Verdict(at, Ok(lines(&change))),
+                Ok(Verdict::Refused { reason }) => Told::Verdict(at, Err(reason)),
+                Err(error) => fault(error),
             });
         }
-        if let Some(result) = self.numbers.as_ref().and_then(Job::poll) {
-            self.numbers = None;
-            told.push(result.map_or_else(
-                |fault| Told::Fault(fault.to_string()),
-                |numbers| Told::Numbers(Box::new(numbers)),
-            ));
+        if let Some((at, result)) = answered(&mut self.numbers, Job::poll) {
+            told.push(result.map_or_else(fault, |numbers| Told::Numbers(at, Box::new(numbers))));
         }
-        if let Some(result) = self.spans.as_ref().and_then(Job::poll) {
-            self.spans = None;
-            told.push(result.map_or_else(|fault| Told::Fault(fault.to_string()), Told::Spans));
+        if let Some((at, result)) = answered(&mut self.spans, Job::poll) {
+            told.push(result.map_or_else(fault, |text| Told::Spans(at, text)));
         }
-        if let Some(result) = self.runs.as_ref().and_then(|runs| runs.try_recv().ok()) {
-            self.runs = None;
-            told.push(result.map_or_else(Told::Fault, |runs| Told::Runs(Box::new(runs))));
+        if let Some((at, result)) = answered(&mut self.runs, Both::poll) {
+            told.push(result.map_or_else(Told::Fault, |runs| Told::Runs(at, Box::new(runs))));
         }
         told
     }
 
-    /// Keeps the folder of a changed bundle as long as it can be looked at.
-    pub(crate) fn keep(&mut self, runs: Runs) -> (Document, Document) {
-        self.folders.push(runs.folder);
-        (runs.before, runs.after)
-    }
-
     /// Forgets what was about another document.
     pub(crate) fn forget(&mut self) {
-        let (heddle, folders) = (self.heddle.take(), std::mem::take(&mut self.folders));
-        *self = Asked { heddle, folders, ..Asked::default() };
+        *self = Asked { heddle: self.heddle.take(), ..Asked::default() };
     }
 }
 
-fn run_both(heddle: &Heddle, bundle: &Path, hints: &[Hint]) -> Result<Runs, String> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = Folder(std::env::temp_dir().join(format!("heddle-view-{}-{number}", std::process::id())));
-    let changed = folder.0.join("changed.heddle");
-    copy(bundle, &changed)
-        .map_err(|fault| format!("cannot copy {} to {}: {fault}", bundle.display(), changed.display()))?;
-    let nobody = crate::wake::nobody;
-    heddle.edit(&changed, hints, nobody()).wait().map_err(|fault| fault.to_string())?;
-    let run = |bundle: &Path, name: &str| {
-        let trace = folder.0.join(name);
-        heddle.trace(bundle, PROMPT, &trace, nobody()).wait().map_err(|fault| fault.to_string())?;
-        let mut document = Document::open(bundle).map_err(|fault| fault.to_string())?;
-        document.add_trace(&trace).map_err(|fault| fault.to_string())?;
-        Ok::<_, String>(document)
-    };
-    let (before, after) = (run(bundle, "before.json")?, run(&changed, "after.json")?);
-    Ok(Runs { before, after, folder })
-}
-
-/// A bundle is a folder with files and one level of folders with files.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &target)?,
-            false => drop(fs::copy(entry.path(), target)?),
-        }
-    }
-    Ok(())
+/// What came of a question, which is then none any more.
+fn answered<Q, A>(question: &mut Option<(usize, Q)>, poll: impl Fn(&Q) -> Option<A>) -> Option<(usize, A)> {
+    let (at, answer) = question.as_ref().and_then(|(at, question)| Some((*at, poll(question)?)))?;
+    *question = None;
+    Some((at, answer))
 }
 
 fn time(ns: u64) -> String {

@@ -81,6 +81,9 @@ impl Axis {
             self.pan(-f64::from(scroll.x / rect.width().max(1.0)) * width);
         }
         if response.has_focus() {
+            super::widgets::keep_keys(ui, response);
+            let stroke = egui::Stroke::new(1.5, ui.visuals().hyperlink_color);
+            ui.painter().rect_stroke(response.rect, 0.0, stroke, egui::StrokeKind::Inside);
             let middle = (self.shown.0 + self.shown.1) / 2.0;
             ui.input(|input| {
                 for (key, by) in [(Key::ArrowLeft, -0.2), (Key::ArrowRight, 0.2)] {

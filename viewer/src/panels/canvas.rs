@@ -10,7 +10,9 @@ use super::{Action, widgets};
 use crate::document::{Child, Hit};
 use crate::layout::Picture;
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, EventFilter, Key, Rect, Response, Sense, pos2, vec2};
+use eframe::egui::{
+    self, Key, PointerButton, Rect, Response, Sense, Stroke, StrokeKind, pos2, vec2,
+};
 use std::collections::HashSet;
 
 /// Smaller boxes cannot be pointed at, in points.
@@ -91,9 +93,13 @@ impl Canvas {
         {
             point(ui, &scene, (*at, *rect), look, &response, actions);
         }
-        if response.clicked() {
+        // Keys that open a group count as clicks, too, of what has the focus.
+        if response.clicked_by(PointerButton::Primary) {
             response.request_focus();
             actions.push(Action::Select(None));
+        }
+        if response.has_focus() {
+            ui.painter().rect_stroke(canvas, 0.0, Stroke::new(1.5, palette.accent), StrokeKind::Inside);
         }
     }
 
@@ -141,8 +147,7 @@ fn listen(ui: &egui::Ui, response: &Response, camera: &mut Camera, canvas: Rect)
     if !response.has_focus() {
         return;
     }
-    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
-    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+    widgets::keep_keys(ui, response);
     ui.input(|input| {
         for (key, by) in [(Key::Plus, KEY_ZOOM), (Key::Equals, KEY_ZOOM), (Key::Minus, 1.0 / KEY_ZOOM)] {
             if input.key_pressed(key) {
@@ -171,8 +176,9 @@ fn keys(ui: &egui::Ui, side: &Side, picture: &Picture, actions: &mut Vec<Action>
     if pressed(Key::Escape) {
         actions.push(Action::Select(None));
     }
-    if let (true, Some(Child::Group(group))) = (pressed(Key::Enter) || pressed(Key::Space), side.selected) {
-        actions.push(Action::Toggle(group));
+    if let (true, Some(group @ Child::Group(_))) = (pressed(Key::Enter) || pressed(Key::Space), side.selected)
+    {
+        actions.push(Action::Toggle(side.spot(group)));
     }
     for (key, by) in [(Key::OpenBracket, -1isize), (Key::CloseBracket, 1)] {
         if let (true, Some(pass)) = (pressed(key), side.pass.checked_add_signed(by)) {
@@ -188,7 +194,7 @@ fn keys(ui: &egui::Ui, side: &Side, picture: &Picture, actions: &mut Vec<Action>
     for (_, way) in ways.into_iter().filter(|(key, _)| pressed(*key)) {
         let at = side.selected.and_then(|child| side.item(child));
         if let Some(next) = neighbour(picture, at, way) {
-            actions.push(Action::Reveal(picture.items[next].what));
+            actions.push(Action::Reveal(side.spot(picture.items[next].what)));
         }
     }
 }
@@ -217,6 +223,7 @@ fn point(
     actions: &mut Vec<Action>,
 ) {
     let item = &scene.picture.items[at];
+    let spot = scene.side.spot(item.what);
     let shown = scene.side.shown();
     let area = if item.is_open { scene.title_rect(rect) } else { rect }.intersect(scene.canvas);
     let (id, title) = match item.what {
@@ -235,7 +242,11 @@ fn point(
     let is_selected = scene.selected == Some(at);
     response.widget_info(|| egui::WidgetInfo::selected(Role::Button, true, is_selected, &title));
     if look.can_carry {
-        response.dnd_set_drag_payload(Carried(item.what));
+        response.dnd_set_drag_payload(Carried(spot));
+        if response.drag_started() {
+            // So that the panel is about the document from which it is dragged.
+            actions.push(Action::Select(Some(spot)));
+        }
         if response.dragged()
             && let Some(pointer) = ui.input(|input| input.pointer.hover_pos())
         {
@@ -251,17 +262,21 @@ fn point(
             );
         }
     }
-    if let Child::Group(group) = item.what {
+    if response.has_focus() {
+        let stroke = Stroke::new(2.0, scene.palette.accent);
+        ui.painter().rect_stroke(area, 3.0, stroke, StrokeKind::Outside);
+    }
+    if let Child::Group(_) = item.what {
         let is_on_sign = response
             .interact_pointer_pos()
             .is_some_and(|pos| pos.x < rect.left() + 26.0 * scene.camera.zoom.min(1.0));
         if response.double_clicked() || (response.clicked() && is_on_sign) {
-            actions.push(Action::Toggle(group));
+            actions.push(Action::Toggle(spot));
         }
     }
     if response.clicked() {
         canvas.request_focus();
-        actions.push(Action::Select(Some(item.what)));
+        actions.push(Action::Select(Some(spot)));
     }
     response.on_hover_ui_at_pointer(|ui| {
         ui.strong(&title);

@@ -1,7 +1,7 @@
 //! Two documents: which of their nodes differ, side by side or one over the other.
 use super::theme::Palette;
 use super::tint::{self, Differences, Mark};
-use super::{Action, Side, widgets};
+use super::{Action, Side, Spot, widgets};
 use crate::document::{self, Child, Comparison, NodeIx, Role};
 use eframe::egui::accesskit::Role as ControlRole;
 use eframe::egui::{self, RichText, ScrollArea};
@@ -132,9 +132,12 @@ impl Compared {
                     widgets::name(&response, ControlRole::Button, &format!("{word}: {title}"));
                     let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
                     if response.clicked() {
-                        let [a, b] = row.nodes.map(|node| node.map(Child::Node));
-                        actions.extend(a.map(|child| Action::RevealIn(0, child)));
-                        actions.extend(b.map(|child| Action::RevealIn(1, child)));
+                        for (side, pass) in [(0, self.of.0), (1, self.of.1)] {
+                            let child = row.nodes[side].map(Child::Node);
+                            actions.extend(
+                                child.map(|child| Action::Reveal(Spot { side, pass, child })),
+                            );
+                        }
                     }
                 }
             },

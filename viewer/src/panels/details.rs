@@ -8,11 +8,17 @@ use std::collections::BTreeMap;
 /// More of a list are not drawn.
 const LISTED: usize = 40;
 
-/// The panel; `why` is what `heddle why` said of the node, or that it is being asked.
-pub(crate) fn draw(ui: &mut egui::Ui, side: &Side, why: Option<&str>, actions: &mut Vec<Action>) {
+/// The panel; `why` is what `heddle why` said of the node, or that it is being asked; `is_checking` says that numbers are
+/// being compared.
+pub(crate) fn draw(
+    ui: &mut egui::Ui,
+    side: &Side,
+    (why, is_checking): (Option<&str>, bool),
+    actions: &mut Vec<Action>,
+) {
     ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| {
         match side.selected {
-            None => overview(ui, side, actions),
+            None => overview(ui, side, is_checking, actions),
             Some(Child::Group(group)) => of_group(ui, side, group, actions),
             Some(Child::Node(node)) => {
                 if let Some(details) = side.document.details(side.pass, node) {
@@ -35,7 +41,7 @@ fn facts<'a>(ui: &mut egui::Ui, id: &str, facts: impl Iterator<Item = (&'a str, 
     });
 }
 
-fn overview(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
+fn overview(ui: &mut egui::Ui, side: &Side, is_checking: bool, actions: &mut Vec<Action>) {
     let document = &side.document;
     ui.heading(&document.name);
     let shown = side.shown();
@@ -68,7 +74,14 @@ fn overview(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) {
             ui.label(format!("{}: {}, {time} {}", why.about, why.chosen, why.measure));
         }
     }
-    if document.plan.is_some()
+    if is_checking {
+        ui.horizontal(|ui| {
+            ui.spinner();
+            ui.label("comparing every value");
+            let is_given_up = named_button(ui, "Stop", "Stop comparing").clicked();
+            actions.extend(is_given_up.then_some(Action::Numerics));
+        });
+    } else if document.plan.is_some()
         && document.path.is_dir()
         && named_button(ui, "Check numbers", "Run beside the reference interpreter and compare every value")
             .clicked()
@@ -87,7 +100,7 @@ fn of_group(ui: &mut egui::Ui, side: &Side, group: GroupIx, actions: &mut Vec<Ac
     if named_button(ui, if is_open { "Close group" } else { "Open group" }, "Open or close the group")
         .clicked()
     {
-        actions.push(Action::Toggle(group));
+        actions.push(Action::Toggle(side.spot(Child::Group(group))));
     }
     let devices: Vec<String> = own.devices.iter().map(|device| side.document.device(*device)).collect();
     let nodes = shown.tree.nodes(Child::Group(group));
@@ -187,10 +200,7 @@ fn links(
         let response = ui.link(format!("{} · {}", own.title(), own.op));
         super::name(&response, egui::accesskit::Role::Link, &format!("{title}: {}", own.title()));
         if response.clicked() {
-            if pass != side.pass {
-                actions.push(Action::Pass(pass));
-            }
-            actions.push(Action::Reveal(Child::Node(*node)));
+            actions.push(Action::Reveal(side.spot_in(pass, Child::Node(*node))));
         }
     }
     if nodes.len() > LISTED {

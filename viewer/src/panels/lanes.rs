@@ -1,8 +1,8 @@
 //! Swim lanes: each device thread in time, what was predicted above what was measured.
 use super::axis::{Axis, marks};
 use super::theme::{self, Palette};
-use super::{Action, units};
-use crate::document::{Child, Document, Lane, Lanes, NodeIx, Span, SpanKind};
+use super::{Action, Side, steps, units};
+use crate::document::{Document, Lane, Lanes, NodeIx, Span, SpanKind};
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Sense, Stroke, StrokeKind, Vec2, pos2};
 
 const ROW: f32 = 20.0;
@@ -28,10 +28,11 @@ impl LanesView {
     pub(crate) fn draw(
         &mut self,
         ui: &mut egui::Ui,
-        document: &Document,
+        side: &Side,
         selected: Option<NodeIx>,
         actions: &mut Vec<Action>,
     ) {
+        let document = &side.document;
         let Some(lanes) = document.trace.as_ref().or(document.spans.as_ref()) else {
             ui.label("Nothing was measured: open with --trace TRACE.json of `heddle trace`.");
             if super::named_button(ui, "Predict", "Predict when each step should be").clicked() {
@@ -57,6 +58,7 @@ impl LanesView {
             super::name(&response, egui::accesskit::Role::Canvas, "Lanes in time");
             let rect = Rect::from_min_max(pos2(all.left() + NAMES, all.top()), all.max);
             axis.listen(ui, rect, &response);
+            steps::listen(ui, &response, (side, None), selected, actions);
             let under = response.hover_pos().filter(|at| at.x > rect.left()).and_then(|at| {
                 let row = rows.iter().find(|row| (row.top..row.top + ROW).contains(&(at.y - all.top())))?;
                 let pixel = (axis.at(rect, 1.0) - axis.at(rect, 0.0)).abs();
@@ -67,7 +69,7 @@ impl LanesView {
                 if response.clicked()
                     && let Some(node) = node_of(document, row.lane, span)
                 {
-                    actions.push(Action::Reveal(Child::Node(node)));
+                    actions.push(Action::Reveal(side.spot_of_plan(node)));
                 }
                 response.on_hover_ui_at_pointer(|ui| about(ui, row, span));
             }

@@ -1,9 +1,9 @@
 //! The memory of each device over the steps of its thread, buffer by buffer, and what is proven of it.
 use super::axis::{Axis, marks};
 use super::theme::{self, Palette};
-use super::{Action, units};
-use crate::document::{BufferLife, Child, DeviceMemory, NodeIx, PlanView};
-use eframe::egui::{self, Align2, FontId, Rect, Sense, Stroke, StrokeKind, pos2};
+use super::{Action, Side, steps, units};
+use crate::document::{BufferLife, DeviceMemory, NodeIx, PlanView};
+use eframe::egui::{self, Align2, FontId, Rect, Response, Sense, Stroke, StrokeKind, pos2};
 use ir::plan::MemoryProof;
 
 const NAMES: f32 = 110.0;
@@ -22,7 +22,7 @@ impl MemoryView {
     pub(crate) fn draw(
         &mut self,
         ui: &mut egui::Ui,
-        plan: &PlanView,
+        (side, plan): (&Side, &PlanView),
         selected: Option<NodeIx>,
         actions: &mut Vec<Action>,
     ) {
@@ -42,7 +42,8 @@ impl MemoryView {
                     ));
                 });
                 proof(ui, memory);
-                arena(ui, (memory, height), &mut axis, selected, actions);
+                let response = arena(ui, (side, memory, height), &mut axis, selected, actions);
+                steps::listen(ui, &response, (side, Some(at)), selected, actions);
                 match self.axes.get_mut(at) {
                     Some(kept) => *kept = axis,
                     None => self.axes.push(axis),
@@ -110,11 +111,11 @@ fn proof(ui: &mut egui::Ui, memory: &DeviceMemory) {
 /// Buffers where they lie, while they live.
 fn arena(
     ui: &mut egui::Ui,
-    (memory, height): (&DeviceMemory, f32),
+    (side, memory, height): (&Side, &DeviceMemory, f32),
     axis: &mut Axis,
     selected: Option<NodeIx>,
     actions: &mut Vec<Action>,
-) {
+) -> Response {
     let palette = Palette::of_ui(ui);
     let size = egui::vec2(ui.available_width(), height.clamp(HEIGHT_LEAST, 260.0));
     let (all, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
@@ -182,12 +183,13 @@ fn arena(
         if response.clicked()
             && let Some(node) = life.node
         {
-            actions.push(Action::Reveal(Child::Node(node)));
+            actions.push(Action::Reveal(side.spot_of_plan(node)));
         }
-        response.on_hover_ui_at_pointer(|ui| {
+        response.clone().on_hover_ui_at_pointer(|ui| {
             ui.strong(life.id.to_string());
             ui.label(format!("{}, {} at {}", life.ty, units::bytes(life.bytes), life.offset));
             ui.label(format!("steps {} to {}", life.first, life.last));
         });
     }
+    response
 }

@@ -2,8 +2,10 @@
 //!
 //! Panels draw and say what a person wants as [`Action`]s, which [`Viewer`] does when the frame is drawn. Files are
 //! read and programs run on threads of their own.
+mod act;
 mod asked;
 mod axis;
+mod both;
 mod camera;
 mod canvas;
 mod change;
@@ -14,11 +16,13 @@ mod lanes;
 mod memory;
 mod notices;
 mod open;
+mod overlay;
 mod paint;
 mod passes;
 mod search;
 mod shell;
 mod side;
+mod steps;
 mod tables;
 mod theme;
 mod tint;
@@ -29,12 +33,13 @@ mod widgets;
 pub use open::Request;
 pub use theme::dress;
 
-use crate::document::{Child, Document, GroupIx, NodeIx};
+use crate::document::{Document, Numbers};
 use crate::heddle::Heddle;
-use crate::live::{Live, State};
+use crate::live::Live;
+use act::{Action, Spot};
 use asked::{Asked, Told};
 use canvas::Canvas;
-use change::{Changes, Wish};
+use change::Changes;
 use compare::Compared;
 use eframe::egui::{self, Key, Modifiers};
 use heat::{Heat, Rounds};
@@ -42,40 +47,12 @@ use lanes::LanesView;
 use memory::MemoryView;
 use notices::{Kind, Notices};
 use open::{Opened, Opening};
+use overlay::Overlay;
 use search::Search;
 use side::Side;
 use std::path::Path;
 use tint::Colouring;
 use widgets::{badge, name, named_button, named_edit};
-
-/// What a person wants.
-#[derive(Clone, Debug, PartialEq)]
-enum Action {
-    /// Looks at a node or group where it is.
-    Select(Option<Child>),
-    /// Goes to a node or group.
-    Reveal(Child),
-    /// The same, in one of two documents.
-    RevealIn(usize, Child),
-    /// Opens a group that is closed, closes one that is open.
-    Toggle(GroupIx),
-    /// Shows another pass.
-    Pass(usize),
-    /// Shows all of the drawing.
-    Fit,
-    /// Comes closer by a factor.
-    Zoom(f32),
-    /// Asks why something is as it is.
-    Why(String),
-    /// Does something with the hints.
-    Change(Wish),
-    /// Runs the plan beside the reference interpreter.
-    Numerics,
-    /// Asks when each step should be.
-    Predict,
-    /// Attaches to the socket again.
-    Attach,
-}
 
 /// What is drawn beneath the canvas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,11 +85,15 @@ pub struct Viewer {
     compared: Option<Compared>,
     /// Whether two documents are drawn as one.
     is_overlaid: bool,
-    changes: Changes,
+    overlay: Overlay,
+    /// Whether hints are made.
+    is_changing: bool,
+    /// Of each document.
+    changes: [Changes; 2],
     asked: Asked,
     live: Option<Live>,
-    /// Whether the document of what runs was asked for.
-    is_live_shown: bool,
+    /// Whether it was seen what runs, since it was attached to.
+    is_run_met: bool,
     is_help_open: bool,
 }
 
@@ -164,10 +145,12 @@ impl Viewer {
         for remark in document.remarks.iter().chain(other.iter().flat_map(|other| &other.remarks)) {
             self.notices.push(Kind::Remark, remark.clone());
         }
-        self.changes = Changes { hints: document.hints.clone(), ..Changes::default() };
-        self.sides =
-            [Some(document), other].into_iter().flatten().map(|d| Side::new(d, self.rounds)).collect();
+        let changes = |document: Option<&Document>| document.map(Changes::of).unwrap_or_default();
+        self.changes = [changes(Some(&document)), changes(other.as_ref())];
+        let documents = [Some(document), other].into_iter().flatten().enumerate();
+        self.sides = documents.map(|(at, document)| Side::new(at, document, self.rounds)).collect();
         (self.compared, self.active, self.search) = (None, 0, Search::default());
+        (self.is_changing, self.is_overlaid) = (false, false);
         self.asked.forget();
         self.colouring = if self.sides.len() > 1 { Colouring::Difference } else { Colouring::Device };
     }
@@ -176,6 +159,10 @@ impl Viewer {
     pub fn draw(&mut self, ui: &mut egui::Ui) {
         self.receive(ui.ctx());
         self.hear(ui.ctx());
+        if self.is_overlaid {
+            // The first is only there in what the second has no longer.
+            self.active = 1;
+        }
         self.update_comparison();
         let mut actions = vec![];
         self.shortcuts(ui, &mut actions);
@@ -208,22 +195,24 @@ impl Viewer {
         }
         for told in self.asked.receive() {
             match told {
-                Told::Verdict(verdict) => self.changes.verdict = Some(verdict),
+                Told::Verdict(at, verdict) => self.changes[at].verdict = Some(verdict),
                 Told::Fault(fault) => self.notices.push(Kind::Error, fault),
-                Told::Numbers(numbers) => self.show_numbers(*numbers),
-                Told::Spans(text) => self.show_spans(&text),
-                Told::Runs(runs) => {
-                    let (before, after) = self.asked.keep(*runs);
-                    self.show(before, Some(after));
+                Told::Numbers(at, numbers) => self.show_numbers(at, *numbers),
+                Told::Spans(at, text) => self.show_spans(at, &text),
+                Told::Runs(at, runs) => {
+                    let (changes, is_changing) = (std::mem::take(&mut self.changes[at]), self.is_changing);
+                    self.show(runs.before, Some(runs.after));
+                    // They are about the bundle as it was, which goes on being there to be changed.
+                    (self.changes[0], self.is_changing) = (changes, is_changing);
+                    self.sides[1].lies_in(runs.folder);
                     self.bottom = Bottom::Lanes;
                     context.request_repaint();
                 }
             }
         }
-        self.changes.is_busy = self.asked.is_busy();
     }
 
-    fn show_numbers(&mut self, numbers: crate::document::Numbers) {
+    fn show_numbers(&mut self, at: usize, numbers: Numbers) {
         let text = match &numbers.first {
             Some(first) => {
                 format!("{} is the first value beyond tolerance: error {:.2e}", first.node, first.error)
@@ -231,15 +220,15 @@ impl Viewer {
             None => format!("{} values are what the model means, within tolerance", numbers.compared),
         };
         self.notices.push(if numbers.first.is_some() { Kind::Error } else { Kind::Done }, text);
-        if let Some(side) = self.sides.first_mut() {
+        if let Some(side) = self.sides.get_mut(at) {
             side.document.numbers = Some(numbers);
             side.repaint();
             self.colouring = Colouring::Error;
         }
     }
 
-    fn show_spans(&mut self, text: &str) {
-        let Some(side) = self.sides.first_mut() else { return };
+    fn show_spans(&mut self, at: usize, text: &str) {
+        let Some(side) = self.sides.get_mut(at) else { return };
         if let Err(fault) = side.document.set_spans(Path::new("heddle simulate --spans"), text) {
             self.notices.error(&fault);
         }
@@ -247,62 +236,19 @@ impl Viewer {
         side.repaint();
     }
 
-    /// Takes what was heard of a run.
-    fn hear(&mut self, context: &egui::Context) {
-        let Some(live) = &mut self.live else { return };
-        let is_new = live.poll();
-        if let (true, State::Lost(_, fault)) = (is_new, &live.state) {
-            self.notices.error(fault);
-        }
-        if let (false, Some(seen)) = (self.is_live_shown, live.seen()) {
-            self.is_live_shown = true;
-            let is_shown = self.sides.iter().any(|side| {
-                side.document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash)
-            });
-            if !is_shown {
-                let opened = watch::document(live.path(), seen);
-                match opened {
-                    Ok(document) => self.show(document, None),
-                    Err(fault) => self.notices.error(&fault),
-                }
-            }
-            context.request_repaint();
-        }
-    }
-
     /// Asks for the verdict on hints that have changed.
     fn try_hints(&mut self, context: &egui::Context) {
-        let Some(side) = self.sides.first() else { return };
-        let is_new = self.changes.is_on && self.changes.hints != self.changes.asked_for;
-        if !is_new || self.changes.is_busy {
+        let active = self.active();
+        let Some(side) = self.sides.get(active) else { return };
+        let changes = &mut self.changes[active];
+        let is_new = self.is_changing && changes.asked_for.as_ref() != Some(&changes.hints);
+        if !is_new || self.asked.is_trying() || self.asked.is_running() {
             return;
         }
-        self.changes.asked_for.clone_from(&self.changes.hints);
-        self.changes.verdict = None;
-        if let Err(fault) = self.asked.what_if(context, &side.document, &self.changes.hints) {
+        changes.asked_for = Some(changes.hints.clone());
+        changes.verdict = None;
+        if let Err(fault) = self.asked.what_if(context, side, &changes.hints) {
             self.notices.error(&fault);
-        }
-        self.changes.is_busy = self.asked.is_busy();
-    }
-
-    fn wish(&mut self, context: &egui::Context, wish: Wish) {
-        let Some(side) = self.sides.first() else { return };
-        match wish {
-            Wish::Try => self.changes.asked_for.clear(),
-            Wish::Save => {
-                let path = Changes::path(&side.document);
-                match std::fs::write(&path, self.changes.text()) {
-                    Ok(()) => self.notices.push(Kind::Done, format!("saved {}", path.display())),
-                    Err(fault) => {
-                        self.notices.push(Kind::Error, format!("cannot write {}: {fault}", path.display()))
-                    }
-                }
-            }
-            Wish::Run => {
-                if let Err(fault) = self.asked.run_both(context, &side.document, &self.changes.hints) {
-                    self.notices.error(&fault);
-                }
-            }
         }
     }
 
@@ -333,83 +279,6 @@ impl Viewer {
         if let Some(path) = dropped.first().map(|file| file.path().to_owned()) {
             let request = Request { file: Some(path), ..Request::default() };
             self.opening.push(Opening::begin(ui.ctx(), request));
-        }
-    }
-
-    fn act(&mut self, context: &egui::Context, action: Action) {
-        let active = self.active.min(self.sides.len().saturating_sub(1));
-        let Some(side) = self.sides.get_mut(active) else { return };
-        match action {
-            Action::Select(child) => {
-                side.selected = child;
-                self.follow(active);
-            }
-            Action::Reveal(child) => self.reveal(active, child),
-            Action::RevealIn(at, child) => self.reveal(at, child),
-            Action::Toggle(group) => {
-                side.toggle(group);
-                (side.selected, side.wanted) = (Some(Child::Group(group)), Some(Child::Group(group)));
-            }
-            Action::Pass(pass) => {
-                side.go(pass);
-                if self.colouring == Colouring::Device && self.sides.len() == 1 {
-                    self.colouring = Colouring::Change;
-                }
-            }
-            Action::Fit => self.sides.iter_mut().for_each(|side| side.camera = None),
-            Action::Zoom(factor) => {
-                if let (Some(camera), Some(rect)) = (&mut side.camera, self.canvases[active].rect) {
-                    camera.zoom_at(rect, rect.center(), factor);
-                }
-            }
-            Action::Why(what) => self.asked.why(context, &side.document, &what),
-            Action::Change(wish) => self.wish(context, wish),
-            Action::Numerics => {
-                if let Err(fault) = self.asked.numerics(context, &side.document) {
-                    self.notices.error(&fault);
-                }
-            }
-            Action::Predict => {
-                if let Err(fault) = self.asked.predict(context, &side.document) {
-                    self.notices.error(&fault);
-                }
-            }
-            Action::Attach => {
-                self.is_live_shown = false;
-                self.live.iter_mut().for_each(Live::reconnect);
-            }
-        }
-    }
-
-    fn reveal(&mut self, at: usize, child: Child) {
-        let Some(side) = self.sides.get_mut(at) else { return };
-        side.open_around(child);
-        (side.selected, side.wanted) = (Some(child), Some(child));
-        if let Child::Node(node) = child {
-            self.lanes.reveal(&side.document, node);
-        }
-        self.follow(at);
-    }
-
-    /// Selects in the other of two documents what was selected in this one.
-    fn follow(&mut self, at: usize) {
-        let selected = self.sides.get(at).and_then(|side| side.selected);
-        let partner = match (selected, &self.compared) {
-            (Some(Child::Node(node)), Some(compared)) => compared.partner(at, node),
-            _ => None,
-        };
-        if let (Some(partner), Some(other)) = (partner, self.sides.get_mut(1 - at.min(1))) {
-            let child = Child::Node(partner);
-            other.open_around(child);
-            (other.selected, other.wanted) = (Some(child), Some(child));
-        }
-    }
-
-    fn selected_node(&self) -> Option<NodeIx> {
-        let side = self.sides.get(self.active)?;
-        match side.selected {
-            Some(Child::Node(node)) if side.is_last() => Some(node),
-            _ => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Messages in the window: what went wrong, and what a person should know.
 use super::theme::Palette;
+use super::units;
 use eframe::egui::{self, RichText};
 
 /// How grave it is.
@@ -19,10 +20,12 @@ pub(crate) struct Notices(Vec<(Kind, String)>);
 
 /// More are not shown at once: the oldest goes.
 const MOST: usize = 5;
+/// Longer ones are cut: they quote what stands in files, which can be as long as it likes.
+const LETTERS_MOST: usize = 2_000;
 
 impl Notices {
     pub(crate) fn push(&mut self, kind: Kind, text: impl Into<String>) {
-        let text = text.into();
+        let text = units::shortened(&text.into(), LETTERS_MOST);
         self.0.retain(|(_, other)| *other != text);
         self.0.push((kind, text));
         if self.0.len() > MOST {

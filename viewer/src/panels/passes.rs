@@ -64,8 +64,8 @@ pub(crate) fn removed(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>)
                     let response = ui.link(format!("− {} · {}", own.title(), own.op));
                     super::name(&response, egui::accesskit::Role::Link, &format!("Removed: {}", own.title()));
                     if response.clicked() {
-                        actions.push(Action::Pass(side.pass - 1));
-                        actions.push(Action::Reveal(Child::Node(*node)));
+                        let spot = side.spot_in(side.pass - 1, Child::Node(*node));
+                        actions.push(Action::Reveal(spot));
                     }
                 }
             },

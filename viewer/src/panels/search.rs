@@ -1,6 +1,6 @@
 //! The search box and what it found.
-use super::{Action, Side, named_edit};
-use crate::document::{Child, Hit, Query};
+use super::{Action, Side, Spot, named_edit};
+use crate::document::{Child, GroupIx, Hit, Query};
 use eframe::egui::{self, Key, ScrollArea, TextStyle};
 
 /// What is looked for, and what was found.
@@ -8,8 +8,8 @@ use eframe::egui::{self, Key, ScrollArea, TextStyle};
 pub(crate) struct Search {
     pub(crate) text: String,
     hits: Vec<Hit>,
-    /// For which text and pass the hits are.
-    of: Option<(String, usize)>,
+    /// For which text the hits are, and in which document and pass.
+    of: Option<(String, Spot)>,
     /// Which of the hits was gone to last.
     at: Option<usize>,
     pub(crate) wants_focus: bool,
@@ -25,34 +25,35 @@ impl Search {
         }
         self.update(side);
         if response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !self.hits.is_empty() {
-            self.go(1, actions);
+            self.go(side, 1, actions);
             response.request_focus();
         }
-        if response.has_focus() && ui.input(|input| input.key_pressed(Key::Escape)) {
+        // A field gives up the focus by itself at this key.
+        if (response.has_focus() || response.lost_focus()) && ui.input(|input| input.key_pressed(Key::Escape)) {
             self.text.clear();
             response.surrender_focus();
         }
     }
 
-    /// The nodes that were found, in their order in the graph.
+    /// The nodes that were found, the best first.
     pub(crate) fn hits(&self) -> &[Hit] {
         &self.hits
     }
 
     fn update(&mut self, side: &Side) {
-        let of = Some((self.text.clone(), side.pass));
+        let of = Some((self.text.clone(), side.spot(Child::Group(GroupIx::ROOT))));
         if self.of != of {
             self.hits = side.document.search(side.pass, &Query::new(&self.text));
             (self.of, self.at) = (of, None);
         }
     }
 
-    fn go(&mut self, by: isize, actions: &mut Vec<Action>) {
+    fn go(&mut self, side: &Side, by: isize, actions: &mut Vec<Action>) {
         let count = self.hits.len() as isize;
         let at = self.at.map_or(0, |at| (at as isize + by).rem_euclid(count));
         self.at = Some(at as usize);
         if let Some(hit) = self.hits.get(at as usize) {
-            actions.push(Action::Reveal(Child::Node(hit.node)));
+            actions.push(Action::Reveal(side.spot(Child::Node(hit.node))));
         }
     }
 
@@ -67,7 +68,7 @@ impl Search {
             if !self.hits.is_empty() {
                 for (sign, name, by) in [("Before", "Previous result", -1), ("Next", "Next result", 1)] {
                     if super::named_button(ui, sign, name).clicked() {
-                        self.go(by, actions);
+                        self.go(side, by, actions);
                     }
                 }
             }
@@ -91,7 +92,8 @@ impl Search {
                     );
                     if response.clicked() {
                         self.at = Some(at);
-                        actions.push(Action::Reveal(Child::Node(self.hits[at].node)));
+                        let hit = Child::Node(self.hits[at].node);
+                        actions.push(Action::Reveal(side.spot(hit)));
                     }
                 }
             },

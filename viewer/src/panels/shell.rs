@@ -19,6 +19,7 @@ const HELP: &[(&str, &str)] = &[
     ("[ and ]", "the pass before, the next one"),
     ("/ or Ctrl+F", "search; Enter for the next result"),
     ("Escape", "select nothing"),
+    ("↑ ↓ in lanes and memory", "the step before, the next one"),
     ("Tab", "the next control"),
     ("F1", "this list"),
 ];
@@ -37,6 +38,10 @@ impl Viewer {
             ui.add_space(3.0);
         });
         if self.sides.is_empty() {
+            if self.live.is_some() {
+                let panel = Panel::bottom("bottom").resizable(true).default_size(230.0).min_size(80.0);
+                panel.show(ui, |ui| self.watched(ui, actions));
+            }
             CentralPanel::default().show(ui, |ui| self.empty(ui));
             return;
         }
@@ -122,7 +127,7 @@ impl Viewer {
                 }
                 named_toggle(ui, &mut self.is_overlaid, "Overlay", "Draw both as one");
             }
-            named_toggle(ui, &mut self.changes.is_on, "Change", "Change the plan");
+            named_toggle(ui, &mut self.is_changing, "Change", "Change the plan");
             let is_dark = ui.visuals().dark_mode;
             if named_button(ui, if is_dark { "Light" } else { "Dark" }, "Light or dark").clicked() {
                 ui.ctx().set_theme(if is_dark { egui::Theme::Light } else { egui::Theme::Dark });
@@ -135,15 +140,17 @@ impl Viewer {
     fn status(&mut self, ui: &mut egui::Ui) {
         ui.horizontal_wrapped(|ui| {
             let Some(side) = self.sides.get(self.active) else { return };
-            if side.document.plan.is_some() {
-                let live = self.live.is_some().then_some((Bottom::Live, "Live"));
-                let tabs = [
-                    (Bottom::Lanes, "Lanes"),
-                    (Bottom::Memory, "Memory"),
-                    (Bottom::Messages, "Messages"),
-                    (Bottom::Misses, "Misses"),
-                ];
-                for (tab, text) in tabs.into_iter().chain(live) {
+            let of_plan = [
+                (Bottom::Lanes, "Lanes"),
+                (Bottom::Memory, "Memory"),
+                (Bottom::Messages, "Messages"),
+                (Bottom::Misses, "Misses"),
+            ];
+            let live = self.live.is_some().then_some((Bottom::Live, "Live"));
+            let of_plan = of_plan.into_iter().filter(|_| side.document.plan.is_some());
+            let tabs: Vec<_> = of_plan.chain(live).collect();
+            if !tabs.is_empty() {
+                for (tab, text) in tabs {
                     let is_open = self.bottom == tab;
                     let response = ui.selectable_label(is_open, text);
                     name(&response, Role::Button, &format!("Panel {text}"));
@@ -195,22 +202,30 @@ impl Viewer {
     }
 
     fn beneath(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+        if self.bottom == Bottom::Live {
+            self.watched(ui, actions);
+            return;
+        }
         let selected = self.selected_node();
         let Some(side) = self.sides.get(self.active) else { return };
         let Some(plan) = &side.document.plan else { return };
         match self.bottom {
-            Bottom::Lanes => self.lanes.draw(ui, &side.document, selected, actions),
-            Bottom::Memory => self.memory.draw(ui, plan, selected, actions),
+            Bottom::Lanes => self.lanes.draw(ui, side, selected, actions),
+            Bottom::Memory => self.memory.draw(ui, (side, plan), selected, actions),
             Bottom::Messages => {
-                tables::messages(ui, side, plan, &Traffic::of(self.live.as_ref()).queued, actions)
+                let traffic = Traffic::of(self.live.as_ref(), &side.document);
+                tables::messages(ui, side, plan, &traffic.queued, actions);
             }
             Bottom::Misses => tables::misses(ui, side, actions),
-            Bottom::Live => {
-                if self.live.as_ref().is_some_and(|live| watch::draw(ui, live)) {
-                    actions.push(Action::Attach);
-                }
-            }
-            Bottom::Nothing => {}
+            Bottom::Live | Bottom::Nothing => {}
+        }
+    }
+
+    /// What is heard of a run.
+    fn watched(&self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
+        let is_elsewhere = self.is_run_elsewhere() && self.opening.is_empty();
+        if let Some(live) = &self.live {
+            watch::draw(ui, live, is_elsewhere, actions);
         }
     }
 
@@ -224,22 +239,22 @@ impl Viewer {
 
     fn beside(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
         let Some(side) = self.sides.get(self.active) else { return };
-        if self.changes.is_on {
-            actions.extend(self.changes.draw(ui, side).map(Action::Change));
+        if self.is_changing {
+            let wish = self.changes[side.at()].draw(ui, side, &self.asked);
+            actions.extend(wish.map(Action::Change));
             return;
         }
-        let why = self.selected_node().and_then(|node| self.asked.said(&side.shown().flow[node].path));
+        let why = self.selected_node().and_then(|node| self.asked.said(side, &side.shown().flow[node].path));
         passes::removed(ui, side, actions);
-        details::draw(ui, side, why, actions);
+        details::draw(ui, side, (why, self.asked.is_checking()), actions);
     }
 
     fn canvases(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {
         let whole = ui.available_rect_before_wrap();
         let count = self.sides.len();
         let is_one = count == 1 || self.is_overlaid;
-        let traffic = Traffic::of(self.live.as_ref());
-        if !traffic.stalled.is_empty() || traffic.moved.contains(&true) {
-            ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
+        if let Some(compared) = self.compared.as_ref().filter(|_| self.is_overlaid) {
+            self.overlay.prepare(&mut self.sides, compared, self.canvases[1].rect);
         }
         for (at, side) in self.sides.iter_mut().enumerate() {
             if is_one && at + 1 < count {
@@ -247,6 +262,10 @@ impl Viewer {
             }
             let part = if is_one { whole } else { half(whole, at) };
             let differences = self.compared.as_ref().map(|compared| &compared.differences[at]);
+            let traffic = Traffic::of(self.live.as_ref(), &side.document);
+            if !traffic.stalled.is_empty() || traffic.moved.contains(&true) {
+                ui.ctx().request_repaint_after(std::time::Duration::from_millis(50));
+            }
             let canvas_name = ["Graph", "Other graph"][at];
             let look = Look {
                 name: canvas_name,
@@ -254,7 +273,7 @@ impl Viewer {
                 differences,
                 hits: if at == self.active { self.search.hits() } else { &[] },
                 traffic: &traffic,
-                can_carry: self.changes.is_on,
+                can_carry: self.is_changing,
             };
             let mut own = vec![];
             let mut inner = ui.new_child(egui::UiBuilder::new().max_rect(part).id_salt(canvas_name));
@@ -276,6 +295,12 @@ impl Viewer {
                 self.active = at;
             }
             actions.extend(own);
+        }
+        if let ([first, second], true) = (&self.sides[..], self.is_overlaid)
+            && let Some(camera) = second.camera
+        {
+            let mut over = ui.new_child(egui::UiBuilder::new().max_rect(whole).id_salt("overlay"));
+            self.overlay.draw(&mut over, whole, camera, first.selected);
         }
         if !is_one {
             ui.painter().vline(

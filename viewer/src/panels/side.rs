@@ -2,14 +2,18 @@
 use super::camera::Camera;
 use super::heat::{Heat, Rounds};
 use super::theme::Palette;
+use super::Spot;
 use super::tint::{self, Colouring, Differences, Tint};
 use crate::document::{Child, Document, GroupIx, NodeIx, Pass, Role, Run, Tree};
 use crate::layout::{self, Layouts, Picture, Style, View};
+use crate::scratch::Scratch;
 use eframe::egui::{Pos2, Rect, Vec2, pos2};
 
 /// A document that is looked at.
 #[derive(Debug)]
 pub(crate) struct Side {
+    /// Which of two documents it is.
+    at: usize,
     pub(crate) document: Document,
     /// Which of its passes is shown.
     pub(crate) pass: usize,
@@ -25,6 +29,8 @@ pub(crate) struct Side {
     tinted: Option<((Colouring, bool), Vec<Tint>)>,
     /// How many pictures there were so far: what is derived of one is kept by this number.
     pub(crate) generation: u64,
+    /// What goes with the document: the folder where it lies, if that is to vanish with it.
+    _scratch: Option<Scratch>,
 }
 
 /// The pictures of the passes up to the one that is shown: each is pinned to that before.
@@ -50,11 +56,12 @@ pub(crate) struct Crossing {
 const OPENED_MOST: usize = 24;
 
 impl Side {
-    pub(crate) fn new(document: Document, rounds: Rounds) -> Side {
+    pub(crate) fn new(at: usize, document: Document, rounds: Rounds) -> Side {
         let pass = document.passes.len() - 1;
         let heat = Heat::of(&document, rounds);
         let view = View { is_folded: true, ..View::default() };
         let mut side = Side {
+            at,
             document,
             pass,
             view,
@@ -66,9 +73,44 @@ impl Side {
             drawn: None,
             tinted: None,
             generation: 0,
+            _scratch: None,
         };
         side.open_lonely();
         side
+    }
+
+    /// Has a folder vanish with the document.
+    pub(crate) fn lies_in(&mut self, folder: Scratch) {
+        self._scratch = Some(folder);
+    }
+
+    /// Which of two documents it is.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// A node or group of the pass that is shown.
+    pub(crate) fn spot(&self, child: Child) -> Spot {
+        self.spot_in(self.pass, child)
+    }
+
+    /// A node or group of some pass.
+    pub(crate) fn spot_in(&self, pass: usize, child: Child) -> Spot {
+        Spot { side: self.at, pass, child }
+    }
+
+    /// A node of what runs.
+    pub(crate) fn spot_of_plan(&self, node: NodeIx) -> Spot {
+        self.spot_in(self.document.passes.len() - 1, Child::Node(node))
+    }
+
+    /// Whether there is such a node or group.
+    pub(crate) fn has(&self, spot: Spot) -> bool {
+        let pass = self.document.passes.get(spot.pass).filter(|_| spot.side == self.at);
+        pass.is_some_and(|pass| match spot.child {
+            Child::Node(node) => node.at() < pass.flow.nodes.len(),
+            Child::Group(group) => group.at() < pass.tree.groups.len(),
+        })
     }
 
     /// The pass that is shown.
@@ -111,6 +153,7 @@ impl Side {
         self.pass = pass;
         let group = path.and_then(|path| self.shown().tree.find(&path));
         self.selected = group.map(Child::Group).or(partner.map(Child::Node));
+        self.wanted = self.wanted.and(self.selected);
     }
 
     /// What became of a node in another pass, from one to the next.

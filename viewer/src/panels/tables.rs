@@ -1,7 +1,7 @@
 //! Lists beneath the canvas: messages between devices, and where predictions miss most.
 use super::theme::Palette;
 use super::{Action, Side, units, widgets};
-use crate::document::{Child, PlanView};
+use crate::document::PlanView;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Grid, RichText, ScrollArea};
 
@@ -39,7 +39,7 @@ pub(crate) fn messages(
                 let response = ui.link(message.edge.0.to_string());
                 widgets::name(&response, Role::Link, &format!("Edge {}: {}", message.edge.0, message.name));
                 if let (true, Some(node)) = (response.clicked(), message.made_by) {
-                    actions.push(Action::Reveal(Child::Node(node)));
+                    actions.push(Action::Reveal(side.spot_of_plan(node)));
                 }
                 ui.label(format!("{} {}", message.name, message.ty));
                 ui.label(&message.from_name);
@@ -84,7 +84,7 @@ pub(crate) fn misses(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) 
                 let response = ui.link(&miss.name);
                 widgets::name(&response, Role::Link, &format!("Miss {}: {}", rank + 1, miss.name));
                 if let (true, Some(node)) = (response.clicked(), node) {
-                    actions.push(Action::Reveal(Child::Node(node)));
+                    actions.push(Action::Reveal(side.spot_of_plan(node)));
                 }
                 let thread = plan.and_then(|plan| plan.plan.threads.get(miss.at.thread as usize));
                 ui.label(thread.map_or_else(String::new, |thread| side.document.device(thread.device.0)));

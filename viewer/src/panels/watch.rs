@@ -1,11 +1,12 @@
 //! A run that is watched: where its threads are, what moves between them, and what stands still.
+use super::Action;
 use super::theme::Palette;
 use super::units;
 use super::widgets::named_button;
-use crate::document::Document;
-use crate::live::{Live, Seen, State};
+use crate::document::{Document, DocumentError};
+use crate::live::{Live, Moment, Seen, State};
 use eframe::egui::{self, Grid, RichText, ScrollArea, Sense, Stroke, pos2, vec2};
-use ir::live::{EdgeNow, Ending, Frame};
+use ir::live::{EdgeNow, Ending, Frame, Hello};
 use std::path::Path;
 
 /// What a canvas shows of a run.
@@ -20,14 +21,18 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Of the last frame that was heard.
-    pub(crate) fn of(live: Option<&Live>) -> Traffic {
-        let Some(seen) = live.and_then(Live::seen) else { return Traffic::default() };
-        let Some(last) = seen.frames.back() else { return Traffic::default() };
-        let before = seen.frames.iter().nth_back(1);
+    /// Of the last frame that was heard, if it is of a document's plan.
+    pub(crate) fn of(live: Option<&Live>, document: &Document) -> Traffic {
+        let Some((live, seen)) = live.and_then(|live| Some((live, live.seen()?))) else {
+            return Traffic::default();
+        };
+        let Some(last) = seen.last.as_ref().filter(|_| is_of(document, &seen.hello)) else {
+            return Traffic::default();
+        };
+        let before = seen.before.as_ref();
         let sent = |at: usize| before.and_then(|frame| frame.edges.get(at)).map_or(0, |edge| edge.sent);
         let edges = || last.edges.iter().enumerate();
-        let is_running = live.is_some_and(|live| matches!(live.state, State::Attached(_)));
+        let is_running = matches!(live.state, State::Attached(_)) && live.silence().is_none();
         Traffic {
             stalled: edges().filter(|(_, edge)| edge.is_stalled).map(|(at, _)| at as u32).collect(),
             queued: edges().map(|(_, edge)| edge.queued()).collect(),
@@ -36,25 +41,35 @@ impl Traffic {
     }
 }
 
+/// Whether a document is of the plan that runs.
+pub(crate) fn is_of(document: &Document, hello: &Hello) -> bool {
+    document.plan.as_ref().is_some_and(|plan| plan.hash == hello.plan_hash)
+}
+
 /// The document of the plan that runs: of its bundle if that still holds this plan, else of the plan's text alone.
-pub(crate) fn document(socket: &Path, seen: &Seen) -> Result<Document, crate::document::DocumentError> {
-    let bundle = seen.hello.bundle.as_ref().and_then(|bundle| Document::open(Path::new(bundle)).ok());
-    let is_it =
-        |document: &Document| document.plan.as_ref().is_some_and(|plan| plan.hash == seen.hello.plan_hash);
-    match bundle.filter(is_it) {
+/// Not for a thread that draws: nobody knows what lies where the bundle is said to be.
+pub(crate) fn document(socket: &Path, hello: &Hello) -> Result<Document, DocumentError> {
+    let folder = hello.bundle.as_ref().map(Path::new).filter(|bundle| bundle.is_dir());
+    let bundle = folder.and_then(|bundle| Document::open(bundle).ok());
+    match bundle.filter(|document| is_of(document, hello)) {
         Some(document) => Ok(document),
-        None => Document::of_plan_text(socket, &seen.hello.plan),
+        None => Document::of_plan_text(socket, &hello.plan),
     }
 }
 
-/// The panel; whether to attach anew.
-pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
+/// The panel; `is_elsewhere` says that what is shown is not what runs.
+pub(crate) fn draw(ui: &mut egui::Ui, live: &Live, is_elsewhere: bool, actions: &mut Vec<Action>) {
     let palette = Palette::of_ui(ui);
-    let mut is_wanted = false;
     ui.horizontal(|ui| {
         let (text, colour) = match &live.state {
             State::Waiting => (format!("waiting for {}", live.path().display()), palette.weak),
-            State::Attached(seen) => (format!("process {} runs", seen.hello.process), palette.added),
+            State::Attached(seen) => match live.silence() {
+                None => (format!("process {} runs", seen.hello.process), palette.added),
+                Some(silent) => {
+                    let (process, seconds) = (seen.hello.process, silent.as_secs());
+                    (format!("nothing heard of process {process} for {seconds} s"), palette.removed)
+                }
+            },
             State::Ended(_, Ending::Finished {}) => ("the run has finished".to_owned(), palette.text),
             State::Ended(_, Ending::Interrupted {}) => {
                 ("the run was interrupted".to_owned(), palette.changed)
@@ -66,18 +81,21 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
         };
         ui.label(RichText::new(text).color(colour).strong());
         if !matches!(live.state, State::Waiting | State::Attached(_)) {
-            is_wanted = named_button(ui, "Attach again", "Attach again").clicked();
+            let is_wanted = named_button(ui, "Attach again", "Attach again").clicked();
+            actions.extend(is_wanted.then_some(Action::Attach));
+        }
+        if is_elsewhere {
+            let is_wanted = named_button(ui, "Show what runs", "Show what runs").clicked();
+            actions.extend(is_wanted.then_some(Action::ShowRun));
         }
     });
-    let Some((seen, last)) = live.seen().and_then(|seen| Some((seen, seen.frames.back()?))) else {
-        return is_wanted;
-    };
+    let Some((seen, last)) = live.seen().and_then(|seen| Some((seen, seen.last.as_ref()?))) else { return };
     ui.horizontal_wrapped(|ui| {
         let tokens = last.tokens;
         ui.label(format!("{} tokens read, {} written", tokens.read, tokens.written));
         let said = |rate: f64| format!("{rate:.1} tokens/s");
-        line(ui, seen, Quantity { what: "tokens a second", of: |frame| frame.tokens.per_second, said });
-        let of = |frame: &Frame| frame.resident_bytes.unwrap_or(0) as f64;
+        line(ui, seen, Quantity { what: "tokens a second", of: |moment| moment.tokens_per_second, said });
+        let of = |moment: &Moment| moment.resident_bytes as f64;
         let said = |bytes: f64| units::bytes(bytes as u64);
         line(ui, seen, Quantity { what: "resident memory", of, said });
     });
@@ -86,7 +104,6 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live) -> bool {
         ui.add_space(6.0);
         edges(ui, &palette, seen, last);
     });
-    is_wanted
 }
 
 fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
@@ -147,16 +164,16 @@ fn edges(ui: &mut egui::Ui, palette: &Palette, seen: &Seen, last: &Frame) {
     });
 }
 
-/// Something that frames tell.
+/// Something that is told again and again.
 struct Quantity {
     what: &'static str,
-    of: fn(&Frame) -> f64,
+    of: fn(&Moment) -> f64,
     said: fn(f64) -> String,
 }
 
-/// A quantity over the last frames, with what it is now.
+/// A quantity over the last moments, with what it is now.
 fn line(ui: &mut egui::Ui, seen: &Seen, Quantity { what, of, said }: Quantity) {
-    let values: Vec<f64> = seen.frames.iter().map(of).collect();
+    let values: Vec<f64> = seen.moments.iter().map(of).collect();
     let now = said(values.last().copied().unwrap_or(0.0));
     let (rect, response) = ui.allocate_exact_size(vec2(140.0, 24.0), Sense::hover());
     super::name(&response, egui::accesskit::Role::Image, &format!("{what} over time, now {now}"));

@@ -3,7 +3,7 @@ use super::theme::{self, Palette, Pattern};
 use eframe::egui::accesskit::Role;
 use eframe::egui::text::{LayoutJob, TextWrapping};
 use eframe::egui::{
-    self, Align2, Color32, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo,
+    self, Align2, Color32, EventFilter, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo,
     pos2, vec2,
 };
 
@@ -72,6 +72,12 @@ pub(crate) fn draw_line(
     job.wrap = TextWrapping::truncate_at_width((room / 4.0).ceil().max(1.0) * 4.0);
     let galley = painter.layout_job(job);
     painter.galley(left - vec2(0.0, galley.size().y / 2.0), galley, colour);
+}
+
+/// Has a control that has the focus hear arrows and Escape itself, instead of losing the focus by them.
+pub(crate) fn keep_keys(ui: &egui::Ui, response: &Response) {
+    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, escape: true, tab: false };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
 }
 
 /// A device's colour, pattern and letter.

@@ -131,6 +131,9 @@ mod tests {
 
     #[test]
     fn errors_say_where_and_what() {
+        let long = read(&format!("graph g {{\n  %0 = neg({}): f32[1]\n}}", "a".repeat(1 << 20))).unwrap_err();
+        assert!(long.message.starts_with("unknown value a") && long.message.ends_with('…'));
+        assert_eq!(long.message.chars().count(), 501);
         let faults = [
             ("", "expected `graph`, found the end"),
             ("graph g {\n  x = input(): f32[1]\n  x = input(): f32[1]\n}", "the name x is taken by line 2"),

@@ -24,6 +24,9 @@ pub struct ReadError {
     pub message: String,
 }
 
+/// Letters of a message at most.
+const MESSAGE_LETTERS_MOST: usize = 500;
+
 /// Reads the text form of one graph.
 pub fn read(text: &str) -> Result<Text, ReadError> {
     let mut reader = Reader::default();
@@ -34,7 +37,9 @@ pub fn read(text: &str) -> Result<Text, ReadError> {
             continue;
         }
         last = i + 1;
-        reader.line(Line { rest: line_text }, last).map_err(|message| ReadError { line: last, message })?;
+        reader
+            .line(Line { rest: line_text }, last)
+            .map_err(|message| ReadError { line: last, message: cut(message) })?;
     }
     let missing = match reader.at {
         At::Head => "graph",
@@ -42,6 +47,15 @@ pub fn read(text: &str) -> Result<Text, ReadError> {
         At::End => return Ok(Text { graph: reader.graph, lines: reader.lines }),
     };
     Err(ReadError { line: last, message: format!("expected `{missing}`, found the end") })
+}
+
+/// What is said of a line, no longer than a person reads: it quotes the line, which can be as long as it likes.
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_LETTERS_MOST) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 /// Which line comes next.

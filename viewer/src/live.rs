@@ -308,7 +308,8 @@ impl Listener {
 
 /// The plan of a text, verified; or what is wrong with it.
 fn sound(text: &str) -> Result<Plan, String> {
-    let plan = Plan::from_text(text).map_err(|error| error.to_string())?;
+    let mut plan = Plan::from_text(text).map_err(|error| error.to_string())?;
+    crate::document::cut_names(&mut plan);
     match plan.verify() {
         Ok(()) => Ok(plan),
         Err(faults) => Err(faults.first().map_or(String::new(), |fault| fault.explain(text))),

@@ -1,4 +1,5 @@
 //! A graph as it is drawn: nodes in flat tables, operands before users.
+use super::names::cut;
 use ir::{Graph, NodeId, TensorType};
 use std::collections::HashMap;
 
@@ -103,8 +104,8 @@ impl Flow {
                 str::to_owned,
             );
             Node {
-                name,
-                path: node.path.clone(),
+                name: cut(name),
+                path: cut(node.path.clone()),
                 role: role(&node.op),
                 op: if role(&node.op) == Role::State { "state" } else { node.op.name() }.to_owned(),
                 attributes: node.op.written_attributes(),
@@ -116,7 +117,7 @@ impl Flow {
         };
         let nodes = order.iter().map(node).collect();
         let outputs = graph.outputs.iter().map(|id| NodeIx(at[id])).collect();
-        let mut flow = Flow { name: graph.name.clone(), nodes, outputs, ..Flow::default() };
+        let mut flow = Flow { name: cut(graph.name.clone()), nodes, outputs, ..Flow::default() };
         flow.find_users();
         flow
     }

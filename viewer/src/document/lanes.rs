@@ -1,4 +1,5 @@
 //! Swim lanes: what each device thread did, and what it should have done, in time.
+use super::names::cut;
 use super::{DocumentError, PlanView};
 use ir::plan::{EdgeId, End, Plan, Step};
 use serde::Deserialize;
@@ -143,7 +144,7 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
         }
         let lane = groups.entry(event.pid).or_default().entry(event.tid).or_default();
         match (event.ph.as_str(), event.name.as_str()) {
-            ("M", "thread_name") => lane.name = event.args.name.unwrap_or_default(),
+            ("M", "thread_name") => lane.name = cut(event.args.name.unwrap_or_default()),
             ("X", _) => lane.push(event).map_err(|reason| other(path, reason))?,
             ("s", _) => {
                 let Event { id, name, tid, ts, .. } = event;
@@ -173,6 +174,7 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
 impl Lane {
     fn push(&mut self, event: Event) -> Result<(), String> {
         let Event { ts, dur, name, cat, args, .. } = event;
+        let name = cut(name);
         if !ts.is_finite() || !dur.is_finite() || dur < 0.0 {
             return Err(format!("{name:?} takes {dur} us from {ts} us, expected a stretch of time"));
         }

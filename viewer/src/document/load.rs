@@ -78,7 +78,8 @@ fn graph_files(folder: &Path) -> Result<Vec<(u32, String, PathBuf)>, DocumentErr
         let Some((number, pass)) = name.strip_suffix(".ir").and_then(|stem| stem.split_once('-')) else {
             continue;
         };
-        if let Ok(number) = number.parse() {
+        // What is no file may never end.
+        if let (Ok(number), true) = (number.parse(), path.is_file()) {
             files.push((number, pass.to_owned(), path));
         }
     }
@@ -124,7 +125,8 @@ pub(super) fn of_plan(
     mut remarks: Vec<String>,
 ) -> Result<Document, DocumentError> {
     let plan = Plan::from_text(text);
-    let plan = plan.map_err(|source| DocumentError::Plan { path: path.to_owned(), source })?;
+    let mut plan = plan.map_err(|source| DocumentError::Plan { path: path.to_owned(), source })?;
+    super::cut_names(&mut plan);
     if let Err(faults) = plan.verify() {
         let first = faults.first().map(|fault| fault.explain(text)).unwrap_or_default();
         remarks.push(format!("{} would be refused, {} faults: {first}", path.display(), faults.len()));

@@ -33,6 +33,7 @@ pub use shapes::Shape;
 pub use tree::{Child, Group, GroupIx, Run, Tree};
 
 pub(crate) use names::without_layer;
+pub(crate) use plan::cut_names;
 pub(crate) use shapes::BADGES;
 
 use ir::plan::Hint;

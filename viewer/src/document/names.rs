@@ -7,6 +7,18 @@
 /// First words of operators that belong to the part of another name.
 const PARTS: &[(&str, &str)] = &[("attention", "attn"), ("rope", "attn"), ("append", "attn"), ("qk", "attn")];
 
+/// Letters of a name at most. Files may have any; longer ones are cut before anybody draws them.
+const LETTERS_MOST: usize = 1_000;
+
+/// A name that can be drawn.
+pub(crate) fn cut(mut name: String) -> String {
+    if let Some((end, _)) = name.char_indices().nth(LETTERS_MOST) {
+        name.truncate(end);
+        name.push('…');
+    }
+    name
+}
+
 /// How deep groups nest at most: names of a file can be as they like.
 pub(super) const DEPTH_MAX: usize = 12;
 

@@ -6,13 +6,11 @@ use super::side::{self, Side};
 use super::theme::Palette;
 use super::tint::{Colouring, Differences};
 use super::watch::Traffic;
-use super::{Action, widgets};
+use super::{Action, units, widgets};
 use crate::document::{Child, Hit};
 use crate::layout::Picture;
 use eframe::egui::accesskit::Role;
-use eframe::egui::{
-    self, Key, PointerButton, Rect, Response, Sense, Stroke, StrokeKind, pos2, vec2,
-};
+use eframe::egui::{self, Key, PointerButton, Rect, Response, Sense, Stroke, StrokeKind, pos2, vec2};
 use std::collections::HashSet;
 
 /// Smaller boxes cannot be pointed at, in points.
@@ -281,7 +279,8 @@ fn point(
     response.on_hover_ui_at_pointer(|ui| {
         ui.strong(&title);
         if let Child::Node(node) = item.what {
-            ui.label(shown.flow[node].ty.as_ref().map(ToString::to_string).unwrap_or_default());
+            let ty = shown.flow[node].ty.as_ref().map(ToString::to_string).unwrap_or_default();
+            ui.label(units::shortened(&ty, 400));
         }
         if let Some(note) = &scene.tints[at].note {
             ui.label(note);

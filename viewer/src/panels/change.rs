@@ -2,7 +2,7 @@
 use super::asked::Asked;
 use super::theme::Palette;
 use super::widgets::{self, named_button};
-use super::{Side, Spot};
+use super::{Side, Spot, units};
 use crate::document::{Child, Document, Flow, Node, NodeIx, Pass, Provenance, Role};
 use crate::heddle;
 use eframe::egui::accesskit::Role as ControlRole;
@@ -138,8 +138,7 @@ impl Changes {
             return;
         }
         let texts: HashSet<&str> = nodes.iter().map(Pattern::text).collect();
-        self.hints
-            .retain(|hint| !matches!(hint, Hint::Place { nodes, .. } if texts.contains(nodes.text())));
+        self.hints.retain(|hint| !matches!(hint, Hint::Place { nodes, .. } if texts.contains(nodes.text())));
         let place = |nodes: &Pattern| Hint::Place { nodes: nodes.clone(), device: device.to_owned() };
         self.hints.extend(nodes.iter().map(place));
         self.verdict = None;
@@ -180,7 +179,8 @@ impl Changes {
                     if named_button(ui, "×", &format!("Forget hint {}", at + 1)).clicked() {
                         gone = Some(at);
                     }
-                    let text = RichText::new(self.hints[at].to_string()).monospace();
+                    let text = units::shortened(&self.hints[at].to_string(), 400);
+                    let text = RichText::new(text).monospace();
                     ui.add(egui::Label::new(text).truncate());
                 });
             }

@@ -1,7 +1,7 @@
 //! Two documents: which of their nodes differ, side by side or one over the other.
 use super::theme::Palette;
 use super::tint::{self, Differences, Mark};
-use super::{Action, Side, Spot, widgets};
+use super::{Action, Side, Spot, units, widgets};
 use crate::document::{self, Child, Comparison, NodeIx, Role};
 use eframe::egui::accesskit::Role as ControlRole;
 use eframe::egui::{self, RichText, ScrollArea};
@@ -130,13 +130,12 @@ impl Compared {
                         Mark::Changed => "Changed",
                     };
                     widgets::name(&response, ControlRole::Button, &format!("{word}: {title}"));
-                    let response = response.on_hover_text(format!("{word}: {title}\n{}", row.text));
+                    let response = response
+                        .on_hover_text(format!("{word}: {title}\n{}", units::shortened(&row.text, 2_000)));
                     if response.clicked() {
                         for (side, pass) in [(0, self.of.0), (1, self.of.1)] {
                             let child = row.nodes[side].map(Child::Node);
-                            actions.extend(
-                                child.map(|child| Action::Reveal(Spot { side, pass, child })),
-                            );
+                            actions.extend(child.map(|child| Action::Reveal(Spot { side, pass, child })));
                         }
                     }
                 }

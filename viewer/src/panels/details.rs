@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// More of a list are not drawn.
 const LISTED: usize = 40;
+/// Longer facts are cut: attributes can be as long as they like.
+const LETTERS_MOST: usize = 2_000;
 
 /// The panel; `why` is what `heddle why` said of the node, or that it is being asked; `is_checking` says that numbers are
 /// being compared.
@@ -31,6 +33,7 @@ pub(crate) fn draw(
 
 fn fact(ui: &mut egui::Ui, name: &str, value: &str) {
     ui.label(RichText::new(name).weak());
+    let value = units::shortened(value, LETTERS_MOST);
     ui.add(egui::Label::new(RichText::new(value).monospace()).wrap());
     ui.end_row();
 }

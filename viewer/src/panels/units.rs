@@ -22,7 +22,8 @@ pub(crate) fn time_us(us: f64) -> String {
 
 /// As many characters as fit, with `…` for the others.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    // Not counted to its end, which may be far.
+    if text.char_indices().nth(most).is_none() {
         return text.to_owned();
     }
     let kept: String = text.chars().take(most.saturating_sub(1)).collect();

@@ -1,11 +1,15 @@
 //! Small controls that every panel has, each with its name for screen readers and tests.
 use super::theme::{self, Palette, Pattern};
+use super::units;
 use eframe::egui::accesskit::Role;
 use eframe::egui::text::{LayoutJob, TextWrapping};
 use eframe::egui::{
-    self, Align2, Color32, EventFilter, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind, WidgetInfo,
-    pos2, vec2,
+    self, Align2, Color32, EventFilter, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, StrokeKind,
+    WidgetInfo, pos2, vec2,
 };
+
+/// Letters that fit into a line at most.
+const LETTERS_MOST: usize = 1_000;
 
 /// Gives a control its name.
 pub(crate) fn name(response: &Response, role: Role, name: &str) {
@@ -67,7 +71,9 @@ pub(crate) fn draw_line(
     (text, font, room): (&str, FontId, f32),
     colour: Color32,
 ) {
-    let mut job = LayoutJob::simple_singleline(text.to_owned(), font, colour);
+    // No line has room for more.
+    let text = units::shortened(text, LETTERS_MOST);
+    let mut job = LayoutJob::simple_singleline(text, font, colour);
     // Steps of a few points, so that panning and zooming find what was laid out before.
     job.wrap = TextWrapping::truncate_at_width((room / 4.0).ceil().max(1.0) * 4.0);
     let galley = painter.layout_job(job);

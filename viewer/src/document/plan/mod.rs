@@ -8,6 +8,7 @@ pub use memory::{BufferLife, DeviceMemory};
 pub use messages::Message;
 
 use super::flow::{Flow, NodeIx, Role};
+use super::names::cut;
 use ir::plan::{End, Plan, Step};
 use std::collections::HashMap;
 
@@ -64,6 +65,21 @@ impl PlanView {
         let is_for = |end: End| matches!(end, End::Device(id) if id.0 == reader);
         self.messages.iter().find(|message| message.made_by == Some(value) && is_for(message.to))
     }
+}
+
+/// Cuts the names of a plan of which no honest plan has such long ones.
+pub(crate) fn cut_names(plan: &mut Plan) {
+    let steps = plan.threads.iter_mut().flat_map(|thread| &mut thread.steps);
+    let nodes = steps.filter_map(|step| match step {
+        Step::Run { node, .. } => Some(node),
+        Step::Send { .. } | Step::Recv { .. } => None,
+    });
+    let devices = plan.devices.iter_mut().map(|device| &mut device.name);
+    let edges = plan.edges.iter_mut().map(|edge| &mut edge.name);
+    let given = plan.weights.iter_mut().map(|weight| &mut weight.name);
+    let states = plan.states.iter_mut().map(|state| &mut state.name);
+    let all = nodes.chain(devices).chain(edges).chain(given).chain(states).chain([&mut plan.model.name]);
+    all.for_each(|name| *name = cut(std::mem::take(name)));
 }
 
 fn end_name(plan: &Plan, end: End) -> String {

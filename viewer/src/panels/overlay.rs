@@ -7,8 +7,10 @@ use super::tint::Mark;
 use super::widgets;
 use crate::document::{Child, NodeIx};
 use eframe::egui::accesskit::Role;
-use eframe::egui::{self, FontId, Rect, Sense, Shape, Stroke, Vec2, pos2};
+use eframe::egui::{self, FontId, Rect, Sense, Shape, Stroke, Vec2, pos2, vec2};
 
+/// Between what is gone and what took its place, in points of the drawing.
+const GAP: f32 = 20.0;
 /// Letters are not drawn smaller, in points.
 const TEXT_LEAST: f32 = 6.0;
 
@@ -94,6 +96,8 @@ fn ghosts(first: &Side, second: &Side, compared: &Compared) -> Vec<Ghost> {
         Some(to? - from?)
     };
     let mut ghosts = vec![];
+    let mut taken: Vec<Rect> =
+        after.items.iter().filter(|item| !item.is_open).map(|item| super::side::rect(&item.rect)).collect();
     // What stands beside nothing that is still there has moved as what stands before it.
     let mut last = Vec2::ZERO;
     for item in &before.items {
@@ -107,7 +111,13 @@ fn ghosts(first: &Side, second: &Side, compared: &Compared) -> Vec<Ghost> {
             Child::Node(node) => format!("{}, {}", old.flow[node].title(), old.flow[node].op),
             Child::Group(group) => format!("group {}", old.tree[group].path),
         };
-        ghosts.push(Ghost { what: item.what, title, rect: super::side::rect(&item.rect).translate(last) });
+        let mut rect = super::side::rect(&item.rect).translate(last);
+        // Beside what stands there now. Every step goes on to the right, past another box.
+        while let Some(taken) = taken.iter().find(|taken| taken.intersects(rect)) {
+            rect = rect.translate(vec2(taken.right() + GAP - rect.left(), 0.0));
+        }
+        taken.push(rect);
+        ghosts.push(Ghost { what: item.what, title, rect });
     }
     ghosts
 }

@@ -29,7 +29,8 @@ impl Search {
             response.request_focus();
         }
         // A field gives up the focus by itself at this key.
-        if (response.has_focus() || response.lost_focus()) && ui.input(|input| input.key_pressed(Key::Escape)) {
+        if (response.has_focus() || response.lost_focus()) && ui.input(|input| input.key_pressed(Key::Escape))
+        {
             self.text.clear();
             response.surrender_focus();
         }

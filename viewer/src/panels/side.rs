@@ -1,8 +1,8 @@
 //! A document that is looked at: which pass, which groups are open, what is selected, and the picture of that.
+use super::Spot;
 use super::camera::Camera;
 use super::heat::{Heat, Rounds};
 use super::theme::Palette;
-use super::Spot;
 use super::tint::{self, Colouring, Differences, Tint};
 use crate::document::{Child, Document, GroupIx, NodeIx, Pass, Role, Run, Tree};
 use crate::layout::{self, Layouts, Picture, Style, View};

@@ -68,7 +68,8 @@ fn what_if_asks_for_all_hints_and_gives_what_they_cost() {
     assert_eq!((change.formats[0].to.as_str(), change.after.devices[0].peak_bytes), ("q8_0", 168093984));
     let edited = heddle.edit(Path::new("b"), &hints[..1], nobody()).wait().unwrap();
     // More than a command line holds.
-    let many = |n| Hint::Place { nodes: nodes(&format!("blk.{n}.{}", "x".repeat(200))), device: "cpu:1".into() };
+    let many =
+        |n| Hint::Place { nodes: nodes(&format!("blk.{n}.{}", "x".repeat(200))), device: "cpu:1".into() };
     let many: Vec<Hint> = (0..20_000).map(many).collect();
     heddle.what_if(Path::new("b"), &many, nobody()).wait().unwrap();
     let read = Hint::read(&fs::read_to_string(folder.path().join("hints")).unwrap()).unwrap();

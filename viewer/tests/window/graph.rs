@@ -2,7 +2,7 @@
 use crate::stage::{click, click_first, expect, first, picture, says, showing, two, until, window};
 use crate::{bundle, generated};
 use eframe::egui::{Key, Theme};
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use std::fs;
 use viewer::document::Document;
 use viewer::panels::{Request, Viewer};
@@ -81,12 +81,62 @@ fn keys_go_from_box_to_box_and_through_the_passes() {
     window.key_press(Key::Enter);
     window.run();
     first(&window, "Group blk.0.attn,");
+    expect(&window, "Open or close the group");
     window.key_press(Key::OpenBracket);
     window.run();
     window.key_press(Key::Escape);
     window.run();
     assert!(window.query_by_label("Open or close the group").is_none());
     expect(&window, "5 of 6: epilogues");
+    // The drawing has the focus as before.
+    window.key_press(Key::CloseBracket);
+    window.run();
+    expect(&window, "6 of 6: layout");
+}
+
+#[test]
+fn keys_that_come_in_one_frame_go_where_they_were_pressed() {
+    let mut window = showing(two(false));
+    click_first(&mut window, "embed, gather");
+    click(&mut window, "Pass import");
+    click_first(&mut window, "embed, gather");
+    for key in [Key::CloseBracket, Key::ArrowDown] {
+        window.key_press(key);
+    }
+    window.run();
+    expect(&window, "Open or close the group");
+    for key in [Key::CloseBracket, Key::Enter] {
+        window.key_press(key);
+    }
+    window.run();
+    first(&window, "Group blk.0.attn,");
+}
+
+#[test]
+fn names_of_any_length_are_cut_before_they_are_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, long) = (folder.path().join("graph.ir"), "a".repeat(4 << 20));
+    let text = format!(
+        "graph {long} {{\n  {long} = input(): f32[{long}]\n  %0 = neg({long}): f32[{long}] @{long}\n  return %0\n}}\n"
+    );
+    for (text, expected) in [(text.clone(), "neg"), (text.replace("neg(", "neg(b"), "unknown value")] {
+        fs::write(&file, text).expect("room");
+        let own = file.clone();
+        let mut window = window(Theme::Dark, 1.0, |context| {
+            Viewer::new(context, Request { file: Some(own), ..Request::default() })
+        });
+        until(&mut window, |window| !window.state().is_opening());
+        window.run();
+        expect(&window, expected);
+        if expected == "neg" {
+            click_first(&mut window, expected);
+        }
+        let letters = |text: Option<String>| text.map_or(0, |text| text.len());
+        let longest = window
+            .query_all_by(|_| true)
+            .map(|node| letters(node.value()).max(letters(node.accesskit_node().label())));
+        assert!(longest.max() < Some(4_000), "a text of any length is laid out");
+    }
 }
 
 #[test]

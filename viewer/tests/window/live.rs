@@ -92,8 +92,60 @@ fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
 #[test]
 fn a_socket_that_is_not_there_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut window = watching(folder.path().join("nothing"));
+    let socket = folder.path().join("later");
+    let mut window = watching(socket.clone());
     until(&mut window, |window| says(window, "cannot attach to"));
     window.run();
     click(&mut window, "Close message 1");
+    // There is nothing to be seen yet, but it can be tried again.
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    click(&mut window, "Attach again");
+    let (stream, _) = listener.accept().expect("the window attaches");
+    until(&mut window, |window| says(window, "waiting for"));
+    drop(stream);
+}
+
+#[test]
+fn what_a_person_opened_stays_and_no_other_run_is_painted_on_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("s");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let text = fs::read_to_string(bundle::two_devices().path().join("plan.ron")).expect("a plan");
+    let plan = Plan::from_text(&text).expect("a plan");
+    let file = folder.path().join("graph.ir");
+    let graph = "graph g {\n  x = input(): f32[2]\n  %0 = neg(x): f32[2] @own\n  return %0\n}\n";
+    fs::write(&file, graph).expect("room");
+    let mut window = window(Theme::Dark, 1.0, |context| {
+        Viewer::new(context, Request { file: Some(file), watch: Some(socket), ..Request::default() })
+    });
+    let (mut stream, _) = listener.accept().expect("the window attaches");
+    let mut say = |line: Line| stream.write_all(line.to_text().as_bytes()).expect("the window listens");
+    say(hello(&plan, &text));
+    say(frame(&plan, 2, true));
+    until(&mut window, |window| says(window, "what runs is another plan"));
+    expect(&window, "own, neg");
+    assert!(window.query_by_label("Panel Live").is_some());
+    until(&mut window, |window| says(window, "2 written"));
+    window.get_by_label("Show what runs").click();
+    until(&mut window, |window| says(window, "Group blk.0,"));
+    assert!(!says(&window, "Show what runs"));
+    // Nobody says a word any more.
+    until(&mut window, |window| says(window, "nothing heard of process 71"));
+}
+
+#[test]
+fn a_bundle_that_is_no_folder_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, pipe) = (folder.path().join("s"), folder.path().join("pipe"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let text = fs::read_to_string(bundle::two_devices().path().join("plan.ron")).expect("a plan");
+    let plan = Plan::from_text(&text).expect("a plan");
+    let mut window = watching(socket);
+    let (mut stream, _) = listener.accept().expect("the window attaches");
+    let Line::Hello(mut hello) = hello(&plan, &text) else { panic!("no greeting") };
+    hello.bundle = Some(pipe.display().to_string());
+    stream.write_all(Line::Hello(hello).to_text().as_bytes()).expect("the window listens");
+    until(&mut window, |window| says(window, "Group blk.0,"));
 }

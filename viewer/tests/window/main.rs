@@ -6,6 +6,7 @@ mod bundle;
 #[path = "../generated/mod.rs"]
 mod generated;
 
+mod change;
 mod graph;
 mod live;
 mod plan;

@@ -1,6 +1,6 @@
 //! A plan: lanes, memory, messages, misses, heat, numbers.
 use crate::stage::{click, click_first, expect, first, picture, showing, two};
-use eframe::egui::{Event, Modifiers, PointerButton};
+use eframe::egui::{Event, Key, Modifiers, PointerButton};
 use egui_kittest::kittest::Queryable;
 use std::fs;
 
@@ -45,6 +45,37 @@ fn the_greatest_misses_and_messages_lead_to_their_nodes() {
     click(&mut window, "Panel Messages");
     click_first(&mut window, "ffn_down");
     expect(&window, "256 B");
+}
+
+#[test]
+fn lists_of_the_plan_lead_to_its_nodes_whatever_pass_is_shown() {
+    for (panel, row) in [("Panel Misses", "Miss 1: "), ("Panel Messages", "ffn_down")] {
+        let mut window = showing(two(true));
+        click(&mut window, panel);
+        click(&mut window, "Pass import");
+        click_first(&mut window, row);
+        expect(&window, "Made of, before layout");
+    }
+}
+
+#[test]
+fn keys_go_from_step_to_step_of_what_runs() {
+    let mut window = showing(two(true));
+    click(&mut window, "Panel Lanes");
+    window.run_steps(20);
+    window.get_by_label("Lanes in time").focus();
+    window.run();
+    for expected in ["embed", "blk.0.attn_norm"] {
+        window.key_press(Key::ArrowDown);
+        window.run();
+        expect(&window, &format!("{expected}, "));
+        expect(&window, "Used by");
+    }
+    // Looked at as closely as before, and still with the focus.
+    window.key_press(Key::ArrowRight);
+    window.key_press(Key::ArrowUp);
+    window.run();
+    expect(&window, "Used by");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! A window without a screen, and what is shown in it.
 use crate::bundle;
-use eframe::egui::{self, Theme, vec2};
+use eframe::egui::{self, Key, Modifiers, Pos2, Theme, vec2};
 use egui_kittest::kittest::Queryable;
 use egui_kittest::{Harness, Node};
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use viewer::document::Document;
+use viewer::heddle::Heddle;
 use viewer::panels::{Viewer, dress};
 
 pub(crate) type Window = Harness<'static, Viewer>;
@@ -111,4 +114,54 @@ pub(crate) fn moved() -> Document {
 pub(crate) fn open(path: &Path) -> Document {
     let document = Document::open(path).unwrap_or_else(|fault| panic!("{fault}"));
     Document { path: "two-devices".into(), ..document }
+}
+
+/// A `heddle` that is a script.
+pub(crate) fn program(folder: &Path, script: &str) -> PathBuf {
+    let path = folder.join("heddle");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("room");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a file of our own");
+    path
+}
+
+/// A window with a bundle `m.heddle`, that asks a script, which answers as it is told.
+pub(crate) fn asking(folder: &Path, script: &str) -> Window {
+    let path = program(folder, script);
+    let bundle = folder.join("m.heddle");
+    fs::create_dir_all(bundle.join("graphs")).expect("room");
+    let from = bundle::two_devices();
+    for file in ["plan.ron", "graphs/00-import.ir", "graphs/15-layout.ir"] {
+        fs::copy(from.path().join(file), bundle.join(file)).expect("room");
+    }
+    let document = Document::open(&bundle).unwrap_or_else(|fault| panic!("{fault}"));
+    window(Theme::Light, 1.0, |_| {
+        let mut viewer = Viewer::showing(document, None);
+        viewer.ask(Heddle::at(path));
+        viewer
+    })
+}
+
+/// Drags what is at one point to another.
+pub(crate) fn drag(window: &mut Window, from: Pos2, to: Pos2) {
+    window.hover_at(from);
+    window.run();
+    window.drag_at(from);
+    window.run_steps(2);
+    for part in [0.3, 0.7, 1.0] {
+        window.hover_at(from + (to - from) * part);
+        window.run_steps(2);
+    }
+    window.drop_at(to);
+    window.run_steps(3);
+}
+
+/// Searches for something instead of what was searched before.
+pub(crate) fn search(window: &mut Window, text: &str) {
+    window.get_by_label("Search").focus();
+    window.run();
+    window.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    window.key_press(Key::Delete);
+    window.run();
+    window.get_by_label("Search").type_text(text);
+    window.run();
 }

@@ -174,3 +174,16 @@ fn a_question_that_is_given_up_is_answered_at_once_and_its_process_killed() {
     drop(job);
     assert!(is_gone(folder.path()));
 }
+
+#[test]
+fn the_file_of_hints_is_gone_as_soon_as_its_question_is() {
+    let script = r#"for a; do case $a in --hints=*) echo "${a#--hints=}" > "$F/part";; esac; done
+                    mv "$F/part" "$F/path"; exec sleep 1000"#;
+    let (folder, heddle) = heddle(script);
+    let job = heddle.what_if(Path::new("b"), &[], nobody());
+    wait_until(|| folder.path().join("path").exists());
+    let path = fs::read_to_string(folder.path().join("path")).unwrap();
+    assert!(Path::new(path.trim()).exists());
+    drop(job);
+    assert!(!Path::new(path.trim()).parent().unwrap().exists());
+}

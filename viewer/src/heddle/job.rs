@@ -1,5 +1,6 @@
 //! One question to `heddle`: a process, and the threads that listen to it.
 use super::{Heddle, HeddleError};
+use crate::scratch::Scratch;
 use crate::wake::Wake;
 use std::ffi::OsString;
 use std::io::Read;
@@ -22,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Job<T> {
     answer: Receiver<Result<T, HeddleError>>,
     process: Arc<Mutex<Process>>,
+    /// What the process reads. Goes with the job, for nobody waits for its thread where a program ends.
+    _folder: Option<Scratch>,
 }
 
 /// What became of the process.
@@ -68,17 +71,24 @@ impl<T: Send + 'static> Job<T> {
             let _ = told.send(found);
             wake();
         });
-        Job { answer, process }
+        Job { answer, process, _folder: None }
     }
 }
 
 impl<T> Job<T> {
+    /// The same, with a folder that vanishes with it.
+    pub(super) fn with_folder(self, folder: Scratch) -> Job<T> {
+        let mut job = self;
+        job._folder = Some(folder);
+        job
+    }
+
     /// A question that could not be asked.
     pub(super) fn failed(fault: HeddleError) -> Job<T> {
         let (told, answer) = mpsc::channel();
         // The other end is in the job.
         let _ = told.send(Err(fault));
-        Job { answer, process: Arc::new(Mutex::new(Process::Ended)) }
+        Job { answer, process: Arc::new(Mutex::new(Process::Ended)), _folder: None }
     }
 
     /// The answer, once, if it is there.

@@ -147,11 +147,8 @@ impl Heddle {
         file.push(path);
         let own = ["--json".into(), "--forget".into(), file].into_iter().chain(more.iter().map(Into::into));
         let args = own.chain(["--".into(), bundle.into()]);
-        Job::start(self, "edit", args, wake, move |command, ended| {
-            // Read by now.
-            drop(folder);
-            read(answers::json(command, &ended))
-        })
+        let job = Job::start(self, "edit", args, wake, |command, ended| read(answers::json(command, &ended)));
+        job.with_folder(folder)
     }
 
     /// How two plans differ.

@@ -1,16 +1,21 @@
 //! How long a frame takes while the drawing is moved: controls, shapes and triangles, without the card that draws them.
 //!
 //! What is seen is far away, so that as much as can be is in sight.
+#[path = "../tests/bundle/mod.rs"]
+mod bundle;
 #[path = "../tests/generated/mod.rs"]
 mod generated;
+#[path = "../tests/long/mod.rs"]
+mod long;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use eframe::egui::{
     Context, Event, Modifiers, MouseWheelSource, MouseWheelUnit, RawInput, Rect, TouchPhase, pos2, vec2,
 };
+use ir::plan::Plan;
 use std::hint::black_box;
 use viewer::document::Document;
-use viewer::panels::{Viewer, dress};
+use viewer::panels::{Bottom, Viewer, dress};
 
 /// A frame in which the wheel moved the drawing sideways; how many meshes came of it.
 fn frame(context: &Context, viewer: &mut Viewer, by: f32) -> usize {
@@ -59,5 +64,38 @@ fn pan(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pan);
+/// The same of a plan of a few and of many steps, with a node selected and a panel open beneath.
+fn look(c: &mut Criterion) {
+    let mut group = c.benchmark_group("a frame with a node selected");
+    let folder = bundle::two_devices();
+    let text = std::fs::read_to_string(folder.path().join("plan.ron")).expect("a plan");
+    let short = Plan::from_text(&text).expect("a plan");
+    let json = folder.path().join("long.json");
+    for (times, rounds) in [(1, 1), (200, 4)] {
+        let (plan, trace) = long::plan_and_trace(&short, times, rounds);
+        std::fs::write(&json, trace).expect("room for a trace");
+        let steps: usize = plan.threads.iter().map(|thread| thread.steps.len()).sum();
+        for beneath in [Bottom::Nothing, Bottom::Lanes, Bottom::Memory, Bottom::Messages, Bottom::Misses] {
+            let mut document = Document::of_plan_text("plan.ron".as_ref(), &plan.to_text()).expect("a plan");
+            document.add_trace(&json).expect("a trace");
+            let context = Context::default();
+            dress(&context);
+            let mut viewer = Viewer::showing(document, None);
+            viewer.look_at("blk.1.ffn_down", beneath);
+            for _ in 0..10 {
+                frame(&context, &mut viewer, 1.0);
+            }
+            let mut at = 0;
+            group.bench_function(BenchmarkId::new(format!("{beneath:?} beneath"), steps), |bencher| {
+                bencher.iter(|| {
+                    at += 1;
+                    black_box(frame(&context, &mut viewer, if at % 20 < 10 { 9.0 } else { -9.0 }))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pan, look);
 criterion_main!(benches);

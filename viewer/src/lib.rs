@@ -6,6 +6,7 @@
 //! - [`panels`]: the window. None of the others knows of windows.
 #![deny(missing_docs)]
 
+mod colours;
 pub mod document;
 pub mod heddle;
 pub mod html;
@@ -14,3 +15,7 @@ pub mod live;
 pub mod panels;
 mod scratch;
 pub mod wake;
+
+#[cfg(test)]
+#[path = "../tests/bundle/mod.rs"]
+mod bundle;

@@ -25,13 +25,13 @@ struct Options {
     #[arg(required_unless_present = "watch")]
     file: Option<PathBuf>,
     /// What was measured: JSON of `heddle trace`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "file")]
     trace: Option<PathBuf>,
     /// How its numbers compare with the model's: JSON of `heddle verify --numerics --json`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "file")]
     numerics: Option<PathBuf>,
     /// What to compare it with, of the same kind
-    #[arg(long, value_name = "OTHER")]
+    #[arg(long, value_name = "OTHER", requires = "file")]
     compare: Option<PathBuf>,
     /// Watch the run whose `heddle run --watch-socket` this is
     #[arg(long, value_name = "SOCKET")]
@@ -87,4 +87,22 @@ fn write_page(request: &Request, out: &Path) -> Result<(), String> {
     };
     let page = page().map_err(|fault| fault.to_string())?;
     std::fs::write(out, page).map_err(|fault| format!("cannot write {}: {fault}", out.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_laid_beside_a_document_needs_one() {
+        let read = |args: &str| Options::try_parse_from(args.split(' '));
+        assert!(
+            read("heddle-view --watch s").is_ok()
+                && read("heddle-view --watch s a.ir --compare b.ir").is_ok()
+        );
+        for alone in ["--compare b.ir", "--trace t.json", "--numerics n.json"] {
+            let fault = read(&format!("heddle-view --watch s {alone}")).err().expect(alone).to_string();
+            assert!(fault.contains("[FILE]") || fault.contains("<FILE>"), "{fault}");
+        }
+    }
 }

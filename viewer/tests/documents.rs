@@ -1,6 +1,7 @@
 //! What is opened, and what is refused and why.
 mod bundle;
 mod generated;
+mod long;
 
 use bundle::two_devices;
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ fn what_is_not_ours_is_refused_with_its_name_and_the_reason() {
         ("cut.ron", b"(\n    version: 4,\n    model: (name:\"x\"", "line 3"),
         ("old.ron", b"(version: 1)", "of version 1"),
         ("cut.ir", b"graph g {\n  x = input(): f32[2]\n", "line 2: expected `}`"),
-        ("cycle.ir", cycle.as_bytes(), "line 2: unknown value %1"),
+        ("cycle.ir", cycle.as_bytes(), "line 2: %1 is computed from itself: %1 needs %0, %0 needs %1"),
         ("deep.ron", &[b'('; 100_000], "line 1"),
     ];
     for (name, text, expected) in cases {
@@ -45,14 +46,15 @@ fn what_is_not_ours_is_refused_with_its_name_and_the_reason() {
     for error in [
         document.add_trace(&json).expect_err("a stretch that ends before it begins"),
         document.add_trace(&graph).expect_err("no JSON"),
-        document.add_spans(&json).expect_err("no spans"),
+        document.set_spans(&json, "{}").expect_err("no plan that they are about"),
         document.add_numbers(&json).expect_err("no numbers"),
-        document.add_hints(&json).expect_err("no hints"),
     ] {
         let error = error.to_string();
         assert!(error.contains("x.json") || error.contains("graph.ir"), "{error}");
     }
-    assert!(document.trace.is_none() && document.hints.is_empty());
+    let picture = document.add_trace(&at.join("picture.png")).expect_err("no text").to_string();
+    assert!(picture.ends_with("picture.png is no text: expected UTF-8"), "{picture}");
+    assert!(document.trace.is_none() && document.spans.is_none());
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn a_plan_says_what_runs_where_and_what_crosses() {
         view.messages.iter().filter(|m| !m.sends.is_empty() && !m.receives.is_empty()).collect();
     let [message] = &between[..] else { panic!("{between:?}") };
     assert_eq!((message.from_name.as_str(), message.to_name.as_str()), ("cpu:0", "cpu:1"));
-    let value = message.made_by.expect("a node makes it");
+    let [value] = message.made_by[..] else { panic!("{message:?}") };
     assert_eq!(flow[value].device, 0);
     assert!(!message.read_by.is_empty() && message.read_by.iter().all(|node| flow[*node].device == 1));
     assert_eq!(view.message_of(value, 1).map(|m| m.edge), Some(message.edge));
@@ -162,7 +164,8 @@ fn a_plan_says_what_runs_where_and_what_crosses() {
         }
     }
     document.add_trace(&folder.join("trace.json")).expect("a trace");
-    document.add_spans(&folder.join("spans.json")).expect("what is predicted");
+    let spans = fs::read_to_string(folder.join("spans.json")).expect("a file");
+    document.set_spans(Path::new("spans.json"), &spans).expect("what is predicted");
     document.add_numbers(&folder.join("numbers.json")).expect("numbers");
     assert_eq!(document.remarks, [""; 0], "all of them are of this plan");
     let trace = document.trace.as_ref().expect("a trace");
@@ -237,6 +240,76 @@ fn documents_are_compared_node_by_node() {
     assert!(!models.is_by_provenance && !models.added.is_empty());
     assert!(models.to.iter().flatten().count() > 10, "names are alike");
     assert!(compare((&a, 99), (&a, 0)).is_none());
+}
+
+#[test]
+fn a_value_that_comes_from_elsewhere_is_a_difference() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |name: &str, operand: &str| {
+        let text = format!(
+            "graph g {{\n  a = input(): f32[2]\n  b = input(): f32[2]\n  c = input(): f32[2]\n  \
+             %0 = add(a, {operand}): f32[2] @sum\n  %1 = neg(%0): f32[2] @out\n  return %1\n}}\n"
+        );
+        Document::open(&written(folder.path(), name, text.as_bytes())).expect("a graph")
+    };
+    let (a, b) = (open("a.ir", "b"), open("b.ir", "c"));
+    let found = compare((&a, 0), (&b, 0)).expect("passes");
+    let [(_, after, what)] = &found.changed[..] else { panic!("{:?}", found.changed) };
+    assert_eq!(b.last().flow[*after].path, "sum");
+    let [one] = &what[..] else { panic!("{what:?}") };
+    assert_eq!((one.what.as_str(), one.before.as_str(), one.after.as_str()), ("operands", "b", "c"));
+    let plan = Document::open(two_devices().path()).expect("a bundle");
+    let found = compare((&plan, 0), (&a, 0)).expect("passes");
+    let message = found.plans.iter().find(|one| one.about.what.starts_with("message ffn_down"));
+    assert!(message.expect("a message").made_by[0].is_some(), "one can go to it");
+}
+
+#[test]
+fn an_error_that_is_no_number_is_infinite() {
+    let folder = two_devices();
+    let mut document = Document::open(folder.path()).expect("a bundle");
+    let text = fs::read_to_string(folder.path().join("numbers.json")).expect("numbers");
+    let text =
+        text.replace("6.636008711609934e-7", "null").replace("{\"tokens\"", "{\"nodes\":[{}],\"tokens\"");
+    document.set_numbers(Path::new("numbers.json"), &text).expect("numbers");
+    let error = document.numbers.as_ref().and_then(|numbers| numbers.of("blk.1")).map(|worst| worst.error);
+    assert_eq!(error, Some(f64::INFINITY));
+}
+
+#[test]
+fn every_message_over_an_edge_is_known_by_its_value() {
+    let folder = two_devices();
+    let text = fs::read_to_string(folder.path().join("plan.ron")).expect("a plan");
+    let short = ir::plan::Plan::from_text(&text).expect("a plan");
+    let (plan, trace) = long::plan_and_trace(&short, 3, 2);
+    let mut document = Document::of_plan_text(Path::new("long.ron"), &plan.to_text()).expect("a plan");
+    document.add_trace(&written(folder.path(), "long.json", trace.as_bytes())).expect("a trace");
+    let view = document.plan.as_ref().expect("a plan");
+    let between = |m: &&viewer::document::Message| !m.sends.is_empty() && !m.receives.is_empty();
+    let message = view.messages.iter().find(between).expect("a message");
+    assert_eq!(message.made_by.len(), 3);
+    let node = |at: &viewer::document::StepAt| view.nodes[at.thread as usize][at.step as usize];
+    for (value, (send, receive)) in message.made_by.iter().zip(message.sends.iter().zip(&message.receives)) {
+        assert_eq!((node(send), node(receive)), (Some(*value), Some(*value)));
+        assert_eq!(view.message_of(*value, 1).map(|m| m.edge), Some(message.edge));
+    }
+    let lanes = document.trace.as_ref().expect("a trace");
+    assert_eq!(lanes.extent_us().0, 0.0);
+    assert!(lanes.misses().iter().all(|miss| miss.rounds == 2) && !lanes.misses().is_empty());
+}
+
+#[test]
+fn names_of_any_length_are_kept_as_far_as_anybody_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = "a".repeat(1 << 20);
+    let text = format!(
+        "graph {name} {{\n  {name} = input(): f32[2]\n  %0 = neg({name}): f32[2] @b.{name}\n  return %0\n}}\n"
+    );
+    let document = Document::open(&written(folder.path(), "g.ir", text.as_bytes())).expect("a graph");
+    assert!(document.last().flow.nodes.iter().all(|node| node.title().chars().count() <= 1_001));
+    assert!(document.name.chars().count() <= 1_001);
+    let error = Document::open(&written(folder.path(), "h.ir", text.replacen("neg(", "neg(b", 1).as_bytes()));
+    assert!(error.expect_err("an unknown value").to_string().len() < 1_000);
 }
 
 #[test]

@@ -81,6 +81,11 @@ fn a_person_finds_opens_and_follows_by_pointer_and_by_keyboard() {
     browser.press("[[[[[[[[");
     assert_eq!(browser.script(at), "import");
     assert_eq!(browser.count(".box.changed"), 0);
+    // What a pass removed is unfolded by the keyboard, too.
+    browser.script("setPass(data.passes.findIndex((pass) => pass.removed.length)); document.querySelector('#about summary').focus()");
+    browser.press(&key::ENTER.to_string());
+    assert_eq!(browser.script("return document.querySelector('#about details').open"), true);
+    browser.script("document.querySelector('#stage').focus(); setPass(0)");
     browser.press("o]]]]");
     assert!(browser.count(".box.changed") > 0, "{}", browser.text("#about"));
 
@@ -92,6 +97,40 @@ fn a_person_finds_opens_and_follows_by_pointer_and_by_keyboard() {
     let folded = "return document.querySelector('#fold').getAttribute('aria-pressed')";
     browser.press("f");
     assert_eq!(browser.script(folded), "false");
+    assert_eq!(browser.complaints(), serde_json::json!([]));
+}
+
+#[test]
+fn layers_drawn_as_one_tell_what_became_of_any_and_a_pass_is_searched_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let graph = |second: &str| {
+        format!(
+            "graph g {{\n  x = input(): f32[2] <- 0\n  %e = neg(x): f32[2] @embed <- 6\n  %0 = exp(%e): f32[2] @blk.0.a <- 1\n  %1 = neg(%0): f32[2] @blk.0.b <- 2\n  \
+             %2 = exp(%1): f32[2] @blk.1.a <- 3\n  %3 = neg(%2): f32[2] @blk.1.b <- {second}\n  %4 = neg(%3): f32[2] @out <- 7\n  return %4\n}}\n"
+        )
+    };
+    let [before, after] = [graph("4"), graph("4, 5")].map(|text| {
+        let read = ir::text::read(&text).expect("a graph");
+        viewer::document::Flow::of_graph(&read.graph)
+    });
+    let path = folder.path().join("g.ir");
+    fs::write(&path, graph("4")).expect("room for a graph");
+    let mut document = Document::open(&path).expect("a graph");
+    let change = viewer::document::Matching::between(&before, &after).change();
+    assert_eq!(change.counts(), (0, 0, 1));
+    document.passes.push(viewer::document::Pass::new("second", 1, after));
+    document.passes[1].change = Some(change);
+    let Some(browser) = shown(folder.path(), &page(&document).expect("a page")) else { return };
+    let folded = "return document.querySelector('.box.group').textContent";
+    assert!(browser.script(folded).as_str().expect("text").contains("~1"), "{}", browser.script(folded));
+    browser.press("fo");
+    assert_eq!(browser.count(".box.changed"), 1, "the last operator, which is as it was in the first layer");
+    browser.press("/pass:second");
+    assert!(browser.text("#hits").starts_with("1 found"), "{}", browser.text("#hits"));
+    // A result is a button, for those who have no pointer.
+    browser.script("document.querySelector('#hits button').focus()");
+    browser.press(&key::ENTER.to_string());
+    assert!(browser.text("#details").starts_with("blk.1.b"), "{}", browser.text("#details"));
     assert_eq!(browser.complaints(), serde_json::json!([]));
 }
 

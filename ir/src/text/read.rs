@@ -1,5 +1,5 @@
 //! Text to graph, a line at a time.
-use super::{is_bare, is_name_char};
+use super::{circle, is_bare, is_name_char};
 use crate::ops::{Input, Weight};
 use crate::{Graph, NodeId, Op, Part, TensorType};
 use serde::Deserialize;
@@ -24,9 +24,6 @@ pub struct ReadError {
     pub message: String,
 }
 
-/// Letters of a message at most.
-const MESSAGE_LETTERS_MOST: usize = 500;
-
 /// Reads the text form of one graph.
 pub fn read(text: &str) -> Result<Text, ReadError> {
     let mut reader = Reader::default();
@@ -37,9 +34,11 @@ pub fn read(text: &str) -> Result<Text, ReadError> {
             continue;
         }
         last = i + 1;
-        reader
-            .line(Line { rest: line_text }, last)
-            .map_err(|message| ReadError { line: last, message: cut(message) })?;
+        reader.line(Line::new(line_text), last).map_err(|message| {
+            let unknown = reader.unknown.take();
+            let why = unknown.and_then(|name| circle::explain(text, &name));
+            ReadError { line: last, message: cut(why.unwrap_or(message), MESSAGE_MOST) }
+        })?;
     }
     let missing = match reader.at {
         At::Head => "graph",
@@ -49,13 +48,18 @@ pub fn read(text: &str) -> Result<Text, ReadError> {
     Err(ReadError { line: last, message: format!("expected `{missing}`, found the end") })
 }
 
-/// What is said of a line, no longer than a person reads: it quotes the line, which can be as long as it likes.
-fn cut(mut message: String) -> String {
-    if let Some((end, _)) = message.char_indices().nth(MESSAGE_LETTERS_MOST) {
-        message.truncate(end);
-        message.push('…');
+/// Characters of a text that a message repeats.
+const REPEATED_MOST: usize = 40;
+/// Characters of a message: what it repeats can be as long as the file.
+const MESSAGE_MOST: usize = 500;
+
+/// As many characters of a text, and `…` for what is left out.
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
     }
-    message
+    text
 }
 
 /// Which line comes next.
@@ -74,11 +78,13 @@ struct Reader {
     graph: Graph,
     lines: BTreeMap<NodeId, usize>,
     names: HashMap<Name, NodeId>,
+    /// The operand that no line above makes.
+    unknown: Option<Name>,
 }
 
-/// What a value is called.
+/// What a value is called; written for a message, so that a long name is cut.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Name {
+pub(super) enum Name {
     /// An input, a state or a weight, and its place.
     Given(String, u32),
     /// Any other value: the word after its `%`.
@@ -88,9 +94,9 @@ enum Name {
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Name::Numbered(word) => write!(f, "%{word}"),
-            Name::Given(name, 0) if is_bare(name) => f.write_str(name),
-            Name::Given(name, 0) => write!(f, "{name:?}"),
+            Name::Numbered(word) => write!(f, "%{}", cut(word.clone(), REPEATED_MOST)),
+            Name::Given(name, 0) if is_bare(name) => f.write_str(&cut(name.clone(), REPEATED_MOST)),
+            Name::Given(name, 0) => write!(f, "{:?}", cut(name.clone(), REPEATED_MOST)),
             Name::Given(name, place) => write!(f, "{}~{place}", Name::Given(name.clone(), 0)),
         }
     }
@@ -162,11 +168,16 @@ impl Reader {
         Ok((name, node))
     }
 
-    fn operands(&self, line: &mut Line<'_>) -> Result<Vec<NodeId>, String> {
+    fn operands(&mut self, line: &mut Line<'_>) -> Result<Vec<NodeId>, String> {
         let mut operands = vec![];
         loop {
             let name = line.name()?;
-            operands.push(*self.names.get(&name).ok_or_else(|| format!("unknown value {name}"))?);
+            let Some(node) = self.names.get(&name) else {
+                let message = format!("unknown value {name}");
+                self.unknown = Some(name);
+                return Err(message);
+            };
+            operands.push(*node);
             if !line.eat(",") {
                 return Ok(operands);
             }
@@ -236,11 +247,15 @@ fn article(noun: &str) -> String {
 }
 
 /// What is left of a line; never begins with white space.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     rest: &'a str,
 }
 
 impl<'a> Line<'a> {
+    pub(super) fn new(text: &'a str) -> Line<'a> {
+        Line { rest: text.trim() }
+    }
+
     /// Takes the first `bytes` bytes.
     fn take(&mut self, bytes: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at(bytes);
@@ -248,7 +263,7 @@ impl<'a> Line<'a> {
         taken
     }
 
-    fn eat(&mut self, token: &str) -> bool {
+    pub(super) fn eat(&mut self, token: &str) -> bool {
         let found = self.rest.starts_with(token);
         if found {
             self.take(token.len());
@@ -262,12 +277,12 @@ impl<'a> Line<'a> {
         after.is_some_and(|a| !a.starts_with(is_name_char)) && self.eat(word)
     }
 
-    fn expect(&mut self, token: &str) -> Result<(), String> {
+    pub(super) fn expect(&mut self, token: &str) -> Result<(), String> {
         if self.eat(token) { Ok(()) } else { Err(format!("expected `{token}`, found {}", self.found())) }
     }
 
     fn found(&self) -> String {
-        match self.rest.char_indices().nth(40) {
+        match self.rest.char_indices().nth(REPEATED_MOST) {
             _ if self.rest.is_empty() => "the end of the line".to_owned(),
             Some((end, _)) => format!("{:?}…", &self.rest[..end]),
             None => format!("{:?}", self.rest),
@@ -275,11 +290,11 @@ impl<'a> Line<'a> {
     }
 
     /// The longest run of name characters; may be empty.
-    fn word(&mut self) -> &'a str {
+    pub(super) fn word(&mut self) -> &'a str {
         self.take(self.rest.find(|c| !is_name_char(c)).unwrap_or(self.rest.len()))
     }
 
-    fn name(&mut self) -> Result<Name, String> {
+    pub(super) fn name(&mut self) -> Result<Name, String> {
         if !self.rest.starts_with('%') {
             let name = self.given_name()?;
             let place = if self.eat("~") { self.number()? } else { 0 };

@@ -1,7 +1,11 @@
 //! How the graphs and plans of two documents differ.
-use super::flow::{Node, NodeIx};
+use super::flow::{Flow, Node, NodeIx};
 use super::matching::Matching;
 use super::{Document, Pass};
+use std::collections::{HashMap, HashSet};
+
+/// More operands that differ are not named.
+const OPERANDS_NAMED: usize = 8;
 
 /// How two graphs differ, and the plans that run them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,7 +23,16 @@ pub struct Comparison {
     /// Partners that differ, with what differs.
     pub changed: Vec<(NodeIx, NodeIx, Vec<Difference>)>,
     /// What differs beside the graphs: options, devices, messages, memory.
-    pub plans: Vec<Difference>,
+    pub plans: Vec<PlanDifference>,
+}
+
+/// Something that differs between plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanDifference {
+    /// What it is.
+    pub about: Difference,
+    /// Of a message the node of each last graph whose value it carries.
+    pub made_by: [Option<NodeIx>; 2],
 }
 
 /// Something that differs.
@@ -43,7 +56,8 @@ pub fn compare((a, pass_a): (&Document, usize), (b, pass_b): (&Document, usize))
     };
     let pairs = shown_a.flow.indices().filter_map(|at| Some((at, matching.to[at.at()]?)));
     let differs = |(from, to): (NodeIx, NodeIx)| {
-        let differences = between((a, &shown_a.flow[from]), (b, &shown_b.flow[to]));
+        let mut differences = between((a, &shown_a.flow[from]), (b, &shown_b.flow[to]));
+        differences.extend(of_operands(&matching, (&shown_a.flow, from), (&shown_b.flow, to)));
         (!differences.is_empty()).then_some((from, to, differences))
     };
     Some(Comparison {
@@ -81,42 +95,74 @@ fn between((a, before): (&Document, &Node), (b, after): (&Document, &Node)) -> V
     sides.into_iter().filter_map(differs).collect()
 }
 
-fn of_plans(a: &Document, b: &Document) -> Vec<Difference> {
-    let [before, after] = [a, b].map(facts);
-    let find = |facts: &[(String, String)], what: &String| {
-        facts.iter().find(|(name, _)| name == what).map(|(_, value)| value.clone()).unwrap_or_default()
+/// Where a node has its operands from, if that is elsewhere than where its partner has them from.
+fn of_operands(
+    matching: &Matching<'_>,
+    (before, from): (&Flow, NodeIx),
+    (after, to): (&Flow, NodeIx),
+) -> Option<Difference> {
+    let (own, other) = (&before[from].inputs, &after[to].inputs);
+    let pairs = (0..own.len().max(other.len())).map(|at| (own.get(at), other.get(at)));
+    let differ = |(own, other): &(Option<&NodeIx>, Option<&NodeIx>)| {
+        own.is_none() || own.and_then(|own| matching.to[own.at()]).as_ref() != *other
     };
-    let new = after.iter().filter(|(what, _)| before.iter().all(|(name, _)| name != what));
-    let mut differences = vec![];
-    for (what, _) in before.iter().chain(new) {
-        let (before, after) = (find(&before, what), find(&after, what));
-        if before != after {
-            differences.push(Difference { what: what.clone(), before, after });
-        }
-    }
-    differences
+    let (own, other): (Vec<_>, Vec<_>) = pairs.filter(differ).take(OPERANDS_NAMED).unzip();
+    let named = |flow: &Flow, nodes: Vec<Option<&NodeIx>>| {
+        let names: Vec<&str> = nodes.into_iter().flatten().map(|node| flow[*node].title()).collect();
+        names.join(", ")
+    };
+    let (before, after) = (named(before, own), named(after, other));
+    (!before.is_empty() || !after.is_empty()).then(|| Difference { what: "operands".into(), before, after })
+}
+
+fn of_plans(a: &Document, b: &Document) -> Vec<PlanDifference> {
+    let [before, after] = [a, b].map(facts);
+    let mut names: Vec<&str> = vec![];
+    let mut seen: HashSet<&str> = HashSet::new();
+    names.extend(before.iter().chain(&after).map(|fact| fact.what.as_str()).filter(|what| seen.insert(what)));
+    let [before, after] = [&before, &after].map(|facts| {
+        // Of several of one name, the first.
+        facts.iter().rev().map(|fact| (fact.what.as_str(), fact)).collect::<HashMap<_, _>>()
+    });
+    let difference = |what: &str| {
+        let sides = [before.get(what), after.get(what)];
+        let [was, is] = sides.map(|fact| fact.map(|fact| fact.value.clone()).unwrap_or_default());
+        let made_by = sides.map(|fact| fact.and_then(|fact| fact.made_by));
+        let about = Difference { what: what.to_owned(), before: was, after: is };
+        (about.before != about.after).then_some(PlanDifference { about, made_by })
+    };
+    names.into_iter().filter_map(difference).collect()
+}
+
+/// Something that a plan says.
+struct Saying {
+    what: String,
+    value: String,
+    made_by: Option<NodeIx>,
 }
 
 /// What a plan says beside its graph, by name.
-fn facts(document: &Document) -> Vec<(String, String)> {
+fn facts(document: &Document) -> Vec<Saying> {
     let Some(view) = &document.plan else { return vec![] };
     let options = &view.plan.options;
+    let say = |what: &str, value: String| Saying { what: what.to_owned(), value, made_by: None };
     let mut facts = vec![
-        ("model".to_owned(), view.plan.model.name.clone()),
-        ("partition".to_owned(), options.partition.to_string()),
-        ("context".to_owned(), options.context.to_string()),
-        ("sequences".to_owned(), options.max_batch.to_string()),
-        ("cache".to_owned(), options.kv.to_string()),
+        say("model", view.plan.model.name.clone()),
+        say("partition", options.partition.to_string()),
+        say("context", options.context.to_string()),
+        say("sequences", options.max_batch.to_string()),
+        say("cache", options.kv.to_string()),
     ];
     for memory in &view.memory {
         let peak = memory.proof.iter().map(|proof| proof.total).max().unwrap_or(0);
-        facts.push((format!("memory of {}", memory.name), format!("{peak} bytes")));
-        facts.push((format!("steps of {}", memory.name), memory.steps.to_string()));
+        facts.push(say(&format!("memory of {}", memory.name), format!("{peak} bytes")));
+        facts.push(say(&format!("steps of {}", memory.name), memory.steps.to_string()));
     }
     for message in &view.messages {
         let what = format!("message {} from {} to {}", message.name, message.from_name, message.to_name);
         let bytes = message.token_bytes.map_or(String::new(), |bytes| format!(", {bytes} bytes for a token"));
-        facts.push((what, format!("{}{bytes}", message.ty)));
+        let (value, made_by) = (format!("{}{bytes}", message.ty), message.made_by.first().copied());
+        facts.push(Saying { what, value, made_by });
     }
     facts
 }

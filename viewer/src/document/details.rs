@@ -1,7 +1,7 @@
 //! All that is known of a node, in words.
 use super::flow::{NodeIx, Role};
 use super::lanes::SpanKind;
-use super::matching::{Fate, Provenance};
+use super::matching::Fate;
 use super::plan::StepAt;
 use super::{Document, Pass};
 use ir::plan::{Arg, Step};
@@ -41,9 +41,8 @@ impl Document {
     pub fn details(&self, pass: usize, node: NodeIx) -> Option<Details> {
         let shown = self.passes.get(pass)?;
         let own = shown.flow.nodes.get(node.at())?;
-        let related = |at: usize| {
-            self.passes.get(at).map(|other| Provenance::of(&other.flow).related(own)).unwrap_or_default()
-        };
+        let related =
+            |at: usize| self.passes.get(at).map(|other| other.provenance().related(own)).unwrap_or_default();
         let is_last = pass + 1 == self.passes.len();
         let plan = self.plan.as_ref().filter(|_| is_last);
         let steps = plan.and_then(|plan| plan.steps.get(&node)).cloned().unwrap_or_default();
@@ -137,7 +136,8 @@ impl Document {
                 );
             }
         }
-        for message in view.messages.iter().filter(|m| m.made_by == Some(node) || m.read_by.contains(&node)) {
+        for message in view.messages.iter().filter(|m| m.made_by.contains(&node) || m.read_by.contains(&node))
+        {
             let bytes =
                 message.token_bytes.map_or(String::new(), |bytes| format!("{bytes} bytes for a token, "));
             details.say(
@@ -154,10 +154,8 @@ impl Document {
     fn of_run(&self, details: &mut Details) {
         let Some(trace) = &self.trace else { return };
         let steps = details.steps.clone();
-        let own = trace
-            .misses()
-            .into_iter()
-            .filter(|miss| steps.contains(&miss.at) && miss.kind == SpanKind::Kernel);
+        let own =
+            trace.misses().iter().filter(|miss| steps.contains(&miss.at) && miss.kind == SpanKind::Kernel);
         for miss in own {
             let name = if miss.is_decode { "time of a token" } else { "time of a prompt" };
             details.say(

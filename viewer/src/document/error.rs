@@ -1,5 +1,5 @@
 //! Why a file cannot be shown.
-use ir::plan::{HintsError, PlanError};
+use ir::plan::PlanError;
 use ir::text::ReadError;
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +25,12 @@ pub enum DocumentError {
         /// The most that is read.
         most: u64,
     },
+    /// It is no text.
+    #[error("{} is no text: expected UTF-8", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is none of the files that are shown.
     #[error("{} is {found}, expected a bundle's folder, a plan or a graph's text", path.display())]
     Foreign {
@@ -48,14 +54,6 @@ pub enum DocumentError {
         path: PathBuf,
         /// Why not.
         source: ReadError,
-    },
-    /// It is no list of hints.
-    #[error("{}: {source}", path.display())]
-    Hints {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: HintsError,
     },
     /// It is not the JSON that was expected.
     #[error("{} is no {expected}: {source}", path.display())]

@@ -81,7 +81,12 @@ impl Flow {
         if let Some((at, _)) = nodes.iter().enumerate().find(late) {
             return Err(NodeIx(at as u32));
         }
-        let mut flow = Flow { name: name.to_owned(), nodes, outputs, ..Flow::default() };
+        let shortened = |node: Node| {
+            let [name, path, op] = [node.name, node.path, node.op].map(cut);
+            Node { name, path, op, ..node }
+        };
+        let nodes = nodes.into_iter().map(shortened).collect();
+        let mut flow = Flow { name: cut(name.to_owned()), nodes, outputs, ..Flow::default() };
         flow.find_users();
         Ok(flow)
     }

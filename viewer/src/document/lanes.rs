@@ -1,7 +1,8 @@
 //! Swim lanes: what each device thread did, and what it should have done, in time.
+use super::misses::{self, Miss};
 use super::names::cut;
-use super::{DocumentError, PlanView};
-use ir::plan::{EdgeId, End, Plan, Step};
+use super::{DocumentError, PlanView, Stretch, Track};
+use ir::plan::{EdgeId, End, Plan, Step, Thread};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -18,9 +19,10 @@ pub struct Lanes {
     /// What was predicted, likewise.
     pub predicted: Vec<Lane>,
     /// Messages that were measured.
-    pub measured_arrows: Vec<Arrow>,
+    pub measured_arrows: Track<Arrow>,
     /// Messages that were predicted.
-    pub predicted_arrows: Vec<Arrow>,
+    pub predicted_arrows: Track<Arrow>,
+    misses: Vec<Miss>,
 }
 
 /// A message on its way.
@@ -45,8 +47,28 @@ pub struct Lane {
     pub name: String,
     /// Which of the plan's threads; none for the host.
     pub thread: Option<u32>,
-    /// What happened in it, in order of time; what contains others stands before them.
-    pub spans: Vec<Span>,
+    /// The steps of the model, in order of time.
+    pub rounds: Track<Span>,
+    /// What happened in them, in order of time.
+    pub spans: Track<Span>,
+}
+
+impl Stretch for Span {
+    fn begin_us(&self) -> f64 {
+        self.begin_us
+    }
+    fn end_us(&self) -> f64 {
+        self.begin_us + self.us
+    }
+}
+
+impl Stretch for Arrow {
+    fn begin_us(&self) -> f64 {
+        self.sent_us
+    }
+    fn end_us(&self) -> f64 {
+        self.arrived_us
+    }
 }
 
 /// Something that took time.
@@ -135,17 +157,17 @@ const PREDICTED: u32 = 2;
 /// Reads what `heddle trace` wrote.
 pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> {
     let file: TraceFile = json(path, text, "trace of `heddle trace`")?;
-    let mut groups: BTreeMap<u32, BTreeMap<u32, Lane>> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, BTreeMap<u32, Row>> = BTreeMap::new();
     let mut arrows: HashMap<u64, Arrow> = HashMap::new();
     let mut measured_arrows = vec![];
     for event in file.events {
         if event.pid != MEASURED && event.pid != PREDICTED {
             return Err(other(path, format!("a row of group {}, expected 1 or 2", event.pid)));
         }
-        let lane = groups.entry(event.pid).or_default().entry(event.tid).or_default();
+        let row = groups.entry(event.pid).or_default().entry(event.tid).or_default();
         match (event.ph.as_str(), event.name.as_str()) {
-            ("M", "thread_name") => lane.name = cut(event.args.name.unwrap_or_default()),
-            ("X", _) => lane.push(event).map_err(|reason| other(path, reason))?,
+            ("M", "thread_name") => row.name = cut(event.args.name.unwrap_or_default()),
+            ("X", _) => row.push(event).map_err(|reason| other(path, reason))?,
             ("s", _) => {
                 let Event { id, name, tid, ts, .. } = event;
                 let from = tid.checked_sub(1);
@@ -161,17 +183,44 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
     }
     let mut lanes = |group| -> Vec<Lane> {
         let rows = groups.remove(&group).unwrap_or_default();
-        rows.into_iter().map(|(row, lane)| Lane { thread: row.checked_sub(1), ..lane }).collect()
+        rows.into_iter().map(|(number, row)| row.lane(number.checked_sub(1))).collect()
     };
     let (measured, predicted) = (lanes(MEASURED), lanes(PREDICTED));
-    if measured.iter().all(|lane| lane.spans.is_empty()) {
+    if measured.iter().all(|lane| lane.spans.is_empty() && lane.rounds.is_empty()) {
         return Err(other(path, "nothing was measured in it, expected a trace of `heddle trace`".into()));
     }
     let About { plan: plan_hash, predictions } = file.about;
-    Ok(Lanes { plan_hash, predictions, measured, predicted, measured_arrows, predicted_arrows: vec![] })
+    let (misses, measured_arrows) = (misses::of(&measured), Track::new(measured_arrows));
+    Ok(Lanes { plan_hash, predictions, measured, predicted, measured_arrows, misses, ..Lanes::default() })
 }
 
-impl Lane {
+impl Lanes {
+    /// Every step that was measured and predicted, the greatest miss first.
+    pub fn misses(&self) -> &[Miss] {
+        &self.misses
+    }
+
+    /// From when to when there is something.
+    pub fn extent_us(&self) -> (f64, f64) {
+        let lanes = self.measured.iter().chain(&self.predicted);
+        let extents = lanes.flat_map(|lane| [lane.rounds.extent_us(), lane.spans.extent_us()]).flatten();
+        extents.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default()
+    }
+}
+
+/// A row while it is read: its spans as they come, what contains others before them.
+#[derive(Default)]
+struct Row {
+    name: String,
+    spans: Vec<Span>,
+}
+
+impl Row {
+    fn lane(self, thread: Option<u32>) -> Lane {
+        let (rounds, spans) = self.spans.into_iter().partition(|span| span.kind == SpanKind::Round);
+        Lane { name: self.name, thread, rounds: Track::new(rounds), spans: Track::new(spans) }
+    }
+
     fn push(&mut self, event: Event) -> Result<(), String> {
         let Event { ts, dur, name, cat, args, .. } = event;
         let name = cut(name);
@@ -256,11 +305,8 @@ pub(super) fn of_spans(path: &Path, text: &str, view: &PlanView) -> Result<Lanes
         return Err(other(path, format!("it is of the plan {}, expected {}", file.plan_hash, view.hash)));
     }
     let is_time = |ns: f64| ns.is_finite() && ns >= 0.0;
-    let lane = |thread: usize| {
-        let device = plan.threads[thread].device;
-        Lane { name: view.end(End::Device(device)), thread: Some(thread as u32), spans: vec![] }
-    };
-    let mut predicted: Vec<Lane> = (0..plan.threads.len()).map(lane).collect();
+    let row = |thread: &Thread| Row { name: view.end(End::Device(thread.device)), spans: vec![] };
+    let mut rows: Vec<Row> = plan.threads.iter().map(row).collect();
     let mut seen: HashSet<(usize, usize)> = HashSet::new();
     for SpanOf { thread, step, round, start_ns, ns } in file.spans {
         let what = plan.threads.get(thread).and_then(|of| of.steps.get(step)).zip(file.rounds.get(round));
@@ -281,14 +327,14 @@ pub(super) fn of_spans(path: &Path, text: &str, view: &PlanView) -> Result<Lanes
             predicted_us: Some(ns / 1e3),
             bytes: None,
         };
-        let lane = &mut predicted[thread].spans;
+        let row = &mut rows[thread].spans;
         if seen.insert((thread, round)) && is_time(of.start_ns) && is_time(of.end_ns - of.start_ns) {
             let name = if of.is_decode { "decode" } else { "prefill" }.to_owned();
             let (begin_us, us) = (of.start_ns / 1e3, (of.end_ns - of.start_ns) / 1e3);
             let kind = SpanKind::Round;
-            lane.push(Span { kind, name, begin_us, us, step: None, predicted_us: Some(us), ..span.clone() });
+            row.push(Span { kind, name, begin_us, us, step: None, predicted_us: Some(us), ..span.clone() });
         }
-        lane.push(span);
+        row.push(span);
     }
     let mut predicted_arrows = vec![];
     for MessageOf { edge, sent_ns, arrived_ns } in file.messages {
@@ -306,6 +352,8 @@ pub(super) fn of_spans(path: &Path, text: &str, view: &PlanView) -> Result<Lanes
             arrived_us: arrived_ns / 1e3,
         });
     }
+    let predicted = rows.into_iter().zip(0..).map(|(row, thread)| row.lane(Some(thread))).collect();
+    let predicted_arrows = Track::new(predicted_arrows);
     Ok(Lanes { plan_hash: file.plan_hash, predicted, predicted_arrows, ..Lanes::default() })
 }
 

@@ -1,4 +1,5 @@
 //! From files to a document.
+use super::names::cut;
 use super::{Document, DocumentError, Flow, Matching, Pass, PlanView};
 use ir::plan::Plan;
 use std::fs::{self, File};
@@ -28,7 +29,7 @@ pub(super) fn text(path: &Path) -> Result<String, DocumentError> {
     let mut text = vec![];
     // What is no file of a length can go on for ever.
     opened.take(BYTES_MAX).read_to_end(&mut text).map_err(fault)?;
-    String::from_utf8(text).map_err(|_| foreign(path, "no text"))
+    String::from_utf8(text).map_err(|_| DocumentError::Text { path: path.to_owned() })
 }
 
 fn foreign(path: &Path, found: &str) -> DocumentError {
@@ -36,7 +37,10 @@ fn foreign(path: &Path, found: &str) -> DocumentError {
 }
 
 fn file(path: &Path) -> Result<Document, DocumentError> {
-    let text = text(path)?;
+    let text = text(path).map_err(|fault| match fault {
+        DocumentError::Text { .. } => foreign(path, "no text"),
+        other => other,
+    })?;
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("//"));
     match first {
         Some(line) if line.starts_with('(') => of_plan(path, &text, vec![], vec![]),
@@ -147,7 +151,7 @@ fn document(path: &Path, name: String, mut passes: Vec<Pass>, plan: Option<PlanV
         let change = Matching::between(&passes[at - 1].flow, &passes[at].flow).change();
         passes[at].change = Some(change);
     }
-    let name = if name.is_empty() { stem(path) } else { name };
+    let name = if name.is_empty() { stem(path) } else { cut(name) };
     Document {
         path: path.to_owned(),
         name,

@@ -1,5 +1,5 @@
 //! Where predictions miss most.
-use super::lanes::{Lanes, SpanKind};
+use super::lanes::{Lane, SpanKind};
 use super::plan::StepAt;
 use std::collections::HashMap;
 
@@ -34,39 +34,37 @@ impl Miss {
     }
 }
 
-impl Lanes {
-    /// Every step that was measured and predicted, the greatest miss first.
-    pub fn misses(&self) -> Vec<Miss> {
-        let mut sums: HashMap<(StepAt, bool), Miss> = HashMap::new();
-        for lane in &self.measured {
-            let Some(thread) = lane.thread else { continue };
-            for span in lane.spans.iter().filter(|span| span.kind != SpanKind::Round) {
-                let (Some(step), Some(predicted_us)) = (span.step, span.predicted_us) else { continue };
-                let at = StepAt { thread, step };
-                let sum = sums.entry((at, span.is_decode)).or_insert_with(|| Miss {
-                    at,
-                    kind: span.kind,
-                    name: span.name.clone(),
-                    is_decode: span.is_decode,
-                    rounds: 0,
-                    predicted_us: 0.0,
-                    measured_us: 0.0,
-                });
-                sum.rounds += 1;
-                sum.predicted_us += predicted_us;
-                sum.measured_us += span.us;
-            }
+/// Every step of lanes that was measured and predicted, the greatest miss first.
+pub(super) fn of(lanes: &[Lane]) -> Vec<Miss> {
+    let mut sums: HashMap<(StepAt, bool), Miss> = HashMap::new();
+    for lane in lanes {
+        let Some(thread) = lane.thread else { continue };
+        for span in lane.spans.iter() {
+            let (Some(step), Some(predicted_us)) = (span.step, span.predicted_us) else { continue };
+            let at = StepAt { thread, step };
+            let sum = sums.entry((at, span.is_decode)).or_insert_with(|| Miss {
+                at,
+                kind: span.kind,
+                name: span.name.clone(),
+                is_decode: span.is_decode,
+                rounds: 0,
+                predicted_us: 0.0,
+                measured_us: 0.0,
+            });
+            sum.rounds += 1;
+            sum.predicted_us += predicted_us;
+            sum.measured_us += span.us;
         }
-        let mut misses: Vec<Miss> = sums
-            .into_values()
-            .map(|sum| {
-                let rounds = f64::from(sum.rounds);
-                Miss { predicted_us: sum.predicted_us / rounds, measured_us: sum.measured_us / rounds, ..sum }
-            })
-            .collect();
-        misses.sort_by(|a, b| {
-            b.by_us().abs().total_cmp(&a.by_us().abs()).then((a.at, a.is_decode).cmp(&(b.at, b.is_decode)))
-        });
-        misses
     }
+    let mut misses: Vec<Miss> = sums
+        .into_values()
+        .map(|sum| {
+            let rounds = f64::from(sum.rounds);
+            Miss { predicted_us: sum.predicted_us / rounds, measured_us: sum.measured_us / rounds, ..sum }
+        })
+        .collect();
+    misses.sort_by(|a, b| {
+        b.by_us().abs().total_cmp(&a.by_us().abs()).then((a.at, a.is_decode).cmp(&(b.at, b.is_decode)))
+    });
+    misses
 }

@@ -1,7 +1,7 @@
 //! What there is to show: the graphs of a pipeline of passes, the plan that came of them, and what was measured.
 //!
-//! A [`Document`] is opened from a bundle's folder, a `plan.ron` or a graph's text; traces, numbers and hints are
-//! laid beside it. Nothing here knows of windows, and nothing in a file makes it panic.
+//! A [`Document`] is opened from a bundle's folder, a `plan.ron` or a graph's text; traces and numbers are laid
+//! beside it. Nothing here knows of windows, and nothing in a file makes it panic.
 mod compare;
 mod details;
 mod error;
@@ -16,9 +16,10 @@ mod plan;
 mod ports;
 mod search;
 mod shapes;
+mod tracks;
 mod tree;
 
-pub use compare::{Comparison, Difference, compare};
+pub use compare::{Comparison, Difference, PlanDifference, compare};
 pub use details::{Details, Fact};
 pub use error::DocumentError;
 pub use flow::{Flow, Node, NodeIx, Role};
@@ -26,10 +27,11 @@ pub use lanes::{Arrow, Lane, Lanes, Span, SpanKind};
 pub use matching::{Change, Fate, Matching, Provenance};
 pub use misses::Miss;
 pub use numbers::{Numbers, Offender, WorstOf};
-pub use plan::{BufferLife, DeviceMemory, Message, PlanView, StepAt};
+pub use plan::{BufferLife, DeviceMemory, Message, PlanView, StepAt, end_name};
 pub use ports::Ports;
 pub use search::{Hit, Query};
 pub use shapes::Shape;
+pub use tracks::{Stretch, Track};
 pub use tree::{Child, Group, GroupIx, Run, Tree};
 
 pub(crate) use names::without_layer;
@@ -38,6 +40,7 @@ pub(crate) use shapes::BADGES;
 
 use ir::plan::Hint;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What there is to show.
 #[derive(Debug)]
@@ -52,11 +55,11 @@ pub struct Document {
     pub plan: Option<PlanView>,
     /// What was measured and predicted of a run, by [`Document::add_trace`].
     pub trace: Option<Lanes>,
-    /// What is predicted, by [`Document::add_spans`].
+    /// What is predicted, by [`Document::set_spans`].
     pub spans: Option<Lanes>,
     /// How the plan's numbers compare with the model's, by [`Document::add_numbers`].
     pub numbers: Option<Numbers>,
-    /// What a person said: of the plan, or by [`Document::add_hints`].
+    /// What a person said: the hints of the plan.
     pub hints: Vec<Hint>,
     /// What is odd about the files but keeps nobody from looking at them, each a sentence that names its file.
     pub remarks: Vec<String>,
@@ -75,13 +78,20 @@ pub struct Pass {
     pub tree: Tree,
     /// What it did to the graph before it; none for the first.
     pub change: Option<Change>,
+    provenance: OnceLock<Provenance>,
 }
 
 impl Pass {
     /// A graph with its groups.
     pub fn new(name: &str, number: u32, flow: Flow) -> Pass {
         let tree = Tree::of(&flow);
-        Pass { name: name.to_owned(), number, flow, tree, change: None }
+        let provenance = OnceLock::new();
+        Pass { name: name.to_owned(), number, flow, tree, change: None, provenance }
+    }
+
+    /// Which of its nodes stand for what, found when somebody asks first.
+    pub fn provenance(&self) -> &Provenance {
+        self.provenance.get_or_init(|| Provenance::of(&self.flow))
     }
 }
 
@@ -108,13 +118,8 @@ impl Document {
         Ok(())
     }
 
-    /// Lays what is predicted beside the plan: JSON of `heddle simulate --json --spans`. There must be a plan.
-    pub fn add_spans(&mut self, path: &Path) -> Result<(), DocumentError> {
-        let text = load::text(path)?;
-        self.set_spans(path, &text)
-    }
-
-    /// The same, of a text that came from elsewhere; `path` is what it is called.
+    /// Lays what is predicted beside the plan: JSON of `heddle simulate --json --spans`; `path` is what the text is
+    /// called. There must be a plan.
     pub fn set_spans(&mut self, path: &Path, text: &str) -> Result<(), DocumentError> {
         let reason = || "there is no plan that it could be about".to_owned();
         let view = self.plan.as_ref();
@@ -132,15 +137,6 @@ impl Document {
     /// The same, of a text that came from elsewhere; `path` is what it is called.
     pub fn set_numbers(&mut self, path: &Path, text: &str) -> Result<(), DocumentError> {
         self.numbers = Some(numbers::read(path, text)?);
-        Ok(())
-    }
-
-    /// Reads a file of hints, instead of those of the plan.
-    pub fn add_hints(&mut self, path: &Path) -> Result<(), DocumentError> {
-        let text = load::text(path)?;
-        let hints =
-            Hint::read(&text).map_err(|source| DocumentError::Hints { path: path.to_owned(), source })?;
-        self.hints = hints.into_iter().map(|(_, hint)| hint).collect();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! How a plan's numbers compare with the model's.
 use super::DocumentError;
 use super::lanes::json;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::path::Path;
 
 /// What `heddle verify --numerics --json` says.
@@ -28,7 +28,8 @@ pub struct Numbers {
 pub struct WorstOf {
     /// `blk.3`, or the first word of a path outside layers.
     pub name: String,
-    /// Its greatest error, relative to the greatest magnitude of its row.
+    /// Its greatest error, relative to the greatest magnitude of its row; infinite where it is no number.
+    #[serde(deserialize_with = "or_infinite")]
     pub error: f64,
     /// The node that has it, by its path.
     pub node: String,
@@ -47,7 +48,8 @@ pub struct Offender {
     pub step: u32,
     /// The kernel's name.
     pub kernel: String,
-    /// Its error.
+    /// Its error; infinite where it is no number.
+    #[serde(deserialize_with = "or_infinite")]
     pub error: f64,
     /// Where in the value the error is greatest.
     pub at: Vec<u64>,
@@ -57,6 +59,11 @@ pub struct Offender {
     pub expected: Option<f32>,
     /// The last pass that changed the node.
     pub made_by: String,
+}
+
+/// JSON has no infinity: an error that is none is written as nothing.
+fn or_infinite<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 impl Numbers {

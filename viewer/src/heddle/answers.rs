@@ -32,16 +32,9 @@ pub struct Instead {
     pub what: String,
     /// What it would have taken, in nanoseconds; none where it cannot be.
     pub predicted_ns: Option<u64>,
-    /// Messages between devices for a token, beyond those of the plan.
-    pub more_messages: Option<i64>,
-    /// The bytes in them.
-    pub more_bytes: Option<i64>,
     /// Why it cannot be; empty where it can.
     #[serde(default)]
     pub reason: String,
-    /// The hints that make it so, as they are written in a file.
-    #[serde(default)]
-    pub hints: Vec<String>,
 }
 
 /// Whether something that a person wants can be, and what it costs.
@@ -56,7 +49,7 @@ pub enum Verdict {
     },
 }
 
-/// How two plans differ: an answer of `heddle diff --json` or `heddle edit --json`.
+/// How two plans differ: an answer of `heddle edit --json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Change {
     /// Whether they are the same.
@@ -73,8 +66,6 @@ pub struct Change {
     pub after: Costs,
     /// Why no times are predicted.
     pub untimed: Option<String>,
-    /// What differs by name, `-` as it was and `+` as it is.
-    pub items: Vec<String>,
 }
 
 /// Nodes that run on other devices than before.

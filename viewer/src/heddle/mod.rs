@@ -151,16 +151,6 @@ impl Heddle {
         job.with_folder(folder)
     }
 
-    /// How two plans differ.
-    pub fn diff(&self, a: &Path, b: &Path, wake: Wake) -> Job<Change> {
-        self.ask("diff", ["--json".into(), "--".into(), a.into(), b.into()], wake)
-    }
-
-    /// Whether a bundle is sound, in the words of `heddle verify`.
-    pub fn verify(&self, bundle: &Path, wake: Wake) -> Job<String> {
-        self.tell("verify", ["--".into(), bundle.into()], wake)
-    }
-
     /// Runs a bundle on a text beside the reference interpreter.
     pub fn numerics(&self, bundle: &Path, prompt: &str, wake: Wake) -> Job<Numbers> {
         let mut said = OsString::from("--prompt=");
@@ -169,7 +159,7 @@ impl Heddle {
     }
 
     /// When each step and message of a plan should be, of a prompt of so many tokens: JSON for
-    /// [`Document::add_spans`](crate::document::Document::add_spans).
+    /// [`Document::set_spans`](crate::document::Document::set_spans).
     pub fn spans(&self, plan: &Path, prompt_tokens: u32, wake: Wake) -> Job<String> {
         let prompt = format!("--prompt-tokens={prompt_tokens}").into();
         self.tell("simulate", ["--json".into(), "--spans".into(), prompt, "--".into(), plan.into()], wake)
@@ -181,20 +171,6 @@ impl Heddle {
         said.push(prompt);
         output.push(trace);
         self.tell("trace", [said, output, "--".into(), bundle.into()], wake)
-    }
-
-    /// Compiles a model into a bundle by a file of hints, with these further arguments; what it prints.
-    pub fn compile(
-        &self,
-        model: &Path,
-        hints: &Path,
-        bundle: &Path,
-        more: &[OsString],
-        wake: Wake,
-    ) -> Job<String> {
-        let own = ["--hints".into(), hints.into(), "--output".into(), bundle.into()];
-        let args = own.into_iter().chain(more.iter().cloned()).chain(["--".into(), model.into()]);
-        self.tell("compile", args, wake)
     }
 
     /// Asks for JSON.

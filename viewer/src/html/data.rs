@@ -2,7 +2,8 @@
 //!
 //! Names are short, for they are written thousands of times; the page's script reads them. A group's content says nothing of
 //! which group it is: layers' numbers are left out of names, and reference nodes are counted from the group's first.
-use crate::document::{Child, Document, Fate, GroupIx, NodeIx, Pass, Role};
+use crate::colours::{DEVICES, is_light};
+use crate::document::{Child, Document, Fate, GroupIx, Node, NodeIx, Pass, Role};
 use crate::layout::{Drawn, Layouts, Pinned, Point, View};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ const LAYER: &str = "\u{1}";
 pub(super) struct Data {
     name: String,
     devices: Vec<String>,
+    /// By device, from the first again where they end: the colour, and whether it is light.
+    colours: Vec<(String, bool)>,
     passes: Vec<PassOf>,
     groups: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +33,8 @@ struct PassOf {
     base: i64,
     added: usize,
     removed: Vec<String>,
+    /// The reference nodes of what was removed.
+    lost: Vec<u32>,
     changed: usize,
 }
 
@@ -133,20 +138,26 @@ impl Data {
         for pass in &document.passes {
             let mut drawn = [HashMap::new(), HashMap::new()];
             let (root, base) = writer.group(pass, GroupIx::ROOT, before.as_ref(), &mut drawn);
-            let removed = match (&pass.change, &before) {
+            let gone: Vec<&Node> = match (&pass.change, &before) {
                 (Some(change), Some((before, _))) => {
-                    change.removed.iter().map(|node| before.flow[*node].title().to_owned()).collect()
+                    change.removed.iter().map(|node| &before.flow[*node]).collect()
                 }
                 _ => vec![],
             };
+            let removed = gone.iter().map(|node| node.title().to_owned()).collect();
+            let mut lost: Vec<u32> = gone.iter().flat_map(|node| &node.stands_for).copied().collect();
+            lost.sort_unstable();
+            lost.dedup();
             let (added, _, changed) = pass.change.as_ref().map_or((0, 0, 0), |change| change.counts());
-            passes.push(PassOf { name: pass.name.clone(), root, base, added, removed, changed });
+            passes.push(PassOf { name: pass.name.clone(), root, base, added, removed, lost, changed });
             before = Some((pass, drawn));
         }
         let most = document.passes.iter().flat_map(|pass| &pass.tree[GroupIx::ROOT].devices).max();
+        let colours = DEVICES.iter().map(|of @ [r, g, b]| (format!("#{r:02x}{g:02x}{b:02x}"), is_light(*of)));
         Data {
             name: document.name.clone(),
             devices: (0..=most.copied().unwrap_or(0).min(DEVICES_MAX)).map(|n| document.device(n)).collect(),
+            colours: colours.collect(),
             passes,
             groups: writer.groups,
             plan: document.plan.as_ref().map(|view| super::plan::PlanOf::of(document, view)),

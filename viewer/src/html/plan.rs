@@ -50,6 +50,7 @@ struct MissOf {
 struct WorstOf {
     name: String,
     node: String,
+    /// Infinity is written as null.
     error: f64,
 }
 
@@ -68,9 +69,9 @@ impl PlanOf {
             token: message.token_bytes,
             most: message.bytes,
         });
-        let misses = document.trace.as_ref().map(|trace| trace.misses()).unwrap_or_default();
-        let miss = misses.into_iter().take(MISSES).map(|miss| MissOf {
-            name: miss.name,
+        let misses = document.trace.iter().flat_map(|trace| trace.misses());
+        let miss = misses.take(MISSES).map(|miss| MissOf {
+            name: miss.name.clone(),
             phase: if miss.is_decode { "decode" } else { "prefill" },
             predicted_us: miss.predicted_us,
             measured_us: miss.measured_us,
@@ -94,26 +95,15 @@ impl PlanOf {
 }
 
 fn device(memory: &DeviceMemory) -> DeviceOf {
-    let most = memory.proof.iter().max_by_key(|proof| proof.total);
-    let parts = most.map(|proof| {
-        let all = [
-            ("weights", proof.weights),
-            ("cache", proof.states),
-            ("arena", proof.arena),
-            ("scratch", proof.scratch),
-            ("messages", proof.staging),
-            ("process", proof.process),
-            ("driver", proof.driver),
-        ];
-        all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
-    });
+    let most = memory.most();
+    let parts = most.iter().flat_map(|(_, parts)| parts).filter(|(_, bytes)| *bytes > 0);
     DeviceOf {
         name: memory.name.clone(),
         device: memory.device,
         steps: memory.steps,
         arena: memory.arena_bytes,
         live: memory.live_bytes.iter().take(STEPS_MAX).copied().collect(),
-        parts: parts.unwrap_or_default(),
-        total: most.map_or(0, |proof| proof.total),
+        parts: parts.copied().collect(),
+        total: most.map_or(0, |(proof, _)| proof.total),
     }
 }

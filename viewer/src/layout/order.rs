@@ -12,8 +12,9 @@ pub(super) struct Ladder {
 
 /// Sweeps down and up at most.
 const SWEEPS: usize = 12;
-/// With more lines than these, as many sweeps as a tenth of a second has room for.
+/// With more lines than these only [`SWEEPS_FEW`].
 const LINES_MANY: usize = 20_000;
+const SWEEPS_FEW: usize = 4;
 /// Layers up to this many vertices are improved pair by pair.
 const PAIRS_MAX: usize = 60;
 
@@ -21,7 +22,7 @@ impl Ladder {
     /// Orders every layer by where its neighbours stand, down and up in turn, and keeps the best.
     pub(super) fn sort(&mut self) {
         let lines: usize = self.below.iter().map(Vec::len).sum();
-        let sweeps = if lines > LINES_MANY { 4 } else { SWEEPS };
+        let sweeps = if lines > LINES_MANY { SWEEPS_FEW } else { SWEEPS };
         let mut place = vec![0usize; self.above.len()];
         self.number(&mut place);
         let (mut best, mut crossings) = (self.rows.clone(), self.crossings(&place));
@@ -104,14 +105,17 @@ impl Ladder {
             }
             for left in 0..self.rows[row].len().saturating_sub(1) {
                 let (a, b) = (self.rows[row][left], self.rows[row][left + 1]);
-                let cost = |first: usize, second: usize| {
-                    let of = |near: &[Vec<usize>]| {
-                        let pairs = near[first].iter().flat_map(|x| near[second].iter().map(move |y| (x, y)));
-                        pairs.filter(|(x, y)| place[**x] > place[**y]).count()
-                    };
-                    of(&self.above) + of(&self.below)
-                };
-                if cost(b, a) < cost(a, b) {
+                let (mut as_is, mut swapped) = (0, 0);
+                for near in [&self.above, &self.below] {
+                    let [ends_a, ends_b] = [a, b].map(|at| {
+                        let mut ends: Vec<usize> = near[at].iter().map(|near| place[*near]).collect();
+                        ends.sort_unstable();
+                        ends
+                    });
+                    as_is += pairs_crossing(&ends_a, &ends_b);
+                    swapped += pairs_crossing(&ends_b, &ends_a);
+                }
+                if swapped < as_is {
                     self.rows[row].swap(left, left + 1);
                     (place[a], place[b]) = (left + 1, left);
                 }
@@ -149,5 +153,28 @@ impl Ladder {
             }
         }
         crossings
+    }
+}
+
+/// How many lines of two neighbours cross, by where those of the left one end and those of the right one, both in order.
+fn pairs_crossing(left: &[usize], right: &[usize]) -> usize {
+    let mut before = 0;
+    let crossed = left.iter().map(|end| {
+        before += right[before..].iter().take_while(|other| *other < end).count();
+        before
+    });
+    crossed.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crossings_of_two_neighbours_are_counted_however_many_lines_they_have() {
+        assert_eq!(pairs_crossing(&[1, 3, 5], &[0, 3, 4]), 5);
+        assert_eq!(pairs_crossing(&[0, 3, 4], &[1, 3, 5]), 3);
+        let many: Vec<usize> = (0..200_000).collect();
+        assert_eq!(pairs_crossing(&many, &many), 200_000 * 199_999 / 2);
     }
 }

@@ -201,6 +201,13 @@ impl Viewer {
         if let (true, State::Lost(_, fault)) = (is_new, &live.state) {
             self.notices.error(fault);
         }
+        if let (true, Some(seen)) = (is_new, live.seen()) {
+            let stalled = watch::stalled(seen);
+            if stalled.iter().any(|edge| !self.stalled.contains(edge)) {
+                self.notices.push(Kind::Error, watch::told(seen, &stalled));
+            }
+            self.stalled = stalled;
+        }
         if matches!(live.state, State::Attached(_)) {
             context.request_repaint_after(LISTEN);
         }

@@ -1,9 +1,10 @@
 //! Changes by hand: nodes dragged onto devices, formats from a menu, as hints that can be tried and saved.
 use super::asked::Asked;
+use super::side::Selection;
 use super::theme::Palette;
 use super::widgets::{self, named_button};
 use super::{Side, Spot, units};
-use crate::document::{Child, Document, Flow, Node, NodeIx, Pass, Provenance, Role};
+use crate::document::{Child, Document, Flow, Node, NodeIx, Pass, Role};
 use crate::heddle;
 use eframe::egui::accesskit::Role as ControlRole;
 use eframe::egui::{self, RichText};
@@ -44,6 +45,8 @@ pub(crate) struct Changes {
     /// What a person should know of what they last did.
     remark: Option<String>,
     file: File,
+    /// The weights that are meant by what is selected.
+    weights: Option<(Selection, Vec<Pattern>)>,
 }
 
 /// What is known of the file in which hints are saved.
@@ -154,7 +157,11 @@ impl Changes {
 
     fn formats(&mut self, ui: &mut egui::Ui, side: &Side) {
         let Some(child) = side.selected else { return };
-        let weights = patterns(side, child, true);
+        let selection = side.selection();
+        if self.weights.as_ref().is_none_or(|(of, _)| *of != selection) {
+            self.weights = Some((selection, patterns(side, child, true)));
+        }
+        let weights = self.weights.as_ref().map(|(_, weights)| weights.clone()).unwrap_or_default();
         if weights.is_empty() {
             return;
         }
@@ -262,7 +269,7 @@ fn path(document: &Document) -> Option<PathBuf> {
 /// are drawn as one are meant together.
 fn patterns(side: &Side, child: Child, is_weights: bool) -> Vec<Pattern> {
     let (shown, first) = (side.shown(), &side.document.passes[0]);
-    let provenance = Provenance::of(&first.flow);
+    let provenance = first.provenance();
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for child in side.members(child) {
         if let (Child::Group(group), false) = (child, is_weights)

@@ -2,7 +2,7 @@
 use super::theme::Palette;
 use super::tint::{self, Differences, Mark};
 use super::{Action, Side, Spot, units, widgets};
-use crate::document::{self, Child, Comparison, NodeIx, Role};
+use crate::document::{self, Child, Comparison, NodeIx, PlanDifference, Role};
 use eframe::egui::accesskit::Role as ControlRole;
 use eframe::egui::{self, RichText, ScrollArea};
 
@@ -10,6 +10,8 @@ use eframe::egui::{self, RichText, ScrollArea};
 #[derive(Debug)]
 pub(crate) struct Compared {
     of: (usize, usize),
+    /// The graphs that run, which plans are about.
+    lasts: [usize; 2],
     found: Comparison,
     /// What differs, one a line.
     rows: Vec<Row>,
@@ -70,7 +72,8 @@ impl Compared {
             };
             !(is_value(a, row.nodes[0]) || is_value(b, row.nodes[1]))
         });
-        Some(Compared { of: (a.pass, b.pass), found, rows, differences })
+        let lasts = [a, b].map(|side| side.document.passes.len() - 1);
+        Some(Compared { of: (a.pass, b.pass), lasts, found, rows, differences })
     }
 
     /// Whether it is about what is shown.
@@ -100,9 +103,14 @@ impl Compared {
                 ui,
                 |ui| {
                     ScrollArea::vertical().id_salt("plans").max_height(180.0).show(ui, |ui| {
-                        for difference in &self.found.plans {
-                            let (before, after) = (or_none(&difference.before), or_none(&difference.after));
-                            ui.label(format!("{}: {before} to {after}", difference.what));
+                        for PlanDifference { about, made_by } in &self.found.plans {
+                            let (before, after) = (or_none(&about.before), or_none(&about.after));
+                            let text = format!("{}: {before} to {after}", about.what);
+                            if made_by.iter().all(Option::is_none) {
+                                ui.label(text);
+                            } else if ui.link(text).clicked() {
+                                reveal(*made_by, self.lasts, actions);
+                            }
                         }
                     });
                 },
@@ -133,14 +141,19 @@ impl Compared {
                     let response = response
                         .on_hover_text(format!("{word}: {title}\n{}", units::shortened(&row.text, 2_000)));
                     if response.clicked() {
-                        for (side, pass) in [(0, self.of.0), (1, self.of.1)] {
-                            let child = row.nodes[side].map(Child::Node);
-                            actions.extend(child.map(|child| Action::Reveal(Spot { side, pass, child })));
-                        }
+                        reveal(row.nodes, [self.of.0, self.of.1], actions);
                     }
                 }
             },
         );
+    }
+}
+
+/// Goes to a node in each document that has it.
+fn reveal(nodes: [Option<NodeIx>; 2], passes: [usize; 2], actions: &mut Vec<Action>) {
+    for (side, (node, pass)) in nodes.into_iter().zip(passes).enumerate() {
+        let child = node.map(Child::Node);
+        actions.extend(child.map(|child| Action::Reveal(Spot { side, pass, child })));
     }
 }
 

@@ -1,4 +1,5 @@
 //! What is known of the node or group that was selected.
+use super::side::Selection;
 use super::theme::{self, Palette};
 use super::{Action, Side, named_button, units};
 use crate::document::{Child, Details, GroupIx, NodeIx};
@@ -10,25 +11,63 @@ const LISTED: usize = 40;
 /// Longer facts are cut: attributes can be as long as they like.
 const LETTERS_MOST: usize = 2_000;
 
-/// The panel; `why` is what `heddle why` said of the node, or that it is being asked; `is_checking` says that numbers are
-/// being compared.
-pub(crate) fn draw(
-    ui: &mut egui::Ui,
-    side: &Side,
-    (why, is_checking): (Option<&str>, bool),
-    actions: &mut Vec<Action>,
-) {
-    ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| {
-        match side.selected {
-            None => overview(ui, side, is_checking, actions),
-            Some(Child::Group(group)) => of_group(ui, side, group, actions),
-            Some(Child::Node(node)) => {
-                if let Some(details) = side.document.details(side.pass, node) {
-                    of_node(ui, side, (node, &details), why, actions);
+/// What is known of what is selected, found when something else is.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Option<(Selection, Found)>);
+
+#[derive(Debug)]
+enum Found {
+    Nothing,
+    Node(Details),
+    Group(About),
+}
+
+/// What is known of a group.
+#[derive(Debug)]
+struct About {
+    facts: Vec<(&'static str, String)>,
+    /// How many nodes there are of each operator.
+    operators: Vec<(String, usize)>,
+}
+
+impl Known {
+    /// The panel; `why` is what `heddle why` said of the node, or that it is being asked; `is_checking` says that numbers
+    /// are being compared.
+    pub(crate) fn draw(
+        &mut self,
+        ui: &mut egui::Ui,
+        side: &Side,
+        (why, is_checking): (Option<&str>, bool),
+        actions: &mut Vec<Action>,
+    ) {
+        ScrollArea::vertical().id_salt("details").auto_shrink([false, false]).show(ui, |ui| {
+            match (self.of(side), side.selected) {
+                (Found::Group(about), Some(Child::Group(group))) => {
+                    of_group(ui, side, (group, about), actions);
                 }
+                (Found::Node(details), Some(Child::Node(node))) => {
+                    of_node(ui, side, (node, details), why, actions);
+                }
+                _ => overview(ui, side, is_checking, actions),
             }
+        });
+    }
+
+    fn of(&mut self, side: &Side) -> &Found {
+        let selection = side.selection();
+        if self.0.as_ref().is_some_and(|(of, _)| *of != selection) {
+            self.0 = None;
         }
-    });
+        &self.0.get_or_insert_with(|| (selection, found(side))).1
+    }
+}
+
+fn found(side: &Side) -> Found {
+    match side.selected {
+        None => Found::Nothing,
+        Some(Child::Group(group)) => Found::Group(about(side, group)),
+        Some(Child::Node(node)) => side.document.details(side.pass, node).map_or(Found::Nothing, Found::Node),
+    }
 }
 
 fn fact(ui: &mut egui::Ui, name: &str, value: &str) {
@@ -95,7 +134,28 @@ fn overview(ui: &mut egui::Ui, side: &Side, is_checking: bool, actions: &mut Vec
     ui.label(RichText::new("Click a node to see what is known of it. Double-click a group to open it. Drag to move, turn the wheel to come closer; keys are listed under Help.").weak());
 }
 
-fn of_group(ui: &mut egui::Ui, side: &Side, group: GroupIx, actions: &mut Vec<Action>) {
+fn about(side: &Side, group: GroupIx) -> About {
+    let shown = side.shown();
+    let own = &shown.tree[group];
+    let devices: Vec<String> = own.devices.iter().map(|device| side.document.device(*device)).collect();
+    let nodes = shown.tree.nodes(Child::Group(group));
+    let (predicted, measured) = side.heat.sum(&nodes);
+    let time = |us: Option<f64>| us.map_or_else(|| "not known".to_owned(), units::time_us);
+    let mut facts = vec![("nodes", own.count.to_string()), ("devices", devices.join(", "))];
+    if side.is_last() && !side.heat.is_empty() {
+        facts.push(("predicted", time(predicted)));
+        facts.push(("measured", time(measured)));
+    }
+    if let Some(worst) = side.document.numbers.as_ref().and_then(|numbers| numbers.of(&own.path)) {
+        facts.push(("error", format!("{:.2e} at {}", worst.error, worst.node)));
+    }
+    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
+    nodes.iter().for_each(|node| *operators.entry(&shown.flow[*node].op).or_default() += 1);
+    let operators = operators.into_iter().map(|(op, count)| (op.to_owned(), count));
+    About { facts, operators: operators.collect() }
+}
+
+fn of_group(ui: &mut egui::Ui, side: &Side, (group, about): (GroupIx, &About), actions: &mut Vec<Action>) {
     let shown = side.shown();
     let own = &shown.tree[group];
     ui.heading(if own.path.is_empty() { &shown.flow.name } else { &own.path });
@@ -105,25 +165,10 @@ fn of_group(ui: &mut egui::Ui, side: &Side, group: GroupIx, actions: &mut Vec<Ac
     {
         actions.push(Action::Toggle(side.spot(Child::Group(group))));
     }
-    let devices: Vec<String> = own.devices.iter().map(|device| side.document.device(*device)).collect();
-    let nodes = shown.tree.nodes(Child::Group(group));
-    let (predicted, measured) = side.heat.sum(&nodes);
-    let time = |us: Option<f64>| us.map_or_else(|| "not known".to_owned(), units::time_us);
-    let mut known = vec![("nodes", own.count.to_string()), ("devices", devices.join(", "))];
-    if side.is_last() && !side.heat.is_empty() {
-        known.push(("predicted", time(predicted)));
-        known.push(("measured", time(measured)));
-    }
-    let name = own.path.as_str();
-    if let Some(worst) = side.document.numbers.as_ref().and_then(|numbers| numbers.of(name)) {
-        known.push(("error", format!("{:.2e} at {}", worst.error, worst.node)));
-    }
-    facts(ui, "group", known.into_iter());
-    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
-    nodes.iter().for_each(|node| *operators.entry(&shown.flow[*node].op).or_default() += 1);
+    facts(ui, "group", about.facts.iter().map(|(name, value)| (*name, value.clone())));
     ui.add_space(8.0);
     ui.strong("Operators");
-    facts(ui, "operators", operators.into_iter().map(|(op, count)| (op, count.to_string())));
+    facts(ui, "operators", about.operators.iter().map(|(op, count)| (op.as_str(), count.to_string())));
 }
 
 fn of_node(

@@ -9,6 +9,14 @@ pub(crate) struct Times {
     pub(crate) measured: Option<f64>,
 }
 
+impl Times {
+    /// What both take.
+    pub(crate) fn plus(self, other: Times) -> Times {
+        let predicted = add(self.predicted, other.predicted);
+        Times { predicted, measured: add(self.measured, other.measured) }
+    }
+}
+
 /// Of which rounds times are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Rounds {
@@ -36,32 +44,23 @@ impl Heat {
             let is_it = |message: &&crate::document::Message| message.receives.contains(&at);
             view.messages.iter().find(is_it).map(|message| message.edge.0)
         };
-        if let Some(trace) = &document.trace {
-            let of_rounds = |is_decode: bool| is_decode == (rounds == Rounds::Decode);
-            for miss in trace.misses().into_iter().filter(|miss| of_rounds(miss.is_decode)) {
-                let times = match miss.kind {
-                    SpanKind::Kernel => node(miss.at).map(|node| heat.nodes.entry(node).or_default()),
-                    SpanKind::Receive => edge(miss.at).map(|edge| heat.edges.entry(edge).or_default()),
-                    SpanKind::Send | SpanKind::Round => None,
-                };
-                if let Some(times) = times {
-                    *times.predicted.get_or_insert(0.0) += miss.predicted_us;
-                    *times.measured.get_or_insert(0.0) += miss.measured_us;
-                }
-            }
-        } else if let Some(spans) = &document.spans {
-            for lane in &spans.predicted {
-                for span in lane.spans.iter().filter(|span| span.round == 0) {
-                    let (Some(thread), Some(step)) = (lane.thread, span.step) else { continue };
-                    if let Some(node) = node(StepAt { thread, step }) {
-                        *heat.nodes.entry(node).or_default().predicted.get_or_insert(0.0) += span.us;
-                    }
-                }
+        for taken in taken(document, rounds) {
+            let times = match taken.kind {
+                SpanKind::Kernel => node(taken.at).map(|node| heat.nodes.entry(node).or_default()),
+                SpanKind::Receive => edge(taken.at).map(|edge| heat.edges.entry(edge).or_default()),
+                SpanKind::Send | SpanKind::Round => None,
+            };
+            if let Some(times) = times {
+                *times = times.plus(taken.times);
             }
         }
-        let times = heat.nodes.values().flat_map(|times| [times.predicted, times.measured]).flatten();
-        heat.most = times.fold(0.0, f64::max);
+        heat.find_most();
         heat
+    }
+
+    fn find_most(&mut self) {
+        let times = self.nodes.values().flat_map(|times| [times.predicted, times.measured]).flatten();
+        self.most = times.fold(0.0, f64::max);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -79,10 +78,48 @@ impl Heat {
 
     /// What nodes take together: predicted, measured.
     pub(crate) fn sum(&self, nodes: &[NodeIx]) -> (Option<f64>, Option<f64>) {
-        let add = |sum: Option<f64>, us: Option<f64>| us.map_or(sum, |us| Some(sum.unwrap_or(0.0) + us));
-        let known = nodes.iter().filter_map(|node| self.nodes.get(node));
-        known.fold((None, None), |sums, times| (add(sums.0, times.predicted), add(sums.1, times.measured)))
+        let known = nodes.iter().filter_map(|node| self.nodes.get(node)).copied();
+        let Times { predicted, measured } = known.fold(Times::default(), Times::plus);
+        (predicted, measured)
     }
+}
+
+/// A sum of what is known.
+fn add(sum: Option<f64>, us: Option<f64>) -> Option<f64> {
+    us.map_or(sum, |us| Some(sum.unwrap_or(0.0) + us))
+}
+
+/// A step, and what it takes on average over the rounds that are asked for.
+struct Taken {
+    at: StepAt,
+    kind: SpanKind,
+    times: Times,
+}
+
+/// What steps take: of a run where there was one, else as predicted.
+fn taken(document: &Document, rounds: Rounds) -> Vec<Taken> {
+    let is_asked_for = |is_decode: bool| is_decode == (rounds == Rounds::Decode);
+    if let Some(trace) = &document.trace {
+        let misses = trace.misses().iter().filter(|miss| is_asked_for(miss.is_decode));
+        let taken = misses.map(|miss| {
+            let times = Times { predicted: Some(miss.predicted_us), measured: Some(miss.measured_us) };
+            Taken { at: miss.at, kind: miss.kind, times }
+        });
+        return taken.collect();
+    }
+    let mut sums: HashMap<StepAt, (SpanKind, f64, u32)> = HashMap::new();
+    for lane in document.spans.iter().flat_map(|spans| &spans.predicted) {
+        for span in lane.spans.iter().filter(|span| is_asked_for(span.is_decode)) {
+            let (Some(thread), Some(step)) = (lane.thread, span.step) else { continue };
+            let (_, us, count) = sums.entry(StepAt { thread, step }).or_insert((span.kind, 0.0, 0));
+            (*us, *count) = (*us + span.us, *count + 1);
+        }
+    }
+    let average = |(at, (kind, us, count))| {
+        let times = Times { predicted: Some(us / f64::from(count)), measured: None };
+        Taken { at, kind, times }
+    };
+    sums.into_iter().map(average).collect()
 }
 
 /// From 0 to 1 by how many times as long something took: a quarter of it, as long, four times.
@@ -97,8 +134,38 @@ pub(crate) fn part_of_most(us: f64, most: f64) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Of nodes that take as long as is said.
+    pub(crate) fn given(nodes: HashMap<NodeIx, Times>) -> Heat {
+        let mut heat = Heat { nodes, ..Heat::default() };
+        heat.find_most();
+        heat
+    }
+
+    #[test]
+    fn predicted_heat_is_of_the_rounds_asked_for_and_kernels_bear_no_messages() {
+        let folder = crate::bundle::two_devices();
+        let mut document = Document::open(folder.path()).unwrap();
+        let spans = std::fs::read_to_string(folder.path().join("spans.json")).unwrap();
+        document.set_spans("spans.json".as_ref(), &spans).unwrap();
+        let [token, prompt] = [Rounds::Decode, Rounds::Prefill].map(|rounds| Heat::of(&document, rounds));
+        let (view, spans) = (document.plan.as_ref().unwrap(), document.spans.as_ref().unwrap());
+        for (heat, is_decode) in [(&token, true), (&prompt, false)] {
+            let all = spans.predicted.iter().flat_map(|lane| lane.spans.iter());
+            let of = |kind| {
+                let own = all.clone().filter(|span| span.kind == kind && span.is_decode == is_decode);
+                own.map(|span| span.us).sum::<f64>()
+            };
+            let nodes: Vec<NodeIx> = heat.nodes.keys().copied().collect();
+            assert!((heat.sum(&nodes).0.unwrap() - of(SpanKind::Kernel)).abs() < 1e-6);
+            let waits: f64 = heat.edges.values().filter_map(|times| times.predicted).sum();
+            assert!(waits > 0.0 && (waits - of(SpanKind::Receive)).abs() < 1e-6);
+        }
+        assert!(token.nodes.keys().all(|node| view.steps.contains_key(node)));
+        assert!(token.most() < prompt.most(), "a prompt of eight tokens takes longer than one");
+    }
 
     #[test]
     fn heat_is_in_the_middle_where_a_prediction_holds() {

@@ -3,13 +3,15 @@ use super::axis::{Axis, marks};
 use super::theme::{self, Palette};
 use super::{Action, Side, steps, units};
 use crate::document::{Document, Lane, Lanes, NodeIx, Span, SpanKind};
-use eframe::egui::{self, Align2, Color32, FontId, Rect, Sense, Stroke, StrokeKind, Vec2, pos2};
+use eframe::egui::{self, Align2, Color32, FontId, Rangef, Rect, Sense, Stroke, StrokeKind, Vec2, pos2};
 
 const ROW: f32 = 20.0;
 const GAP: f32 = 8.0;
 /// Width of the names of rows.
 const NAMES: f32 = 110.0;
 const HEADER: f32 = 20.0;
+/// Of messages that are sent within so many pixels, not all are drawn.
+const ARROWS: f64 = 2.0;
 
 /// How the lanes are looked at.
 #[derive(Debug, Default)]
@@ -33,14 +35,14 @@ impl LanesView {
         actions: &mut Vec<Action>,
     ) {
         let document = &side.document;
-        let Some(lanes) = document.trace.as_ref().or(document.spans.as_ref()) else {
+        let Some(lanes) = lanes_of(document) else {
             ui.label("Nothing was measured: open with --trace TRACE.json of `heddle trace`.");
             if super::named_button(ui, "Predict", "Predict when each step should be").clicked() {
                 actions.push(Action::Predict);
             }
             return;
         };
-        let (from, to) = extent(lanes);
+        let (from, to) = lanes.extent_us();
         let mut axis = Axis::kept(self.axis, from, to);
         ui.horizontal(|ui| {
             axis.buttons(ui, "lanes");
@@ -91,11 +93,9 @@ impl LanesView {
     }
 }
 
-fn extent(lanes: &Lanes) -> (f64, f64) {
-    let spans = || lanes.measured.iter().chain(&lanes.predicted).flat_map(|lane| &lane.spans);
-    let from = spans().map(|span| span.begin_us).fold(f64::INFINITY, f64::min);
-    let to = spans().map(|span| span.begin_us + span.us).fold(0.0, f64::max);
-    (if from.is_finite() { from } else { 0.0 }, to)
+/// What is drawn: a run with what was predicted of it, else the prediction alone.
+fn lanes_of(document: &Document) -> Option<&Lanes> {
+    document.trace.as_ref().or(document.spans.as_ref())
 }
 
 /// Each thread's prediction above what was measured of it.
@@ -108,7 +108,9 @@ fn rows(lanes: &Lanes) -> Vec<Row<'_>> {
     let mut top = HEADER;
     for thread in threads {
         for (all, is_measured) in [(&lanes.predicted, false), (&lanes.measured, true)] {
-            if let Some(lane) = all.iter().find(|lane| lane.thread == thread && !lane.spans.is_empty()) {
+            let is_it =
+                |lane: &&Lane| lane.thread == thread && !(lane.spans.is_empty() && lane.rounds.is_empty());
+            if let Some(lane) = all.iter().find(is_it) {
                 rows.push(Row { lane, is_measured, top });
                 top += ROW;
             }
@@ -121,7 +123,8 @@ fn rows(lanes: &Lanes) -> Vec<Row<'_>> {
 /// The innermost span at a time; where it is too thin to be hit, the one next to it.
 fn found(lane: &Lane, at: f64, pixel: f64) -> Option<&Span> {
     let hit = |span: &&Span| span.begin_us - pixel <= at && at <= span.begin_us + span.us + pixel;
-    lane.spans.iter().filter(hit).min_by(|a, b| a.us.total_cmp(&b.us))
+    let near = [&lane.rounds, &lane.spans].map(|track| track.between(at - pixel, at + pixel));
+    near.into_iter().flatten().filter(hit).min_by(|a, b| a.us.total_cmp(&b.us))
 }
 
 fn node_of(document: &Document, lane: &Lane, span: &Span) -> Option<NodeIx> {
@@ -177,6 +180,9 @@ fn draw_rows(
     let clipped = painter.with_clip_rect(rect.intersect(painter.clip_rect()));
     for row in rows {
         let top = all.top() + row.top;
+        if !clipped.clip_rect().y_range().intersects(Rangef::new(top, top + ROW)) {
+            continue;
+        }
         let what = if row.is_measured { "measured" } else { "predicted" };
         let at = pos2(all.left() + 4.0, top + ROW / 2.0);
         painter.text(
@@ -194,6 +200,9 @@ fn draw_rows(
             (document, selected, &palette),
         );
     }
+    if let Some(lanes) = lanes_of(document) {
+        draw_arrows(&clipped, (all, rect), axis, rows, (lanes, &palette));
+    }
 }
 
 fn draw_row(
@@ -208,31 +217,28 @@ fn draw_row(
             Some(thread) => theme::device(thread.device.0),
             None => palette.outline,
         };
-    // What is narrower than a pixel is drawn once for all that share the pixel.
-    let mut painted = f32::NEG_INFINITY;
-    for span in &row.lane.spans {
+    let (from, to) = axis.shown();
+    let pixel = (axis.at(rect, 1.0) - axis.at(rect, 0.0)).abs();
+    let bar = |span: &Span| {
         let (left, right) = (axis.x(rect, span.begin_us), axis.x(rect, span.begin_us + span.us));
-        if right < rect.left()
-            || left > rect.right()
-            || (span.kind != SpanKind::Round && right < painted + 0.5)
-        {
-            continue;
-        }
-        let bar = Rect::from_min_max(
+        Rect::from_min_max(
             pos2(left.max(rect.left() - 4.0), rect.top()),
-            pos2(right.max(left + 1.0), rect.bottom()),
-        );
+            pos2(right.max(left + 1.0).min(rect.right() + 4.0), rect.bottom()),
+        )
+    };
+    for round in row.lane.rounds.apart(from, to, pixel) {
+        painter.rect_filled(bar(round), 1.0, base.gamma_multiply(0.18));
+    }
+    // What is narrower than a pixel is drawn once for all that share the pixel.
+    for span in row.lane.spans.apart(from, to, pixel) {
+        let bar = bar(span);
         let (bar, fill) = match span.kind {
-            SpanKind::Round => (bar, base.gamma_multiply(0.18)),
             SpanKind::Kernel if row.is_measured => (bar.shrink2(Vec2::new(0.0, 2.0)), base),
             SpanKind::Kernel => (bar.shrink2(Vec2::new(0.0, 2.0)), base.gamma_multiply(0.6)),
             SpanKind::Send => (bar.shrink2(Vec2::new(0.0, 5.0)), palette.text),
-            SpanKind::Receive => (bar.shrink2(Vec2::new(0.0, 7.5)), palette.weak),
+            SpanKind::Receive | SpanKind::Round => (bar.shrink2(Vec2::new(0.0, 7.5)), palette.weak),
         };
         painter.rect_filled(bar, 1.0, fill);
-        if span.kind != SpanKind::Round {
-            painted = bar.right();
-        }
         let is_selected = selected.is_some() && node_of(document, row.lane, span) == selected;
         if bar.width() > 3.0 && span.kind == SpanKind::Kernel {
             painter.rect_stroke(bar, 1.0, Stroke::new(0.5, palette.canvas), StrokeKind::Inside);
@@ -242,6 +248,31 @@ fn draw_row(
         }
         if bar.width() > 40.0 && span.kind == SpanKind::Kernel {
             label(painter, bar, span, theme::ink(fill));
+        }
+    }
+}
+
+/// Messages, from the row of who sends to the row of who has them.
+fn draw_arrows(
+    painter: &egui::Painter,
+    (all, rect): (Rect, Rect),
+    axis: &Axis,
+    rows: &[Row<'_>],
+    (lanes, palette): (&Lanes, &Palette),
+) {
+    let (from, to) = axis.shown();
+    let pixel = (axis.at(rect, 1.0) - axis.at(rect, 0.0)).abs();
+    for (arrows, is_measured) in [(&lanes.predicted_arrows, false), (&lanes.measured_arrows, true)] {
+        let middle = |thread: Option<u32>| {
+            let row = rows.iter().find(|row| row.lane.thread == thread && row.is_measured == is_measured)?;
+            Some(all.top() + row.top + ROW / 2.0)
+        };
+        for arrow in arrows.apart(from, to, ARROWS * pixel) {
+            let (Some(sender), Some(reader)) = (middle(arrow.from), middle(arrow.to)) else { continue };
+            let begin = pos2(axis.x(rect, arrow.sent_us), sender);
+            let end = pos2(axis.x(rect, arrow.arrived_us), reader);
+            painter.line_segment([begin, end], Stroke::new(1.0, palette.accent));
+            painter.circle_filled(end, 2.0, palette.accent);
         }
     }
 }

@@ -33,7 +33,7 @@ mod widgets;
 pub use open::Request;
 pub use theme::dress;
 
-use crate::document::{Document, Numbers};
+use crate::document::{Child, Document, Numbers};
 use crate::heddle::Heddle;
 use crate::live::Live;
 use act::{Action, Spot};
@@ -41,6 +41,7 @@ use asked::{Asked, Told};
 use canvas::Canvas;
 use change::Changes;
 use compare::Compared;
+use details::Known;
 use eframe::egui::{self, Key, Modifiers};
 use heat::{Heat, Rounds};
 use lanes::LanesView;
@@ -56,13 +57,19 @@ use widgets::{badge, name, named_button, named_edit};
 
 /// What is drawn beneath the canvas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Bottom {
+pub enum Bottom {
+    /// Nothing.
     #[default]
     Nothing,
+    /// What each device did when.
     Lanes,
+    /// The memory of each device over its steps.
     Memory,
+    /// The messages of a step.
     Messages,
+    /// Where predictions miss most.
     Misses,
+    /// The run that is watched.
     Live,
 }
 
@@ -83,6 +90,8 @@ pub struct Viewer {
     lanes: LanesView,
     memory: MemoryView,
     compared: Option<Compared>,
+    /// Of what is selected.
+    known: Known,
     /// Whether two documents are drawn as one.
     is_overlaid: bool,
     overlay: Overlay,
@@ -94,6 +103,8 @@ pub struct Viewer {
     live: Option<Live>,
     /// Whether it was seen what runs, since it was attached to.
     is_run_met: bool,
+    /// The edges that were told to stand still.
+    stalled: Vec<u32>,
     is_help_open: bool,
 }
 
@@ -134,6 +145,15 @@ impl Viewer {
             side.view.open = paths.collect();
             side.camera = None;
         }
+    }
+
+    /// Selects the first node of a path, and opens a panel beneath.
+    pub fn look_at(&mut self, path: &str, beneath: Bottom) {
+        if let Some(side) = self.sides.first_mut() {
+            let node = side.document.named(side.pass, path).first().copied();
+            side.selected = node.map(Child::Node);
+        }
+        self.bottom = beneath;
     }
 
     /// Whether files are still being read.

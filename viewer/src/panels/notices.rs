@@ -70,3 +70,15 @@ impl Notices {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_never_longer_than_can_be_read() {
+        let mut notices = Notices::default();
+        notices.push(Kind::Error, "a".repeat(1 << 24));
+        assert_eq!(notices.0[0].1.chars().count(), LETTERS_MOST);
+    }
+}

@@ -1,6 +1,6 @@
 //! Draws a picture: boxes, open groups and the lines between them, as closely as the camera looks.
 use super::camera::Camera;
-use super::heat::{part_of_most, part_of_ratio};
+use super::heat::{Times, part_of_most, part_of_ratio};
 use super::side::{self, Crossing, Side};
 use super::theme::{self, Palette};
 use super::tint::{Colouring, Tint};
@@ -12,6 +12,7 @@ use eframe::egui::epaint::CubicBezierShape;
 use eframe::egui::{
     Align2, Color32, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2, vec2,
 };
+use ir::plan::End;
 use std::collections::HashSet;
 
 /// Text is not drawn where it would be smaller, in points.
@@ -163,6 +164,40 @@ impl Scene<'_> {
             self.stripes(painter, item.what, rect);
         }
         self.text(painter, item, at, rect);
+        self.hidden(painter, at, rect);
+    }
+
+    /// What a box hides: messages between devices, and whatever stands still.
+    fn hidden(&self, painter: &Painter, at: usize, rect: Rect) {
+        let (Some(edges), Some(plan)) = (self.side.hidden().get(at), &self.side.document.plan) else {
+            return;
+        };
+        let is_within = |edge: &&u32| {
+            let message = plan.messages.get(**edge as usize);
+            message.is_some_and(|message| message.from != End::Host && message.to != End::Host)
+        };
+        let within: Vec<u32> = edges.iter().filter(is_within).copied().collect();
+        let stalled: Vec<u32> =
+            edges.iter().copied().filter(|edge| self.traffic.stalled.contains(edge)).collect();
+        let (text, colour) = match (&stalled[..], &within[..]) {
+            ([], []) => return,
+            ([], [_]) => ("1 edge".to_owned() + &self.waiting(&within), self.message_colour(&within)),
+            ([], _) => {
+                (format!("{} edges{}", within.len(), self.waiting(&within)), self.message_colour(&within))
+            }
+            (stalled, _) => (self.stall(stalled), self.flash()),
+        };
+        if !stalled.is_empty() {
+            painter.rect_stroke(rect, 3.0, Stroke::new(4.0, colour), StrokeKind::Outside);
+        }
+        if self.camera.zoom > 0.3 {
+            tag(painter, pos2(rect.center().x, rect.bottom() + 5.0), text, colour);
+        }
+        if self.has_moved(edges) {
+            let across = self.time.rem_euclid(1.0) as f32;
+            let at = pos2(rect.left() + rect.width() * across, rect.bottom());
+            painter.circle(at, 5.0, self.palette.text, Stroke::new(2.0, colour));
+        }
     }
 
     /// The devices of what is in a box, down its left side.
@@ -270,7 +305,7 @@ impl Scene<'_> {
                 if near(wire.from, wire.to) != is_near || !bounds(&wire.points).intersects(visible) {
                     continue;
                 }
-                let crossing = self.crossings.get(at).copied().flatten();
+                let crossing = self.crossings.get(at).and_then(Option::as_ref);
                 let points: Vec<Pos2> = wire
                     .points
                     .iter()
@@ -292,27 +327,23 @@ impl Scene<'_> {
         }
     }
 
-    fn wire(&self, painter: &Painter, points: &[Pos2], crossing: Option<Crossing>, is_near: bool) {
+    fn wire(&self, painter: &Painter, points: &[Pos2], crossing: Option<&Crossing>, is_near: bool) {
         if points.len() < 2 {
             return;
         }
         let thin = self.camera.zoom.clamp(0.35, 1.0);
-        let is_stalled =
-            crossing.and_then(|c| c.edge).is_some_and(|edge| self.traffic.stalled.contains(&edge));
+        let edges = crossing.map_or(&[][..], |crossing| &crossing.edges);
+        let stalled: Vec<u32> =
+            edges.iter().copied().filter(|edge| self.traffic.stalled.contains(edge)).collect();
         let (width, colour) = match crossing {
-            _ if is_stalled => {
-                (7.0, if self.time.rem_euclid(0.8) < 0.4 { self.palette.removed } else { self.palette.text })
-            }
-            Some(Crossing { bytes, edge }) => (message_width(bytes) * thin, self.message_colour(edge)),
+            _ if !stalled.is_empty() => (7.0, self.flash()),
+            Some(Crossing { bytes, .. }) => (message_width(*bytes) * thin, self.message_colour(edges)),
             None if is_near => (2.2, self.palette.accent),
             None => (1.2 * thin, self.palette.line.gamma_multiply(0.8)),
         };
         let stroke = Stroke::new(width, colour);
         curve(painter, points, stroke);
-        if crossing
-            .and_then(|c| c.edge)
-            .is_some_and(|edge| self.traffic.moved.get(edge as usize) == Some(&true))
-        {
+        if self.has_moved(edges) {
             let at = along(points, self.time.rem_euclid(1.0) as f32);
             painter.circle(at, width * 0.8 + 3.0, self.palette.text, Stroke::new(2.0, colour));
         }
@@ -321,43 +352,74 @@ impl Scene<'_> {
         {
             arrow(painter, *before, *last, stroke, self.camera.zoom);
         }
-        let Some(Crossing { edge, bytes }) = crossing.filter(|_| self.camera.zoom > 0.3) else { return };
-        let mut text = if bytes > 0 { units::bytes(bytes) } else { "message".to_owned() };
-        if let Some(edge) = edge {
-            if let Some(queued) = self.traffic.queued.get(edge as usize) {
-                text += &format!(", {queued} waiting");
-            }
-            if is_stalled {
-                text = format!("stalled: {}", self.ends(edge));
-            }
-        }
+        let Some(Crossing { bytes, .. }) = crossing.filter(|_| self.camera.zoom > 0.3) else { return };
+        let text = match (&stalled[..], self.wait(edges), *bytes) {
+            ([], Some((_, wait)), _) => format!("waits {wait}") + &self.waiting(edges),
+            ([], None, 0) => "message".to_owned() + &self.waiting(edges),
+            ([], None, bytes) => units::bytes(bytes) + &self.waiting(edges),
+            (stalled, _, _) => self.stall(stalled),
+        };
         let middle =
             points[points.len() / 2 - 1] + (points[points.len() / 2] - points[points.len() / 2 - 1]) * 0.5;
-        let galley = painter.layout_no_wrap(text, font(11.0), theme::ink(colour));
-        let behind = Rect::from_center_size(middle, galley.size() + vec2(8.0, 3.0));
-        painter.rect_filled(behind, 4.0, colour);
-        painter.galley(behind.min + vec2(4.0, 1.5), galley, theme::ink(colour));
+        tag(painter, middle, text, colour);
     }
 
-    /// How much longer than predicted its reader waits for a message, where that is what colours say.
-    fn message_colour(&self, edge: Option<u32>) -> Color32 {
-        let times =
-            edge.and_then(|edge| self.side.heat.edge(edge)).map(|times| (times.predicted, times.measured));
-        match (self.colouring, times) {
-            (Colouring::Miss, Some((Some(predicted), Some(measured)))) => {
-                theme::heat(part_of_ratio(predicted, measured))
-            }
-            (Colouring::Predicted, Some((Some(us), _))) | (Colouring::Measured, Some((_, Some(us)))) => {
-                theme::heat(part_of_most(us, self.side.heat.most()))
-            }
-            _ => self.palette.changed,
+    /// The colour of what stands still.
+    fn flash(&self) -> Color32 {
+        if self.time.rem_euclid(0.8) < 0.4 { self.palette.removed } else { self.palette.text }
+    }
+
+    fn has_moved(&self, edges: &[u32]) -> bool {
+        edges.iter().any(|edge| self.traffic.moved.get(*edge as usize) == Some(&true))
+    }
+
+    /// How many messages wait in edges, where something runs.
+    fn waiting(&self, edges: &[u32]) -> String {
+        let queued: Vec<u64> =
+            edges.iter().filter_map(|edge| self.traffic.queued.get(*edge as usize)).copied().collect();
+        match &queued[..] {
+            [] => String::new(),
+            queued => format!(", {} waiting", queued.iter().fold(0, |sum: u64, n| sum.saturating_add(*n))),
         }
+    }
+
+    /// Where colours say so, how long readers wait for messages, as heat and in words.
+    fn wait(&self, edges: &[u32]) -> Option<(f32, String)> {
+        let times = edges.iter().filter_map(|edge| self.side.heat.edge(*edge));
+        let times = times.reduce(Times::plus)?;
+        let of_most = |us: f64| (part_of_most(us, self.side.heat.most()), units::time_us(us));
+        match (self.colouring, times.predicted, times.measured) {
+            (Colouring::Miss, Some(predicted), Some(measured)) => {
+                let ratio = measured / predicted.max(f64::MIN_POSITIVE);
+                Some((part_of_ratio(predicted, measured), format!("×{ratio:.2}")))
+            }
+            (Colouring::Predicted, Some(us), _) | (Colouring::Measured, _, Some(us)) => Some(of_most(us)),
+            _ => None,
+        }
+    }
+
+    /// The colour of messages, of how long they are waited for where that is what colours say.
+    fn message_colour(&self, edges: &[u32]) -> Color32 {
+        self.wait(edges).map_or(self.palette.changed, |(part, _)| theme::heat(part))
+    }
+
+    fn stall(&self, edges: &[u32]) -> String {
+        let ends: Vec<String> = edges.iter().take(3).map(|edge| self.ends(*edge)).collect();
+        format!("stalled: {}", ends.join("; "))
     }
 
     fn ends(&self, edge: u32) -> String {
         let message = self.side.document.plan.as_ref().and_then(|plan| plan.messages.get(edge as usize));
         message.map_or_else(String::new, |message| format!("{} to {}", message.from_name, message.to_name))
     }
+}
+
+/// A text on a colour, around a point.
+fn tag(painter: &Painter, middle: Pos2, text: String, colour: Color32) {
+    let galley = painter.layout_no_wrap(text, font(11.0), theme::ink(colour));
+    let behind = Rect::from_center_size(middle, galley.size() + vec2(8.0, 3.0));
+    painter.rect_filled(behind, 4.0, colour);
+    painter.galley(behind.min + vec2(4.0, 1.5), galley, theme::ink(colour));
 }
 
 /// Thicker for more bytes: a point and a half for every power of ten.

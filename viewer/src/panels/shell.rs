@@ -5,7 +5,7 @@ use super::theme::{self, Palette};
 use super::tint::Colouring;
 use super::watch::{self, Traffic};
 use super::widgets::{name, named_button, named_toggle};
-use super::{Action, Bottom, Viewer, badge, details, passes, tables};
+use super::{Action, Bottom, Viewer, badge, passes, tables};
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Align2, CentralPanel, FontId, Panel, Rect, RichText, Sense, pos2, vec2};
 
@@ -175,11 +175,11 @@ impl Viewer {
                 }
             }
             Colouring::Change | Colouring::Difference => {
-                for (text, colour) in [
-                    ("+ added", palette.added),
-                    ("− removed", palette.removed),
-                    ("~ changed", palette.changed),
-                ] {
+                // What a pass removed is not in its graph: it is listed.
+                let is_seen = self.colouring == Colouring::Difference;
+                let removed = is_seen.then_some(("− removed", palette.removed));
+                let [added, changed] = [("+ added", palette.added), ("~ changed", palette.changed)].map(Some);
+                for (text, colour) in [added, removed, changed].into_iter().flatten() {
                     ui.label(RichText::new(text).color(colour).strong());
                 }
             }
@@ -246,7 +246,7 @@ impl Viewer {
         }
         let why = self.selected_node().and_then(|node| self.asked.said(side, &side.shown().flow[node].path));
         passes::removed(ui, side, actions);
-        details::draw(ui, side, (why, self.asked.is_checking()), actions);
+        self.known.draw(ui, side, (why, self.asked.is_checking()), actions);
     }
 
     fn canvases(&mut self, ui: &mut egui::Ui, actions: &mut Vec<Action>) {

@@ -8,6 +8,9 @@ use crate::document::{Child, Document, GroupIx, NodeIx, Pass, Role, Run, Tree};
 use crate::layout::{self, Layouts, Picture, Style, View};
 use crate::scratch::Scratch;
 use eframe::egui::{Pos2, Rect, Vec2, pos2};
+use ir::plan::End;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A document that is looked at.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(crate) struct Side {
     layouts: Layouts,
     drawn: Option<Drawn>,
     tinted: Option<((Colouring, bool), Vec<Tint>)>,
-    /// How many pictures there were so far: what is derived of one is kept by this number.
+    /// The number of this picture among all that there were: what is derived of it is kept by this number.
     pub(crate) generation: u64,
     /// What goes with the document: the folder where it lies, if that is to vanish with it.
     _scratch: Option<Scratch>,
@@ -40,16 +43,27 @@ struct Drawn {
     pictures: Vec<Picture>,
     /// What crosses devices, of the picture shown.
     crossings: Vec<Option<Crossing>>,
+    /// By box of that the edges that no line shows.
+    inside: Vec<Vec<u32>>,
     of: usize,
 }
 
 /// A line that goes from one device to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Crossing {
-    /// The plan's edge, where it is known.
-    pub(crate) edge: Option<u32>,
+    /// The plan's edges, where they are known.
+    pub(crate) edges: Vec<u32>,
     /// Bytes of all that goes along it for a token.
     pub(crate) bytes: u64,
+}
+
+/// What is selected of which picture: what is known of that is kept by this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    generation: u64,
+    pass: usize,
+    child: Option<Child>,
+    is_folded: bool,
 }
 
 /// Groups are opened on opening a document as long as no more boxes than these are drawn.
@@ -72,7 +86,7 @@ impl Side {
             layouts: Layouts::new(Style::default()),
             drawn: None,
             tinted: None,
-            generation: 0,
+            generation: next_generation(),
             _scratch: None,
         };
         side.open_lonely();
@@ -121,6 +135,11 @@ impl Side {
     /// Whether what is shown is what runs.
     pub(crate) fn is_last(&self) -> bool {
         self.pass + 1 == self.document.passes.len()
+    }
+
+    pub(crate) fn selection(&self) -> Selection {
+        let Side { generation, pass, selected: child, ref view, .. } = *self;
+        Selection { generation, pass, child, is_folded: view.is_folded }
     }
 
     /// A graph that is one closed group says nothing: opens what stands alone.
@@ -217,15 +236,16 @@ impl Side {
             pictures.push(picture);
         }
         let shown = &pictures[self.pass];
-        let crossings = shown.wires.iter().map(|wire| self.crossing(shown, wire)).collect();
-        self.drawn = Some(Drawn { view: self.view.clone(), pictures, crossings, of: self.pass });
+        let crossings: Vec<_> = shown.wires.iter().map(|wire| self.crossing(shown, wire)).collect();
+        let inside = self.inside(shown, &crossings);
+        self.drawn = Some(Drawn { view: self.view.clone(), pictures, crossings, inside, of: self.pass });
         self.repaint();
     }
 
     /// Says that boxes may look otherwise than they did.
     pub(crate) fn repaint(&mut self) {
         self.tinted = None;
-        self.generation += 1;
+        self.generation = next_generation();
     }
 
     /// How the boxes look, found anew where the picture or the colouring is another.
@@ -254,6 +274,49 @@ impl Side {
         Some((drawn.pictures.get(drawn.of)?, &drawn.crossings))
     }
 
+    /// By box the plan's edges that no line shows: within a closed group, between layers drawn as one, from and to the
+    /// host.
+    pub(crate) fn hidden(&self) -> &[Vec<u32>] {
+        self.drawn.as_ref().map_or(&[], |drawn| &drawn.inside)
+    }
+
+    fn inside(&self, picture: &Picture, crossings: &[Option<Crossing>]) -> Vec<Vec<u32>> {
+        let mut inside = vec![vec![]; picture.items.len()];
+        let Some(plan) = self.document.plan.as_ref().filter(|_| self.is_last()) else { return inside };
+        let shown = self.shown();
+        let mut drawn: HashSet<(usize, usize, u32)> = HashSet::new();
+        for (wire, crossing) in picture.wires.iter().zip(crossings) {
+            let edges = crossing.iter().flat_map(|crossing| &crossing.edges);
+            drawn.extend(edges.map(|edge| (wire.from, wire.to, *edge)));
+        }
+        let mut note = |item: Option<usize>, edge: u32| {
+            if let Some(edges) = item.and_then(|item| inside.get_mut(item))
+                && !edges.contains(&edge)
+            {
+                edges.push(edge);
+            }
+        };
+        for message in &plan.messages {
+            for value in &message.made_by {
+                let from = picture.item_of(&shown.tree, *value);
+                match (message.from, message.to) {
+                    (End::Device(_), End::Device(reader)) => {
+                        let users = shown.flow.users(*value).iter();
+                        for user in users.filter(|user| shown.flow[**user].device == reader.0) {
+                            let to = picture.item_of(&shown.tree, *user);
+                            let line = from.zip(to).map(|(from, to)| (from, to, message.edge.0));
+                            if line.is_none_or(|line| !drawn.contains(&line)) {
+                                note(to, message.edge.0);
+                            }
+                        }
+                    }
+                    _ => note(from, message.edge.0),
+                }
+            }
+        }
+        inside
+    }
+
     fn crossing(&self, picture: &Picture, wire: &layout::Wire) -> Option<Crossing> {
         let shown = self.shown();
         let to = match picture.items[wire.to].what {
@@ -261,20 +324,22 @@ impl Side {
             Child::Group(group) => shown.tree[group].devices.clone(),
         };
         let plan = self.document.plan.as_ref().filter(|_| self.is_last());
-        let (mut crosses, mut edge, mut bytes) = (false, None, 0);
+        let (mut crosses, mut edges, mut bytes) = (false, vec![], 0u64);
         for value in &wire.values {
             let from = shown.flow[*value].device;
             let is_from_host = shown.flow[*value].role != Role::Value;
             for reader in to.iter().filter(|to| **to != from && !is_from_host) {
                 crosses = true;
                 if let Some(message) = plan.and_then(|plan| plan.message_of(*value, *reader)) {
-                    edge = Some(message.edge.0);
-                    bytes += message.token_bytes.unwrap_or(message.bytes);
+                    edges.push(message.edge.0);
+                    bytes = bytes.saturating_add(message.token_bytes.unwrap_or(message.bytes));
                 }
             }
         }
         // A group on several devices may have the value on the one that makes it.
-        (crosses && (edge.is_some() || plan.is_none())).then_some(Crossing { edge, bytes })
+        edges.sort_unstable();
+        edges.dedup();
+        (crosses && (!edges.is_empty() || plan.is_none())).then_some(Crossing { edges, bytes })
     }
 
     /// What a box stands for: a node, a group, or the equal layers that are drawn as one.
@@ -296,6 +361,11 @@ impl Side {
     }
 }
 
+fn next_generation() -> u64 {
+    static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+    GENERATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The place of the child that is drawn for another of its group: the first of equal layers.
 fn standing(tree: &Tree, group: GroupIx, slot: usize) -> usize {
     let has = |run: &&Run| (run.first as usize..(run.first + run.times) as usize).contains(&slot);
@@ -309,4 +379,38 @@ pub(crate) fn rect(rect: &layout::Rect) -> Rect {
 
 pub(crate) fn point(point: &layout::Point) -> Pos2 {
     pos2(point.x, point.y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_with_the_line_that_shows_them_else_with_the_box_that_hides_them() {
+        let folder = crate::bundle::two_devices();
+        let text = std::fs::read_to_string(folder.path().join("plan.ron")).unwrap();
+        let text = text.replace("node:\"blk.", "node:\"m.blk.");
+        let document = Document::of_plan_text("plan.ron".as_ref(), &text).unwrap();
+        let mut side = Side::new(0, document, Rounds::Decode);
+        let whole = side.shown().tree.find("m").unwrap();
+        let seen = |side: &Side| {
+            let (_, crossings) = side.picture().unwrap();
+            let shown: Vec<u32> = crossings.iter().flatten().flat_map(|line| line.edges.clone()).collect();
+            let own = side.item(Child::Group(whole)).unwrap();
+            (shown, side.hidden()[own].clone())
+        };
+        let messages = &side.document.plan.as_ref().unwrap().messages;
+        let is_between = |end: End| matches!(end, End::Device(_));
+        let between = messages.iter().find(|own| is_between(own.from) && is_between(own.to)).unwrap().edge.0;
+        let all = messages.len();
+        side.prepare();
+        let (shown, within) = seen(&side);
+        assert!(shown.is_empty() && within.contains(&between), "{shown:?} {within:?}");
+        let told: std::collections::BTreeSet<u32> = side.hidden().iter().flatten().copied().collect();
+        assert_eq!(told.len(), all, "those of the host, too");
+        side.toggle(whole);
+        side.prepare();
+        let (shown, within) = seen(&side);
+        assert!(shown.contains(&between) && !within.contains(&between), "{shown:?} {within:?}");
+    }
 }

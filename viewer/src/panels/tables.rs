@@ -6,7 +6,15 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Grid, RichText, ScrollArea};
 
 /// More rows are not drawn.
-const ROWS_MOST: usize = 200;
+pub(crate) const ROWS_MOST: usize = 200;
+
+/// How many rows of a table are not drawn.
+pub(crate) fn more(ui: &mut egui::Ui, rows: usize) {
+    if rows > ROWS_MOST {
+        ui.label(RichText::new(format!("and {} more", rows - ROWS_MOST)).weak());
+        ui.end_row();
+    }
+}
 
 /// The messages of a step, those between devices first.
 pub(crate) fn messages(
@@ -16,10 +24,6 @@ pub(crate) fn messages(
     queued: &[u64],
     actions: &mut Vec<Action>,
 ) {
-    let mut rows: Vec<_> = plan.messages.iter().collect();
-    let is_of_host =
-        |message: &crate::document::Message| message.sends.is_empty() || message.receives.is_empty();
-    rows.sort_by_key(|message| (is_of_host(message), std::cmp::Reverse(message.bytes)));
     ScrollArea::both().id_salt("messages").auto_shrink([false, false]).show(ui, |ui| {
         Grid::new("messages").striped(true).num_columns(8).show(ui, |ui| {
             for title in [
@@ -35,11 +39,11 @@ pub(crate) fn messages(
                 ui.strong(title);
             }
             ui.end_row();
-            for message in rows.into_iter().take(ROWS_MOST) {
+            for message in plan.by_size().take(ROWS_MOST) {
                 let response = ui.link(message.edge.0.to_string());
                 widgets::name(&response, Role::Link, &format!("Edge {}: {}", message.edge.0, message.name));
-                if let (true, Some(node)) = (response.clicked(), message.made_by) {
-                    actions.push(Action::Reveal(side.spot_of_plan(node)));
+                if let (true, Some(node)) = (response.clicked(), message.made_by.first()) {
+                    actions.push(Action::Reveal(side.spot_of_plan(*node)));
                 }
                 ui.label(format!("{} {}", message.name, message.ty));
                 ui.label(&message.from_name);
@@ -59,6 +63,7 @@ pub(crate) fn messages(
                 );
                 ui.end_row();
             }
+            more(ui, plan.messages.len());
         });
     });
 }
@@ -76,7 +81,7 @@ pub(crate) fn misses(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) 
                 ui.strong(title);
             }
             ui.end_row();
-            for (rank, miss) in trace.misses().into_iter().take(ROWS_MOST).enumerate() {
+            for (rank, miss) in trace.misses().iter().take(ROWS_MOST).enumerate() {
                 let plan = side.document.plan.as_ref();
                 let node = plan.and_then(|plan| {
                     plan.nodes.get(miss.at.thread as usize)?.get(miss.at.step as usize).copied().flatten()
@@ -102,6 +107,7 @@ pub(crate) fn misses(ui: &mut egui::Ui, side: &Side, actions: &mut Vec<Action>) 
                 ui.label(RichText::new(format!("{sign}{by}{ratio}")).color(colour));
                 ui.end_row();
             }
+            more(ui, trace.misses().len());
         });
     });
 }

@@ -1,20 +1,10 @@
 //! Fonts and colours: those of devices for eyes of every kind, a ramp for heat, light and dark.
+use crate::colours::{DEVICES, is_light};
 use eframe::egui::{self, Color32, FontData, FontDefinitions, FontFamily, Stroke, Theme};
 use std::sync::Arc;
 
 /// Chinese, Japanese kana and what goes with them, for names of models and tensors. See `viewer/fonts/README.md`.
 const CJK: &[u8] = include_bytes!("../../fonts/DroidSansFallback-GB2312.ttf");
-
-/// Okabe and Ito's colours, those first that differ most: told apart with any common colour vision.
-const DEVICES: [Color32; 7] = [
-    Color32::from_rgb(0x00, 0x72, 0xb2),
-    Color32::from_rgb(0xe6, 0x9f, 0x00),
-    Color32::from_rgb(0x00, 0x9e, 0x73),
-    Color32::from_rgb(0xcc, 0x79, 0xa7),
-    Color32::from_rgb(0x56, 0xb4, 0xe9),
-    Color32::from_rgb(0xd5, 0x5e, 0x00),
-    Color32::from_rgb(0xf0, 0xe4, 0x42),
-];
 
 /// From little to much, evenly in lightness: dark blue, grey, yellow.
 const HEAT: [[f32; 3]; 5] = [
@@ -126,7 +116,8 @@ impl Palette {
 
 /// The colour of a device.
 pub(crate) fn device(number: u32) -> Color32 {
-    DEVICES[number as usize % DEVICES.len()]
+    let [r, g, b] = DEVICES[number as usize % DEVICES.len()];
+    Color32::from_rgb(r, g, b)
 }
 
 /// The pattern of a device.
@@ -167,8 +158,7 @@ pub(crate) fn heat(part: f32) -> Color32 {
 
 /// Black or white, whichever can be read on a colour.
 pub(crate) fn ink(on: Color32) -> Color32 {
-    let light = 0.299 * f32::from(on.r()) + 0.587 * f32::from(on.g()) + 0.114 * f32::from(on.b());
-    if light > 140.0 { Color32::from_gray(0x10) } else { Color32::WHITE }
+    if is_light([on.r(), on.g(), on.b()]) { Color32::from_gray(0x10) } else { Color32::WHITE }
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ pub(crate) fn tints(
         Colouring::Difference => {
             by_mark(side, item, palette, |node| differences?.get(node.at()).copied().flatten())
         }
-        Colouring::Error => by_error(side, item.what, palette),
+        Colouring::Error => by_error(side, item, palette),
         Colouring::Predicted | Colouring::Measured | Colouring::Miss => {
             by_time(side, item, colouring, palette)
         }
@@ -148,11 +148,19 @@ fn by_device(side: &Side, what: Child, palette: &Palette) -> Tint {
     }
 }
 
+/// What a box stands for: of equal layers that are drawn as one, each may have met with something else.
+fn members(side: &Side, item: &Item) -> Vec<Child> {
+    if item.times > 1 { side.members(item.what) } else { vec![item.what] }
+}
+
+/// Every node that a box stands for.
+fn nodes(side: &Side, item: &Item) -> Vec<NodeIx> {
+    members(side, item).into_iter().flat_map(|member| side.shown().tree.nodes(member)).collect()
+}
+
 fn by_mark(side: &Side, item: &Item, palette: &Palette, mark: impl Fn(NodeIx) -> Option<Mark>) -> Tint {
     let what = item.what;
-    // Of equal layers that are drawn as one, each may have met with something else.
-    let members = if item.times > 1 { side.members(what) } else { vec![what] };
-    let nodes: Vec<NodeIx> = members.into_iter().flat_map(|member| side.shown().tree.nodes(member)).collect();
+    let nodes = nodes(side, item);
     let marks: Vec<Mark> = nodes.iter().filter_map(|node| mark(*node)).collect();
     let Some(first) = marks.first() else { return plain(palette) };
     let is_all = |kind: &Mark| marks.len() == nodes.len() && marks.iter().all(|mark| mark == kind);
@@ -185,14 +193,18 @@ fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) ->
     if !side.is_last() {
         return plain(palette);
     }
-    let nodes = side.shown().tree.nodes(item.what);
+    let nodes = nodes(side, item);
     let (predicted, measured) = side.heat.sum(&nodes);
+    let said = |us: f64| match item.times {
+        0 | 1 => units::time_us(us),
+        times => format!("each {}, in all {}", units::time_us(us / f64::from(times)), units::time_us(us)),
+    };
     // Of a group what its nodes take on average, so that large ones are not hot for being large.
     let count = nodes.iter().filter(|node| side.heat.sum(&[**node]) != (None, None)).count().max(1) as f64;
     let most = side.heat.most();
     let (part, note) = match (colouring, predicted, measured) {
         (Colouring::Predicted, Some(us), _) | (Colouring::Measured, _, Some(us)) => {
-            (part_of_most(us / count, most), units::time_us(us))
+            (part_of_most(us / count, most), said(us))
         }
         (Colouring::Miss, Some(predicted), Some(measured)) => (
             part_of_ratio(predicted, measured),
@@ -204,10 +216,36 @@ fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) ->
     Tint { fill, ink: theme::ink(fill), stroke: palette.outline, note: Some(note), ..plain(palette) }
 }
 
-fn by_error(side: &Side, what: Child, palette: &Palette) -> Tint {
+fn by_error(side: &Side, item: &Item, palette: &Palette) -> Tint {
     let Some(numbers) = &side.document.numbers else { return plain(palette) };
+    let of: Vec<_> = members(side, item).into_iter().map(|what| error_of(side, what, numbers)).collect();
+    let error = of.iter().filter_map(|(error, _)| *error).reduce(f64::max);
+    let is_first = of.iter().any(|(_, is_first)| *is_first);
+    let Some(error) = error else {
+        return Tint {
+            mark: is_first.then_some(("!", palette.removed)),
+            is_loud: is_first,
+            ..plain(palette)
+        };
+    };
+    let fill = theme::heat(part_of_error(error, numbers));
+    Tint {
+        fill,
+        ink: theme::ink(fill),
+        stroke: if is_first { palette.removed } else { palette.outline },
+        mark: is_first.then_some(("!", palette.removed)),
+        note: Some(match item.times {
+            0 | 1 => format!("error {error:.1e}"),
+            _ => format!("each up to error {error:.1e}"),
+        }),
+        is_loud: is_first,
+    }
+}
+
+/// The error of a node or of a group's worst value, and whether the first value beyond tolerance is there.
+fn error_of(side: &Side, what: Child, numbers: &Numbers) -> (Option<f64>, bool) {
     let shown = side.shown();
-    let (error, is_first) = match what {
+    match what {
         Child::Node(node) => {
             let path = &shown.flow[node].path;
             let worst = numbers.layers.iter().find(|worst| worst.node == *path).map(|worst| worst.error);
@@ -222,22 +260,6 @@ fn by_error(side: &Side, what: Child, palette: &Palette) -> Tint {
             });
             (numbers.of(&own.path).map(|worst| worst.error), first)
         }
-    };
-    let Some(error) = error else {
-        return Tint {
-            mark: is_first.then_some(("!", palette.removed)),
-            is_loud: is_first,
-            ..plain(palette)
-        };
-    };
-    let fill = theme::heat(part_of_error(error, numbers));
-    Tint {
-        fill,
-        ink: theme::ink(fill),
-        stroke: if is_first { palette.removed } else { palette.outline },
-        mark: is_first.then_some(("!", palette.removed)),
-        note: Some(format!("error {error:.1e}")),
-        is_loud: is_first,
     }
 }
 
@@ -245,4 +267,56 @@ fn by_error(side: &Side, what: Child, palette: &Palette) -> Tint {
 fn part_of_error(error: f64, numbers: &Numbers) -> f32 {
     let part = error / numbers.drift.max(f64::MIN_POSITIVE);
     if part.is_nan() { 1.0 } else { (1.0 + part.max(1e-6).log10() / 6.0).clamp(0.0, 1.0) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+    use crate::panels::heat::tests::given;
+    use crate::panels::heat::{Rounds, Times};
+
+    #[test]
+    fn layers_drawn_as_one_say_what_all_of_them_take_and_the_worst_of_their_errors() {
+        let layer = |n: u32, x: &str| {
+            format!("  %{n} = exp({x}): f32[2] @blk.{n}.a\n  %{n}b = neg(%{n}): f32[2] @blk.{n}.b\n")
+        };
+        let layers = [layer(0, "%e"), layer(1, "%0b"), layer(2, "%1b")].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g.ir");
+        std::fs::write(
+            &path,
+            format!(
+                "graph g {{\n  x = input(): f32[2]\n  %e = neg(x): f32[2] @embed\n{layers}  %y = neg(%2b): f32[2] @out\n  return %y\n}}\n"
+            ),
+        )
+        .unwrap();
+        let mut document = Document::open(&path).unwrap();
+        let numbers = r#"{"tokens":1,"compared":6,"jump":0.1,"drift":0.5,"logits":null,"layers":[
+            {"name":"blk.0","error":1e-6,"node":"blk.0.a"},{"name":"blk.1","error":0.25,"node":"blk.1.b"},
+            {"name":"blk.2","error":null,"node":"blk.2.b"}],"more":[],"first":{"node":"blk.1.b","operator":"neg",
+            "device":"cpu:0","step":3,"kernel":"neg","error":0.25,"at":[0],"found":1,"expected":2,"made_by":"import"}}"#;
+        document.set_numbers(&path, numbers).unwrap();
+        let flow = &document.last().flow;
+        let times = flow.indices().filter(|node| flow[*node].path.starts_with("blk")).map(|node| {
+            (
+                node,
+                Times {
+                    predicted: Some(2.0),
+                    measured: Some(if flow[node].path == "blk.2.b" { 12.0 } else { 2.0 }),
+                },
+            )
+        });
+        let heat = given(times.collect());
+        let mut side = Side::new(0, document, Rounds::Decode);
+        side.heat = heat;
+        side.prepare();
+        let (picture, _) = side.picture().unwrap();
+        let at = picture.items.iter().position(|item| item.times == 3).expect("layers as one");
+        let tint = |colouring| tints(&side, picture, (colouring, &Palette::of(true)), None).swap_remove(at);
+        assert_eq!(tint(Colouring::Predicted).note.unwrap(), "each 4.0 µs, in all 12.0 µs");
+        assert_eq!(tint(Colouring::Measured).note.unwrap(), "each 7.3 µs, in all 22.0 µs");
+        let error = tint(Colouring::Error);
+        assert_eq!((error.note.unwrap().as_str(), error.is_loud), ("each up to error inf", true));
+    }
 }

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers and texts as people read them.
 
 /// `4.23 MB`; counted in thousands, as everywhere in Heddle.
 pub(crate) fn bytes(bytes: u64) -> String {

@@ -1,13 +1,18 @@
 //! A run that is watched: where its threads are, what moves between them, and what stands still.
 use super::Action;
+use super::tables::{ROWS_MOST, more};
 use super::theme::Palette;
 use super::units;
 use super::widgets::named_button;
-use crate::document::{Document, DocumentError};
+use crate::document::{Document, DocumentError, end_name};
 use crate::live::{Live, Moment, Seen, State};
 use eframe::egui::{self, Grid, RichText, ScrollArea, Sense, Stroke, pos2, vec2};
 use ir::live::{EdgeNow, Ending, Frame, Hello};
+use ir::plan::End;
 use std::path::Path;
+
+/// More edges that stand still are not named in a notice.
+const STALLS_NAMED: usize = 3;
 
 /// What a canvas shows of a run.
 #[derive(Debug, Default)]
@@ -34,11 +39,32 @@ impl Traffic {
         let edges = || last.edges.iter().enumerate();
         let is_running = matches!(live.state, State::Attached(_)) && live.silence().is_none();
         Traffic {
-            stalled: edges().filter(|(_, edge)| edge.is_stalled).map(|(at, _)| at as u32).collect(),
+            stalled: stalled(seen),
             queued: edges().map(|(_, edge)| edge.queued()).collect(),
             moved: edges().map(|(at, edge)| is_running && edge.sent > sent(at)).collect(),
         }
     }
+}
+
+/// The edges that stand still though somebody waits.
+pub(crate) fn stalled(seen: &Seen) -> Vec<u32> {
+    let edges = seen.last.iter().flat_map(|last| last.edges.iter().enumerate());
+    edges.filter(|(_, edge)| edge.is_stalled).map(|(at, _)| at as u32).collect()
+}
+
+/// That edges stand still, between whom, for a notice.
+pub(crate) fn told(seen: &Seen, edges: &[u32]) -> String {
+    let ends =
+        edges.iter().filter_map(|edge| seen.plan.edges.get(*edge as usize)).take(STALLS_NAMED).map(|edge| {
+            let [from, to] = [edge.from, edge.to].map(|end| end_name(&seen.plan, end));
+            format!("edge {} with {}, from {from} to {to}", edge.id.0, edge.name)
+        });
+    let named: Vec<String> = ends.collect();
+    let rest = match edges.len().saturating_sub(STALLS_NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("nothing moves though somebody waits: {}{rest}", named.join("; "))
 }
 
 /// Whether a document is of the plan that runs.
@@ -112,10 +138,9 @@ fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
             ui.strong(title);
         }
         ui.end_row();
-        for ((thread, now), bytes) in seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes)
-        {
-            let name = seen.plan.devices.iter().find(|device| device.id == thread.device);
-            ui.label(name.map_or_else(|| thread.device.to_string(), |device| device.name.clone()));
+        let rows = seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes);
+        for ((thread, now), bytes) in rows.take(ROWS_MOST) {
+            ui.label(end_name(&seen.plan, End::Device(thread.device)));
             ui.label(now.rounds.to_string());
             ui.label(format!("{} of {}", now.step, thread.steps.len()));
             ui.label(match now.waits_at.and_then(|edge| seen.plan.edges.get(edge.0 as usize)) {
@@ -128,6 +153,7 @@ fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
             ui.label(units::bytes(*bytes));
             ui.end_row();
         }
+        more(ui, last.threads.len());
     });
 }
 
@@ -137,23 +163,16 @@ fn edges(ui: &mut egui::Ui, palette: &Palette, seen: &Seen, last: &Frame) {
             ui.strong(title);
         }
         ui.end_row();
-        let name = |end: ir::plan::End| match end {
-            ir::plan::End::Host => "host".to_owned(),
-            ir::plan::End::Device(id) => {
-                let device = seen.plan.devices.iter().find(|device| device.id == id);
-                device.map_or_else(|| id.to_string(), |device| device.name.clone())
-            }
-        };
         let mut rows: Vec<_> = seen.plan.edges.iter().zip(&last.edges).collect();
         rows.sort_by_key(|(_, now)| !now.is_stalled);
-        for (edge, now) in rows {
-            let EdgeNow { sent, bytes, writer_waited_ns, reader_waited_ns, is_stalled, .. } = *now;
+        for (edge, now) in rows.iter().take(ROWS_MOST) {
+            let EdgeNow { sent, bytes, writer_waited_ns, reader_waited_ns, is_stalled, .. } = **now;
             let colour = if is_stalled { palette.removed } else { palette.text };
             let cell = |ui: &mut egui::Ui, text: String| drop(ui.label(RichText::new(text).color(colour)));
             let stalled = if is_stalled { ", stalled" } else { "" };
             cell(ui, format!("{} {}{stalled}", edge.id.0, edge.name));
-            cell(ui, name(edge.from));
-            cell(ui, name(edge.to));
+            cell(ui, end_name(&seen.plan, edge.from));
+            cell(ui, end_name(&seen.plan, edge.to));
             cell(ui, sent.to_string());
             cell(ui, format!("{} of {}", now.queued(), edge.capacity));
             cell(ui, units::bytes(bytes));
@@ -161,6 +180,7 @@ fn edges(ui: &mut egui::Ui, palette: &Palette, seen: &Seen, last: &Frame) {
             cell(ui, format!("{} / {}", time(writer_waited_ns), time(reader_waited_ns)));
             ui.end_row();
         }
+        more(ui, rows.len());
     });
 }
 

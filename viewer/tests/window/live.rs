@@ -76,6 +76,7 @@ fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
     say(frame(&plan, 2, true));
     until(&mut window, |window| says(window, "stalled"));
     expect(&window, "waits at edge");
+    expect(&window, "nothing moves though somebody waits: edge 9 with ffn_down, from cpu:0 to cpu:1");
     // Instead of what is known of the file, whose path is another every time.
     window.get_by_label("embed, gather").click();
     window.run_steps(2);

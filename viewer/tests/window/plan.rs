@@ -3,6 +3,7 @@ use crate::stage::{click, click_first, expect, first, picture, showing, two};
 use eframe::egui::{Event, Key, Modifiers, PointerButton};
 use egui_kittest::kittest::Queryable;
 use std::fs;
+use viewer::document::Document;
 
 #[test]
 fn lanes_say_when_each_device_did_what_and_lead_to_the_node() {
@@ -86,6 +87,18 @@ fn heat_is_drawn_on_nodes_and_edges() {
     expect(&window, "four times");
     click(&mut window, "of a prompt");
     picture(&mut window, "heat");
+}
+
+#[test]
+fn a_closed_group_says_that_edges_are_within() {
+    let folder = crate::bundle::two_devices();
+    let text = fs::read_to_string(folder.path().join("plan.ron")).expect("a plan");
+    let text = text.replace("node:\"blk.", "node:\"m.blk.");
+    let document =
+        Document::of_plan_text("plan.ron".as_ref(), &text).unwrap_or_else(|fault| panic!("{fault}"));
+    let mut window = showing(document);
+    first(&window, "Group m,");
+    picture(&mut window, "within");
 }
 
 #[test]

@@ -38,10 +38,31 @@ pub struct DeviceMemory {
     pub steps: u32,
     /// Its buffers, in the order in which they are written.
     pub buffers: Vec<BufferLife>,
+    /// The edges in whose slots some of them lie, in order.
+    pub slots: Vec<EdgeId>,
     /// By step the bytes of the arena that are in use.
     pub live_bytes: Vec<u64>,
+    /// The greatest of these.
+    pub most_live_bytes: u64,
     /// The proof: bytes by phase.
     pub proof: Vec<MemoryProof>,
+}
+
+impl DeviceMemory {
+    /// The phase that takes most, and what takes how much then, in bytes; none where nothing is proven.
+    pub fn most(&self) -> Option<(&MemoryProof, [(&'static str, u64); 7])> {
+        let most = self.proof.iter().max_by_key(|proof| proof.total)?;
+        let parts = [
+            ("weights", most.weights),
+            ("KV cache", most.states),
+            ("arena", most.arena),
+            ("scratch", most.scratch),
+            ("edges", most.staging),
+            ("process", most.process),
+            ("driver", most.driver),
+        ];
+        Some((most, parts))
+    }
 }
 
 pub(super) fn of(plan: &Plan, nodes: &[Vec<Option<NodeIx>>]) -> Vec<DeviceMemory> {
@@ -87,12 +108,17 @@ fn of_thread(plan: &Plan, thread: &Thread, nodes: &[Option<NodeIx>]) -> DeviceMe
         live = live.saturating_sub(*ended).saturating_add(*begun);
         live_bytes.push(live);
     }
+    let mut slots: Vec<EdgeId> = buffers.iter().filter_map(|life| life.slot).collect();
+    slots.sort_unstable_by_key(|edge| edge.0);
+    slots.dedup();
     DeviceMemory {
         device: thread.device.0,
         name: end_name(plan, End::Device(thread.device)),
         arena_bytes: thread.arena_bytes,
         steps: thread.steps.len() as u32,
         buffers,
+        slots,
+        most_live_bytes: live_bytes.iter().copied().max().unwrap_or(0),
         live_bytes,
         proof: plan.memory.iter().filter(|proof| proof.device == thread.device).cloned().collect(),
     }

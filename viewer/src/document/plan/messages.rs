@@ -31,8 +31,8 @@ pub struct Message {
     pub sends: Vec<StepAt>,
     /// The steps that receive it; none where the host does.
     pub receives: Vec<StepAt>,
-    /// The node whose value it is.
-    pub made_by: Option<NodeIx>,
+    /// The nodes whose values it carries in a step of the model, in the order in which they are sent.
+    pub made_by: Vec<NodeIx>,
     /// The nodes at the reader that need it.
     pub read_by: Vec<NodeIx>,
 }
@@ -56,10 +56,12 @@ pub(super) fn of(plan: &Plan, flow: &Flow, nodes: &mut [Vec<Option<NodeIx>>]) ->
             capacity: edge.capacity,
             sends: vec![],
             receives: vec![],
-            made_by: None,
+            made_by: vec![],
             read_by: vec![],
         })
         .collect();
+    // By edge the nodes whose values are sent, where they are known.
+    let mut sent: Vec<Vec<Option<NodeIx>>> = vec![vec![]; messages.len()];
     for (thread, of) in plan.threads.iter().enumerate() {
         let mut made: HashMap<BufferId, NodeIx> = HashMap::new();
         let mut received: HashMap<BufferId, EdgeId> = HashMap::new();
@@ -82,7 +84,8 @@ pub(super) fn of(plan: &Plan, flow: &Flow, nodes: &mut [Vec<Option<NodeIx>>]) ->
                 Step::Send { edge, from } => {
                     if let Some(message) = messages.get_mut(edge.0 as usize) {
                         message.sends.push(at);
-                        message.made_by = message.made_by.or(made.get(from).copied());
+                        nodes[thread][index] = made.get(from).copied();
+                        sent[edge.0 as usize].push(made.get(from).copied());
                     }
                 }
                 Step::Recv { edge, to } => {
@@ -94,14 +97,17 @@ pub(super) fn of(plan: &Plan, flow: &Flow, nodes: &mut [Vec<Option<NodeIx>>]) ->
             }
         }
     }
-    for message in &mut messages {
+    for (message, mut sent) in messages.iter_mut().zip(sent) {
         if message.from == End::Host {
             let is_it = |at: &NodeIx| flow[*at].role == Role::Input && flow[*at].name == message.name;
-            message.made_by = flow.indices().find(is_it);
+            sent = vec![flow.indices().find(is_it); message.receives.len().max(1)];
         }
-        for at in message.sends.iter().chain(&message.receives) {
-            nodes[at.thread as usize][at.step as usize] = message.made_by;
+        // Messages arrive in the order in which they are sent.
+        for (at, value) in message.receives.iter().zip(&sent) {
+            nodes[at.thread as usize][at.step as usize] = *value;
         }
+        message.made_by = sent.into_iter().flatten().collect();
+        message.made_by.dedup();
     }
     messages
 }

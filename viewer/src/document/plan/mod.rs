@@ -10,6 +10,7 @@ pub use messages::Message;
 use super::flow::{Flow, NodeIx, Role};
 use super::names::cut;
 use ir::plan::{End, Plan, Step};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// A step of a plan: the place of its thread, and its own among the thread's steps.
@@ -36,6 +37,10 @@ pub struct PlanView {
     pub messages: Vec<Message>,
     /// The memory of each thread's device, in the order of threads.
     pub memory: Vec<DeviceMemory>,
+    /// By value and reading device the message that brings it there, by its place.
+    carried: HashMap<(NodeIx, u32), usize>,
+    /// The places of messages, those between devices first, of these the largest.
+    by_size: Vec<usize>,
 }
 
 impl PlanView {
@@ -52,7 +57,25 @@ impl PlanView {
                 }
             }
         }
-        PlanView { hash: plan.hash(), plan, nodes, steps, messages, memory }
+        let mut carried = HashMap::new();
+        for (at, message) in messages.iter().enumerate() {
+            if let End::Device(reader) = message.to {
+                for value in &message.made_by {
+                    carried.entry((*value, reader.0)).or_insert(at);
+                }
+            }
+        }
+        let mut by_size: Vec<usize> = (0..messages.len()).collect();
+        by_size.sort_by_key(|at| {
+            let is_of_host = messages[*at].sends.is_empty() || messages[*at].receives.is_empty();
+            (is_of_host, Reverse(messages[*at].bytes))
+        });
+        PlanView { hash: plan.hash(), plan, nodes, steps, messages, memory, carried, by_size }
+    }
+
+    /// The messages, those between devices first, of these the largest.
+    pub fn by_size(&self) -> impl Iterator<Item = &Message> {
+        self.by_size.iter().map(|at| &self.messages[*at])
     }
 
     /// What an end of an edge is called.
@@ -62,8 +85,7 @@ impl PlanView {
 
     /// The message by which a device has a value that another makes.
     pub fn message_of(&self, value: NodeIx, reader: u32) -> Option<&Message> {
-        let is_for = |end: End| matches!(end, End::Device(id) if id.0 == reader);
-        self.messages.iter().find(|message| message.made_by == Some(value) && is_for(message.to))
+        self.messages.get(*self.carried.get(&(value, reader))?)
     }
 }
 
@@ -82,7 +104,8 @@ pub(crate) fn cut_names(plan: &mut Plan) {
     all.for_each(|name| *name = cut(std::mem::take(name)));
 }
 
-fn end_name(plan: &Plan, end: End) -> String {
+/// What an end of a plan's edge is called: `host`, or the device's name.
+pub fn end_name(plan: &Plan, end: End) -> String {
     match end {
         End::Host => "host".to_owned(),
         End::Device(id) => plan.devices.get(id.0 as usize).map_or_else(|| id.to_string(), |d| d.name.clone()),

@@ -17,7 +17,9 @@ const cut = (text, width) => {
   return text.length > most ? text.slice(0, most - 1) + "…" : text;
 };
 const letter = (device) => (device < 26 ? String.fromCharCode(65 + device) : String(device));
-const colour = (device) => COLOURS[device % COLOURS.length];
+// Each device has a letter, too.
+const colour = (device) => data.colours[device % data.colours.length][0];
+const ink = (device) => (data.colours[device % data.colours.length][1] ? "#000" : "#fff");
 
 function curve(points) {
   let path = "M" + points[0][0] + "," + points[0][1];
@@ -86,7 +88,8 @@ function drawBox(box, parent) {
   const classes = ["box", group ? "group" : "node"];
   if (box.inner) classes.push("open");
   if (!group && part.r) classes.push("given");
-  if (!group && part.f) classes.push(FATES[part.f]);
+  const fated = group ? 0 : fate(box);
+  if (fated) classes.push(FATES[fated]);
   const times = box.times > 1 ? " ×" + box.times : "";
   const title = group ? thing.name + times : thing.label;
   const label = title + ", " + (group ? part.s + " nodes, " + (box.inner ? "open" : "closed") : part.o + " " + (part.t || ""));
@@ -99,16 +102,16 @@ function drawBox(box, parent) {
   const named = data.devices.length > 1 ? devices.slice(0, 4) : [];
   named.forEach((device, n) => {
     draw("rect", { x: w - 19 * (n + 1), y: 3, width: 16, height: 14, rx: 3, fill: colour(device) }, element);
-    draw("text", { class: "mark", x: w - 19 * (n + 1) + 8, y: 14 }, element, letter(device));
+    draw("text", { class: "mark", x: w - 19 * (n + 1) + 8, y: 14, fill: ink(device) }, element, letter(device));
   });
   if (named.length) draw("rect", { x: 0, y: 6, width: 4, height: Math.max(h - 12, 4), fill: colour(named[0]) }, element);
   const room = w - 16 - 19 * named.length;
   if (group) {
-    const changed = data.passes[state.pass].changed + data.passes[state.pass].added > 0 ? touched(part.g) : 0;
+    const changed = data.passes[state.pass].changed + data.passes[state.pass].added > 0 ? touchedIn(box) : 0;
     draw("text", { x: 10, y: 18 }, element, cut((box.inner ? "▾ " : "▸ ") + title, room));
     if (!box.inner) draw("text", { class: "dim", x: 10, y: 35 }, element, cut(part.s + " nodes" + (changed ? " ~" + changed : ""), w - 16));
   } else {
-    draw("text", { x: 10, y: 18 }, element, cut((FATE_MARKS[part.f || 0] && FATE_MARKS[part.f] + " ") + thing.label, room));
+    draw("text", { x: 10, y: 18 }, element, cut((fated ? FATE_MARKS[fated] + " " : "") + thing.label, room));
     draw("text", { class: "dim", x: 10, y: 35 }, element, cut(part.o + " " + (part.t || ""), (w - 12) * 1.09));
   }
   return element;

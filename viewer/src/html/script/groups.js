@@ -4,8 +4,6 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const TITLE = 28, PAD = 10, LETTER = 7.2;
-// Okabe and Ito's colours; each device has a letter, too.
-const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442", "#999999"];
 const ROLES = ["", "input", "state", "weight"], FATES = ["", "changed", "added"], FATE_MARKS = ["", "~", "+"];
 
 const state = {
@@ -72,6 +70,13 @@ function resolve(group, ref) {
   return null;
 }
 
+/** Puts something behind what a map has of a key. */
+function note(map, key, thing) {
+  const list = map.get(key);
+  if (list) list.push(thing);
+  else map.set(key, [thing]);
+}
+
 const indices = [];
 /** Every node of a pass, with its users and by its reference nodes. */
 function index(pass) {
@@ -83,12 +88,9 @@ function index(pass) {
     nodes.push(thing);
     for (const ref of part.i || []) {
       const input = resolve(group, ref);
-      if (input) users.set(input.id, (users.get(input.id) || []).concat(thing));
+      if (input) note(users, input.id, thing);
     }
-    for (const p of part.p || []) {
-      const reference = group.base + p;
-      byReference.set(reference, (byReference.get(reference) || []).concat(thing));
-    }
+    for (const p of part.p || []) note(byReference, group.base + p, thing);
   });
   walk(roots[pass]);
   return (indices[pass] = { nodes, users, byReference });
@@ -115,3 +117,15 @@ function touched(number) {
   }
   return counts.get(number);
 }
+
+/** The equal parts that a box stands for. */
+const parts = (box) => (box.thing.parent ? box.thing.parent.content.c.slice(box.slot, box.slot + box.times) : []);
+
+/** What the pass did to the nodes that a box stands for; changed where it is not the same of all. */
+function fate(box) {
+  const fates = parts(box).map((part) => part.f || 0);
+  return fates.every((fate) => fate === fates[0]) ? fates[0] || 0 : 1;
+}
+
+/** How many nodes of the groups that a box stands for the pass changed or added. */
+const touchedIn = (box) => parts(box).reduce((sum, part) => sum + touched(part.g), 0);

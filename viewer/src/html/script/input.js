@@ -56,7 +56,7 @@ const KEYS = {
   Escape: () => { const thing = state.selected !== null && find(state.selected); select(thing && thing.parent && thing.parent.parent ? thing.parent.id : null); },
 };
 addEventListener("keydown", (event) => {
-  const typed = event.target instanceof HTMLElement && event.target.closest("input, select, button, dialog");
+  const typed = event.target instanceof HTMLElement && event.target.closest("input, select, button, dialog, summary");
   if (typed || event.ctrlKey || event.metaKey || event.altKey) return;
   if (ARROWS[event.key]) step(...ARROWS[event.key]);
   else if (KEYS[event.key]) KEYS[event.key]();

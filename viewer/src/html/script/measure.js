@@ -1,10 +1,13 @@
 // Where things are: sheets of open groups in one another.
+/** The greatest that a function says of things, at least so much; calls take no list as long as this can be. */
+const most = (things, of, least) => things.reduce((most, thing) => Math.max(most, of(thing)), least);
+
 /** A group's boxes and lines with room for what is open: rows grow as high as their highest box, and wider. */
 function measure(group) {
   const geometry = (!state.folded && group.content.u) || group.content.g;
   const boxes = geometry.b.map(([slot, x, y, w, h, times]) => {
     const thing = child(group, slot);
-    const box = { slot, x, y, w, h, times, thing, inner: null, x0: x, w0: w };
+    const box = { slot, x, y, w, h, times, thing, inner: null, x0: x, w0: w, h0: h };
     if (isGroup(thing) && state.open.has(thing.path)) {
       box.inner = measure(thing);
       box.w = Math.max(w, box.inner.w + 2 * PAD);
@@ -15,15 +18,15 @@ function measure(group) {
   // Boxes that stand side by side are a row.
   const rows = [];
   for (const box of [...boxes].sort((a, b) => a.y - b.y)) {
-    const h0 = geometry.b[boxes.indexOf(box)][4], last = rows[rows.length - 1];
+    const last = rows[rows.length - 1];
     if (last && box.y < last.bottom) {
       last.boxes.push(box);
-      last.bottom = Math.max(last.bottom, box.y + h0);
-    } else rows.push({ top: box.y, bottom: box.y + h0, boxes: [box] });
+      last.bottom = Math.max(last.bottom, box.y + box.h0);
+    } else rows.push({ top: box.y, bottom: box.y + box.h0, boxes: [box] });
   }
   let grown = 0;
   for (const row of rows) {
-    const height = Math.max(row.bottom - row.top, ...row.boxes.map((box) => box.h));
+    const height = most(row.boxes, (box) => box.h, row.bottom - row.top);
     row.newTop = row.top + grown;
     grown += height - (row.bottom - row.top);
     row.newBottom = row.newTop + height;
@@ -52,7 +55,7 @@ function measure(group) {
     }
     return [x, y + shift];
   };
-  const left = Math.min(0, ...boxes.map((box) => box.x - PAD));
+  const left = -most(boxes, (box) => PAD - box.x, 0);
   const bySlot = new Map(boxes.map((box) => [box.slot, box]));
   const lines = geometry.l.map((line) => {
     const points = [];
@@ -73,7 +76,7 @@ function measure(group) {
     return { line, points, from, to };
   });
   boxes.forEach((box) => (box.x -= left));
-  const right = Math.max(geometry.z[0] - left, ...boxes.map((box) => box.x + box.w + PAD));
+  const right = most(boxes, (box) => box.x + box.w + PAD, geometry.z[0] - left);
   return {
     group, boxes, lines, w: right, h: geometry.z[1] + grown,
     entries: geometry.e.map((x) => x - left), exits: geometry.x.map((x) => x - left),

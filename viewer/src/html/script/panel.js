@@ -84,6 +84,7 @@ function about() {
       const chip = add(line, "span", letter(device));
       chip.className = "chip";
       chip.style.background = colour(device);
+      chip.style.color = ink(device);
       add(line, "span", name);
     });
   }
@@ -106,7 +107,7 @@ function aboutPlan(panel, plan) {
     bar.className = "bar";
     device.parts.forEach(([name, size], n) => {
       const span = add(bar, "span");
-      span.style.cssText = "flex: " + size + "; background: " + COLOURS[(n + 2) % COLOURS.length];
+      span.style.cssText = "flex: " + size + "; background: " + colour(n + 2);
       span.title = name + " " + bytes(size);
     });
     add(panel, "p", device.parts.map(([name, size]) => name + " " + bytes(size)).join(", ")).className = "dim";
@@ -127,7 +128,7 @@ function aboutPlan(panel, plan) {
   }
   if (plan.numbers.length) {
     add(panel, "h2", "Greatest error of each layer");
-    table(panel, ["layer", "error", "node"], plan.numbers.map((n) => [n.name, n.error.toExponential(1), n.node]));
+    table(panel, ["layer", "error", "node"], plan.numbers.map((n) => [n.name, n.error === null ? "∞" : n.error.toExponential(1), n.node]));
   }
   add(panel, "p", "plan " + plan.hash.slice(0, 12) + ", " + plan.partition + ", context " + plan.context).className = "dim";
 }

@@ -1,10 +1,22 @@
 // Search.
 function search(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  // The reference nodes of what passes of that name added, changed or removed.
+  const changedBy = (name) => {
+    const changed = new Set();
+    data.passes.forEach((pass, n) => {
+      if (n === 0 || !pass.name.toLowerCase().includes(name)) return;
+      pass.lost.forEach((reference) => changed.add(reference));
+      for (const node of index(n).nodes) if (node.part.f) references(node).forEach((reference) => changed.add(reference));
+    });
+    return changed;
+  };
+  const changed = new Map(words.filter((word) => word.startsWith("pass:")).map((word) => [word, changedBy(word.slice(5))]));
   const dtype = (part) => (part.t || "").split("[")[0];
   const fits = (node, word) => {
     const [kind, rest] = [word.split(":")[0], word.slice(word.indexOf(":") + 1)];
     if (word.includes(":")) {
+      if (kind === "pass") return references(node).some((reference) => changed.get(word).has(reference));
       if (kind === "op") return node.part.o.includes(rest);
       if (kind === "dtype") return dtype(node.part) === rest;
       if (kind === "device") return (data.devices[node.part.d || 0] || "").toLowerCase() === rest;
@@ -27,9 +39,10 @@ function listHits(isAsked) {
   list.replaceChildren();
   if (isAsked) add(list, "li", state.hits.length + " found").className = "dim";
   state.hits.slice(0, 60).forEach((node, n) => {
-    const item = add(list, "li", node.path + " ");
-    item.setAttribute("aria-selected", String(n === state.hit));
-    add(item, "small", node.part.o + " " + (node.part.t || ""));
-    item.addEventListener("click", () => reveal(node.id));
+    const hit = add(add(list, "li"), "button", node.path + " ");
+    hit.className = "link";
+    if (n === state.hit) hit.setAttribute("aria-current", "true");
+    add(hit, "small", node.part.o + " " + (node.part.t || ""));
+    hit.addEventListener("click", () => reveal(node.id));
   });
 }

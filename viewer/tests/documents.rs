@@ -269,11 +269,12 @@ fn an_error_that_is_no_number_is_infinite() {
     let folder = two_devices();
     let mut document = Document::open(folder.path()).expect("a bundle");
     let text = fs::read_to_string(folder.path().join("numbers.json")).expect("numbers");
-    let text =
-        text.replace("6.636008711609934e-7", "null").replace("{\"tokens\"", "{\"nodes\":[{}],\"tokens\"");
+    let nodes = r#"{"nodes":[{"node":"norm","device":"cpu:0","error":null,"later":1}],"tokens"#;
+    let text = text.replace("6.636008711609934e-7", "null").replace("{\"tokens", nodes);
     document.set_numbers(Path::new("numbers.json"), &text).expect("numbers");
-    let error = document.numbers.as_ref().and_then(|numbers| numbers.of("blk.1")).map(|worst| worst.error);
-    assert_eq!(error, Some(f64::INFINITY));
+    let numbers = document.numbers.expect("numbers");
+    assert_eq!(numbers.of("blk.1").map(|worst| worst.error), Some(f64::INFINITY));
+    assert_eq!(numbers.by_path()["norm"], f64::INFINITY);
 }
 
 #[test]

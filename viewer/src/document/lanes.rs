@@ -195,6 +195,15 @@ pub(super) fn of_trace(path: &Path, text: &str) -> Result<Lanes, DocumentError> 
 }
 
 impl Lanes {
+    /// How long a token took to be written, on average, in microseconds; none where no answer was measured.
+    pub fn token_us(&self) -> Option<f64> {
+        self.measured.iter().find_map(|lane| {
+            let decodes: Vec<&Span> = lane.rounds.iter().filter(|round| round.is_decode).collect();
+            let (first, last) = (decodes.first()?, decodes.last()?);
+            Some((last.end_us() - first.begin_us) / decodes.len() as f64)
+        })
+    }
+
     /// Every step that was measured and predicted, the greatest miss first.
     pub fn misses(&self) -> &[Miss] {
         &self.misses

@@ -2,6 +2,7 @@
 use super::DocumentError;
 use super::lanes::json;
 use serde::{Deserialize, Deserializer};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// What `heddle verify --numerics --json` says.
@@ -19,8 +20,21 @@ pub struct Numbers {
     pub logits: Option<f64>,
     /// The worst value of each layer, in order of the first step.
     pub layers: Vec<WorstOf>,
+    /// Every value that was compared, in order of the steps.
+    #[serde(default)]
+    pub nodes: Vec<ErrorOf>,
     /// The first value beyond tolerance; none where the plan means what the model means.
     pub first: Option<Offender>,
+}
+
+/// The error of one value.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ErrorOf {
+    /// The path of the node that has it; the ranks of a tensor-parallel plan have nodes of one path.
+    pub node: String,
+    /// As of [`WorstOf`].
+    #[serde(deserialize_with = "or_infinite")]
+    pub error: f64,
 }
 
 /// The worst value of a layer.
@@ -67,6 +81,17 @@ fn or_infinite<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 }
 
 impl Numbers {
+    /// The greatest error that each path's values have.
+    pub fn by_path(&self) -> HashMap<&str, f64> {
+        let worst = self.layers.iter().map(|worst| (worst.node.as_str(), worst.error));
+        let all = self.nodes.iter().map(|of| (of.node.as_str(), of.error)).chain(worst);
+        let mut by_path = HashMap::new();
+        for (path, error) in all {
+            by_path.entry(path).and_modify(|most: &mut f64| *most = most.max(error)).or_insert(error);
+        }
+        by_path
+    }
+
     /// The error of the worst value of a layer.
     pub fn of(&self, layer: &str) -> Option<&WorstOf> {
         self.layers.iter().find(|worst| worst.name == layer)

@@ -220,6 +220,14 @@ impl Viewer {
                 Told::Numbers(at, numbers) => self.show_numbers(at, *numbers),
                 Told::Spans(at, text) => self.show_spans(at, &text),
                 Told::Runs(at, runs) => {
+                    let token_us =
+                        |document: &Document| document.trace.as_ref().and_then(|trace| trace.token_us());
+                    if let Some((before, after)) = token_us(&runs.before).zip(token_us(&runs.after)) {
+                        let (was, is) = (units::time_us(before), units::time_us(after));
+                        let part = 100.0 * (after / before - 1.0);
+                        let text = format!("Measured: a token takes {was} before, {is} after ({part:+.1}%)");
+                        self.notices.push(Kind::Done, text);
+                    }
                     let (changes, is_changing) = (std::mem::take(&mut self.changes[at]), self.is_changing);
                     self.show(runs.before, Some(runs.after));
                     // They are about the bundle as it was, which goes on being there to be changed.

@@ -6,6 +6,7 @@ use super::units;
 use crate::document::{Child, Fate, NodeIx, Numbers, Role};
 use crate::layout::{Item, Picture};
 use eframe::egui::Color32;
+use std::collections::HashMap;
 
 /// What boxes are coloured by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,10 @@ pub(crate) fn tints(
     (colouring, palette): (Colouring, &Palette),
     differences: Option<&Differences>,
 ) -> Vec<Tint> {
+    let errors = match (colouring, &side.document.numbers) {
+        (Colouring::Error, Some(numbers)) => Some((numbers, numbers.by_path())),
+        _ => None,
+    };
     let tint = |item: &Item| match colouring {
         Colouring::Device => by_device(side, item.what, palette),
         Colouring::Change => {
@@ -108,7 +113,10 @@ pub(crate) fn tints(
         Colouring::Difference => {
             by_mark(side, item, palette, |node| differences?.get(node.at()).copied().flatten())
         }
-        Colouring::Error => by_error(side, item, palette),
+        Colouring::Error => match &errors {
+            Some((numbers, by_path)) => by_error(side, item, (numbers, by_path), palette),
+            None => plain(palette),
+        },
         Colouring::Predicted | Colouring::Measured | Colouring::Miss => {
             by_time(side, item, colouring, palette)
         }
@@ -208,7 +216,10 @@ fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) ->
         }
         (Colouring::Miss, Some(predicted), Some(measured)) => (
             part_of_ratio(predicted, measured),
-            format!("×{:.2}", measured / predicted.max(f64::MIN_POSITIVE)),
+            match predicted > 0.0 {
+                true => format!("×{:.2}", measured / predicted),
+                false => format!("{} for nothing", units::time_us(measured)),
+            },
         ),
         _ => return plain(palette),
     };
@@ -216,9 +227,12 @@ fn by_time(side: &Side, item: &Item, colouring: Colouring, palette: &Palette) ->
     Tint { fill, ink: theme::ink(fill), stroke: palette.outline, note: Some(note), ..plain(palette) }
 }
 
-fn by_error(side: &Side, item: &Item, palette: &Palette) -> Tint {
-    let Some(numbers) = &side.document.numbers else { return plain(palette) };
-    let of: Vec<_> = members(side, item).into_iter().map(|what| error_of(side, what, numbers)).collect();
+/// What was compared, and the greatest error by path.
+type Errors<'a> = (&'a Numbers, &'a HashMap<&'a str, f64>);
+
+fn by_error(side: &Side, item: &Item, errors: Errors<'_>, palette: &Palette) -> Tint {
+    let (numbers, _) = errors;
+    let of: Vec<_> = members(side, item).into_iter().map(|what| error_of(side, what, errors)).collect();
     let error = of.iter().filter_map(|(error, _)| *error).reduce(f64::max);
     let is_first = of.iter().any(|(_, is_first)| *is_first);
     let Some(error) = error else {
@@ -243,24 +257,16 @@ fn by_error(side: &Side, item: &Item, palette: &Palette) -> Tint {
 }
 
 /// The error of a node or of a group's worst value, and whether the first value beyond tolerance is there.
-fn error_of(side: &Side, what: Child, numbers: &Numbers) -> (Option<f64>, bool) {
+fn error_of(side: &Side, what: Child, (numbers, by_path): Errors<'_>) -> (Option<f64>, bool) {
     let shown = side.shown();
-    match what {
-        Child::Node(node) => {
-            let path = &shown.flow[node].path;
-            let worst = numbers.layers.iter().find(|worst| worst.node == *path).map(|worst| worst.error);
-            let first = numbers.first.as_ref().filter(|first| first.node == *path && !path.is_empty());
-            (first.map(|first| first.error).or(worst), first.is_some())
-        }
-        Child::Group(group) => {
-            let own = &shown.tree[group];
-            let first = numbers.first.as_ref().is_some_and(|first| {
-                !own.path.is_empty()
-                    && shown.tree.nodes(what).iter().any(|node| shown.flow[*node].path == first.node)
-            });
-            (numbers.of(&own.path).map(|worst| worst.error), first)
-        }
-    }
+    let nodes = shown.tree.nodes(what);
+    let paths = || nodes.iter().map(|node| shown.flow[*node].path.as_str()).filter(|path| !path.is_empty());
+    let layer = match what {
+        Child::Group(group) => numbers.of(&shown.tree[group].path).map(|worst| worst.error),
+        Child::Node(_) => None,
+    };
+    let is_first = numbers.first.as_ref().is_some_and(|first| paths().any(|path| path == first.node));
+    (paths().filter_map(|path| by_path.get(path)).copied().chain(layer).reduce(f64::max), is_first)
 }
 
 /// From 0, a millionth of what is allowed, to 1, all of it.
@@ -294,9 +300,12 @@ mod tests {
         let mut document = Document::open(&path).unwrap();
         let numbers = r#"{"tokens":1,"compared":6,"jump":0.1,"drift":0.5,"logits":null,"layers":[
             {"name":"blk.0","error":1e-6,"node":"blk.0.a"},{"name":"blk.1","error":0.25,"node":"blk.1.b"},
-            {"name":"blk.2","error":null,"node":"blk.2.b"}],"more":[],"first":{"node":"blk.1.b","operator":"neg",
+            {"name":"blk.2","error":null,"node":"blk.2.b"}],"nodes":[{"node":"blk.0.b","device":"cpu:0",
+            "error":0.125},{"node":"blk.0.b","device":"cpu:1","error":0.5}],"more":[],"first":{"node":"blk.1.b","operator":"neg",
             "device":"cpu:0","step":3,"kernel":"neg","error":0.25,"at":[0],"found":1,"expected":2,"made_by":"import"}}"#;
         document.set_numbers(&path, numbers).unwrap();
+        let by_path = document.numbers.as_ref().unwrap().by_path();
+        assert_eq!((by_path["blk.0.a"], by_path["blk.0.b"], by_path.len()), (1e-6, 0.5, 4));
         let flow = &document.last().flow;
         let times = flow.indices().filter(|node| flow[*node].path.starts_with("blk")).map(|node| {
             (

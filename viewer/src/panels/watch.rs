@@ -134,13 +134,14 @@ pub(crate) fn draw(ui: &mut egui::Ui, live: &Live, is_elsewhere: bool, actions: 
 
 fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
     Grid::new("threads").striped(true).num_columns(5).show(ui, |ui| {
-        for title in ["device", "rounds", "step", "at", "memory taken"] {
+        for title in ["device", "memory taken", "rounds", "step", "at"] {
             ui.strong(title);
         }
         ui.end_row();
         let rows = seen.plan.threads.iter().zip(&last.threads).zip(&seen.hello.held_bytes);
         for ((thread, now), bytes) in rows.take(ROWS_MOST) {
             ui.label(end_name(&seen.plan, End::Device(thread.device)));
+            ui.label(units::bytes(*bytes));
             ui.label(now.rounds.to_string());
             ui.label(format!("{} of {}", now.step, thread.steps.len()));
             ui.label(match now.waits_at.and_then(|edge| seen.plan.edges.get(edge.0 as usize)) {
@@ -150,7 +151,6 @@ fn threads(ui: &mut egui::Ui, seen: &Seen, last: &Frame) {
                     _ => String::new(),
                 },
             });
-            ui.label(units::bytes(*bytes));
             ui.end_row();
         }
         more(ui, last.threads.len());

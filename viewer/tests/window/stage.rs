@@ -44,16 +44,16 @@ pub(crate) fn showing(document: Document) -> Window {
     window(Theme::Dark, 1.0, |_| Viewer::showing(document, None))
 }
 
-/// Clicks a control, and lets the window answer.
+/// Clicks a control, and lets the window answer. Where it asks a program, something turns until that answers.
 pub(crate) fn click(window: &mut Window, name: &str) {
     window.get_by_label(name).click();
-    window.run();
+    window.run_ok();
 }
 
 /// Clicks a control by how its name begins.
 pub(crate) fn click_first(window: &mut Window, name: &str) {
     first(window, name).click();
-    window.run();
+    window.run_ok();
 }
 
 pub(crate) fn first<'a>(window: &'a Window, name: &'a str) -> Node<'a> {

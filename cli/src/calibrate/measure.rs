@@ -44,7 +44,7 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
         name: cpu.device.into(),
         kind: Kind::Cpu,
         model: cpu.model.unwrap_or_default(),
-        kernels: isa.name().into(),
+        kernels: super::kernels_now(),
         memory_bytes,
         driver: Default::default(),
         threads,

@@ -81,12 +81,21 @@ fn or_infinite<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 }
 
 impl Numbers {
-    /// The greatest error that each path's values have.
-    pub fn by_path(&self) -> HashMap<&str, f64> {
+    /// Every error that is known, by path.
+    fn errors(&self) -> impl Iterator<Item = (&str, f64)> {
         let worst = self.layers.iter().map(|worst| (worst.node.as_str(), worst.error));
-        let all = self.nodes.iter().map(|of| (of.node.as_str(), of.error)).chain(worst);
+        self.nodes.iter().map(|of| (of.node.as_str(), of.error)).chain(worst)
+    }
+
+    /// The greatest error of the values of a path.
+    pub fn at(&self, path: &str) -> Option<f64> {
+        self.errors().filter(|(of, _)| *of == path).map(|(_, error)| error).reduce(f64::max)
+    }
+
+    /// The same of every path.
+    pub fn by_path(&self) -> HashMap<&str, f64> {
         let mut by_path = HashMap::new();
-        for (path, error) in all {
+        for (path, error) in self.errors() {
             by_path.entry(path).and_modify(|most: &mut f64| *most = most.max(error)).or_insert(error);
         }
         by_path

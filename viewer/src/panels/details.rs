@@ -204,7 +204,9 @@ fn of_node(
             None => {}
         }
     }
-    facts(ui, "node", details.facts.iter().map(|fact| (fact.name, fact.value.clone())));
+    let error = side.document.numbers.as_ref().and_then(|numbers| numbers.at(&own.path));
+    let error = error.map(|error| ("error", format!("{error:.2e}")));
+    facts(ui, "node", details.facts.iter().map(|fact| (fact.name, fact.value.clone())).chain(error));
     let (predicted, measured) = side.heat.sum(&[node]);
     if let (true, Some(us)) = (side.is_last(), predicted.or(measured)) {
         let most = side.heat.most();

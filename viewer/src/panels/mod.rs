@@ -172,7 +172,11 @@ impl Viewer {
         (self.compared, self.active, self.search) = (None, 0, Search::default());
         (self.is_changing, self.is_overlaid) = (false, false);
         self.asked.forget();
-        self.colouring = if self.sides.len() > 1 { Colouring::Difference } else { Colouring::Device };
+        self.colouring = match &self.sides[..] {
+            [_, _] => Colouring::Difference,
+            [side] if side.document.numbers.is_some() => Colouring::Error,
+            _ => Colouring::Device,
+        };
     }
 
     /// Draws a frame, and does what was wanted in it.

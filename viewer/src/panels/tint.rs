@@ -250,7 +250,7 @@ fn by_error(side: &Side, item: &Item, errors: Errors<'_>, palette: &Palette) -> 
         mark: is_first.then_some(("!", palette.removed)),
         note: Some(match item.times {
             0 | 1 => format!("error {error:.1e}"),
-            _ => format!("each up to error {error:.1e}"),
+            _ => format!("error ≤ {error:.1e}"),
         }),
         is_loud: is_first,
     }
@@ -305,6 +305,7 @@ mod tests {
             "device":"cpu:0","step":3,"kernel":"neg","error":0.25,"at":[0],"found":1,"expected":2,"made_by":"import"}}"#;
         document.set_numbers(&path, numbers).unwrap();
         let by_path = document.numbers.as_ref().unwrap().by_path();
+        assert_eq!(document.numbers.as_ref().unwrap().at("blk.0.b"), Some(0.5));
         assert_eq!((by_path["blk.0.a"], by_path["blk.0.b"], by_path.len()), (1e-6, 0.5, 4));
         let flow = &document.last().flow;
         let times = flow.indices().filter(|node| flow[*node].path.starts_with("blk")).map(|node| {
@@ -326,6 +327,6 @@ mod tests {
         assert_eq!(tint(Colouring::Predicted).note.unwrap(), "each 4.0 µs, in all 12.0 µs");
         assert_eq!(tint(Colouring::Measured).note.unwrap(), "each 7.3 µs, in all 22.0 µs");
         let error = tint(Colouring::Error);
-        assert_eq!((error.note.unwrap().as_str(), error.is_loud), ("each up to error inf", true));
+        assert_eq!((error.note.unwrap().as_str(), error.is_loud), ("error ≤ inf", true));
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn measure() -> anyhow::Result<Topology> {
         name: cpu.device.into(),
         kind: Kind::Cpu,
         model: cpu.model.unwrap_or_default(),
-        kernels: super::kernels_now(),
+        kernels: isa.name().into(),
         memory_bytes,
         driver: Default::default(),
         threads,

@@ -14,7 +14,6 @@ pub(crate) use show::Calibration;
 
 use crate::cache::Cache;
 use crate::{devices, output};
-use ::kernels::simd::Isa;
 use anyhow::Context;
 use compiler::Bundle;
 use ir::plan::Device;
@@ -106,14 +105,6 @@ pub(crate) fn kept_or_measured(cache: &Cache) -> anyhow::Result<Topology> {
     keep(cache)
 }
 
-/// Goes up where kernels become so much faster or slower that what was measured of older ones says little.
-const GENERATION: u32 = 2;
-
-/// The kernels that are measured here.
-fn kernels_now() -> String {
-    format!("{} {GENERATION}", Isa::detect().name())
-}
-
 /// Why a topology that was measured here no longer says what this machine is.
 pub(crate) fn stale(topology: &Topology) -> Option<String> {
     let now = devices::cpu();
@@ -122,17 +113,12 @@ pub(crate) fn stale(topology: &Topology) -> Option<String> {
         return Some(format!("the calibration has no {}", now.device));
     };
     let was = (device.model.as_str(), device.kernels.as_str(), device.threads);
-    let kernels = kernels_now();
-    let is = (now.model.as_deref().unwrap_or_default(), kernels.as_str(), cores);
+    let is = (now.model.as_deref().unwrap_or_default(), now.kernels, cores);
     (was != is).then(|| {
         let said = |(model, kernels, threads): (&str, &str, u32)| {
             format!("{}, {} kernels, {threads} threads", output::plain(model), output::plain(kernels))
         };
-        format!(
-            "the calibration is of another machine or of other kernels ({}; this is {})",
-            said(was),
-            said(is)
-        )
+        format!("the calibration is of another machine ({}; this is {})", said(was), said(is))
     })
 }
 

@@ -133,13 +133,11 @@ fn node_of(document: &Document, lane: &Lane, span: &Span) -> Option<NodeIx> {
 }
 
 fn about(ui: &mut egui::Ui, row: &Row<'_>, span: &Span) {
-    let what = match span.kind {
-        SpanKind::Round => "round",
-        SpanKind::Kernel => "kernel",
-        SpanKind::Send => "send",
-        SpanKind::Receive => "receive",
+    match span.kind {
+        SpanKind::Kernel => ui.strong(format!("kernel {}", span.name)),
+        // Their names say what they are.
+        SpanKind::Round | SpanKind::Send | SpanKind::Receive => ui.strong(&span.name),
     };
-    ui.strong(format!("{what} {}", span.name));
     ui.label(format!("on {}, from {}", row.lane.name, units::time_us(span.begin_us)));
     let kind = if row.is_measured { "measured" } else { "predicted" };
     ui.label(format!("{} {kind}", units::time_us(span.us)));

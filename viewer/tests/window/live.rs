@@ -10,14 +10,17 @@ use std::io::Write;
 use std::os::unix::net::UnixListener;
 use viewer::panels::{Request, Viewer};
 
-fn hello(plan: &Plan, text: &str) -> Line {
+/// How often a run says something that is waited for longer than any machine is busy.
+const SELDOM_MS: u32 = 10_000;
+
+fn hello(plan: &Plan, text: &str, every_ms: u32) -> Line {
     Line::Hello(Box::new(Hello {
         version: VERSION,
         process: 71,
         plan_hash: plan.hash(),
         plan: text.to_owned(),
         bundle: None,
-        every_ms: EVERY_MS,
+        every_ms,
         held_bytes: vec![105_000_000, 66_000_000],
     }))
 }
@@ -66,7 +69,7 @@ fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
     let mut window = watching(socket);
     let (mut stream, _) = listener.accept().expect("the window attaches");
     let mut say = |line: Line| stream.write_all(line.to_text().as_bytes()).expect("the window listens");
-    say(hello(&plan, &text));
+    say(hello(&plan, &text, SELDOM_MS));
     until(&mut window, |window| says(window, "Group blk.0,"));
     say(frame(&plan, 1, false));
     say(frame(&plan, 2, false));
@@ -82,6 +85,10 @@ fn a_run_is_watched_a_stalled_edge_named_and_a_socket_that_goes_away_told() {
     window.run_steps(2);
     window.remove_cursor();
     window.run_steps(2);
+    // What flashes and moves does so by the clock.
+    window.input_mut().time = Some(1000.5);
+    window.step();
+    window.input_mut().time = None;
     window.snapshot("live");
     drop(stream);
     drop(listener);
@@ -121,7 +128,7 @@ fn what_a_person_opened_stays_and_no_other_run_is_painted_on_it() {
     });
     let (mut stream, _) = listener.accept().expect("the window attaches");
     let mut say = |line: Line| stream.write_all(line.to_text().as_bytes()).expect("the window listens");
-    say(hello(&plan, &text));
+    say(hello(&plan, &text, EVERY_MS));
     say(frame(&plan, 2, true));
     until(&mut window, |window| says(window, "what runs is another plan"));
     expect(&window, "own, neg");
@@ -145,7 +152,7 @@ fn a_bundle_that_is_no_folder_is_not_waited_for() {
     let plan = Plan::from_text(&text).expect("a plan");
     let mut window = watching(socket);
     let (mut stream, _) = listener.accept().expect("the window attaches");
-    let Line::Hello(mut hello) = hello(&plan, &text) else { panic!("no greeting") };
+    let Line::Hello(mut hello) = hello(&plan, &text, EVERY_MS) else { panic!("no greeting") };
     hello.bundle = Some(pipe.display().to_string());
     stream.write_all(Line::Hello(hello).to_text().as_bytes()).expect("the window listens");
     until(&mut window, |window| says(window, "Group blk.0,"));

@@ -150,8 +150,8 @@ fn take_given(
     Ok((values, symbols))
 }
 
-/// What a node has of the value that is given by its name.
-fn part_of(node: &Node, value: Tensor) -> Result<Tensor, InterpretError> {
+/// What an input, a state or a weight has of the value that is given by its name: all of it, or the part that it states.
+pub fn part_of(node: &Node, value: Tensor) -> Result<Tensor, InterpretError> {
     let (Op::Weight(Weight { part: Some(part), .. }) | Op::Input(Input { part: Some(part), .. })) = &node.op
     else {
         return Ok(value);

@@ -98,7 +98,10 @@ fn first_wrong(
             let error = reference.deviation(&alignment, (g, n), &value).map(|worst| worst.error);
             bounds.insert(n, error.unwrap_or(excuse));
             match error {
-                Some(error) if reference.tolerance.is_beyond(error, excuse) => {
+                Some(error)
+                    if reference.tolerance.is_beyond(error, excuse)
+                        && !reference.means(&alignment, (g, n), given, error) =>
+                {
                     first = Some((n, error));
                     Err(enough())
                 }

@@ -1,6 +1,7 @@
 //! What every value of a run is and how far from the reference, kept as its steps are taken.
 use super::align::{Alignment, nodes_of_steps};
 use super::compare::Deviation;
+use super::given::Given;
 use super::{Blame, Finding, InputError, NodeError, Reference};
 use ir::plan::{Arg, End, Plan, Step};
 use ir::{Graph, NodeId, Tensor};
@@ -11,9 +12,12 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Ledger<'a> {
     plan: &'a Plan,
     reference: &'a Reference,
+    given: &'a Given<'a>,
     alignment: Alignment<'a>,
     nodes: Vec<Vec<Option<NodeId>>>,
     g: &'a Graph,
+    /// What the plan's steps made of the graph's nodes.
+    found: HashMap<NodeId, Tensor>,
     /// What lies in each thread's memory.
     held: Vec<HashMap<Arg, Held>>,
     /// What is under way, by edge.
@@ -37,13 +41,20 @@ struct Held {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn new(plan: &'a Plan, g: &'a Graph, reference: &'a Reference) -> Ledger<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        g: &'a Graph,
+        reference: &'a Reference,
+        given: &'a Given<'a>,
+    ) -> Ledger<'a> {
         Ledger {
             plan,
             reference,
+            given,
             alignment: Alignment::of(g, plan, reference),
             nodes: nodes_of_steps(plan, g),
             g,
+            found: HashMap::new(),
             held: vec![HashMap::new(); plan.threads.len()],
             sent: HashMap::new(),
             compared: 0,
@@ -83,14 +94,20 @@ impl<'a> Ledger<'a> {
         let excuse = inputs.iter().fold(0.0, |most: f64, held| most.max(held.bound));
         let node = self.nodes[seen.thread][seen.step];
         let mut held = Held { name: path.clone(), error: None, bound: excuse };
-        match node.and_then(|n| Some((n, self.deviation(n, *output, seen.value)?))) {
+        let value = node.and_then(|n| Some((n, self.tensor(*output, seen.value)?)));
+        let worst = value.as_ref().and_then(|(n, value)| {
+            Some((*n, self.reference.deviation(&self.alignment, (self.g, *n), value)?))
+        });
+        self.found.extend(value);
+        match worst {
             None => self.apart += 1,
             Some((n, worst)) => {
                 self.compared += 1;
                 let device = self.plan.devices[self.plan.threads[seen.thread].device.0 as usize].name.clone();
                 self.errors.push(NodeError { node: path.clone(), device, error: worst.error });
                 (held.error, held.bound) = (Some(worst.error), worst.error);
-                if self.first.is_none() && self.reference.tolerance.is_beyond(worst.error, excuse) {
+                let is_beyond = self.reference.tolerance.is_beyond(worst.error, excuse);
+                if self.first.is_none() && is_beyond && !self.comes_of_inputs(n, worst.error) {
                     self.first = Some((n, self.finding(seen, n, worst, &inputs)));
                 }
             }
@@ -109,15 +126,25 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// How far a value is from what its node stands for; none where it stands for nothing that can be found.
-    fn deviation(&self, n: NodeId, output: Arg, value: &[u8]) -> Option<Deviation> {
+    /// What a step left.
+    fn tensor(&self, output: Arg, value: &[u8]) -> Option<Tensor> {
         let ty = match output {
             Arg::B(id) => &self.plan.buffers[id.0 as usize].ty,
             Arg::S(id) => &self.plan.states[id.0 as usize].ty,
             Arg::W(_) => return None,
         };
-        let found = Tensor::from_bytes(ty.dtype, &self.reference.symbols.extents(ty)?, value)?;
-        self.reference.deviation(&self.alignment, (self.g, n), &found)
+        Tensor::from_bytes(ty.dtype, &self.reference.symbols.extents(ty)?, value)
+    }
+
+    /// Whether a great error is of the inputs alone: the operator is the right one, and what was found is what it makes
+    /// of the inputs that were found. Which these are the graph says, for a step may read what it should not.
+    fn comes_of_inputs(&self, n: NodeId, error: f64) -> bool {
+        self.reference.means(&self.alignment, (self.g, n), self.given, error) && {
+            let inputs = |input: NodeId| self.found.get(&input).cloned();
+            let made = self.reference.evaluate((self.g, n), self.given, &inputs);
+            let made = made.zip(self.found.get(&n));
+            made.is_some_and(|(made, found)| self.reference.is_same((self.g, n), found, &made))
+        }
     }
 
     fn finding(&self, seen: &Seen<'_>, n: NodeId, worst: Deviation, inputs: &[Held]) -> Finding {

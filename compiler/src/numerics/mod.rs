@@ -4,6 +4,10 @@
 //! An error is relative to the greatest magnitude of the value's row. Rounding grows along a model, so a node is
 //! at fault where its error is far greater than those of its inputs, or beyond any excuse. Which pass is at fault
 //! is found by interpreting the graphs that the passes left, which the bundle keeps.
+//!
+//! Some operators make a great error of a small one: where few elements make up a row, a product of two such rows has
+//! ten times the error of either. So an error that looks too great for the inputs' is looked into: no node is at fault
+//! whose operator makes the right value of the right inputs, and the value that was found of those that were found.
 mod align;
 mod blame;
 mod compare;
@@ -17,10 +21,10 @@ use crate::codegen;
 use crate::error::CompileError;
 use crate::models::{self, StepGraph};
 use align::Alignment;
-use compare::{Deviation, Tolerance, deviation, looked_up, row_axes, values_of};
+use compare::{Deviation, Expected, Tolerance, deviation, looked_up, row_axes, values_of};
 use given::Given;
-use ir::interpret::interpret_with;
-use ir::{Graph, NodeId, Op, Symbols, Tensor};
+use ir::interpret::{interpret_with, part_of};
+use ir::{DType, Graph, NodeId, Op, Symbols, Tensor};
 use ledger::Ledger;
 use runtime::{Engine, walk};
 use serde::Serialize;
@@ -189,11 +193,11 @@ fn run<'a>(
     bundle: &'a Bundle,
     engines: Vec<Engine>,
     reference: &'a Reference,
-    given: &Given<'_>,
+    given: &'a Given<'a>,
     last: &'a Graph,
 ) -> Result<Ledger<'a>, CompileError> {
     let weights: runtime::Weights = bundle.weights.clone();
-    let mut ledger = Ledger::new(&bundle.plan, last, reference);
+    let mut ledger = Ledger::new(&bundle.plan, last, reference, given);
     let feed = |name: &str| given.bytes(name);
     walk(&bundle.plan, engines, &weights, &given.syms(&bundle.plan), &feed, &mut |seen| ledger.see(&seen))?;
     Ok(ledger)
@@ -239,6 +243,11 @@ impl Reference {
         found: &Tensor,
     ) -> Option<Deviation> {
         let expected = values_of(&alignment.stretch(n)?, &self.values)?;
+        self.apart((g, n), found, expected)
+    }
+
+    /// How far two values of a node are apart.
+    fn apart(&self, (g, n): (&Graph, NodeId), found: &Tensor, expected: Expected) -> Option<Deviation> {
         match &g[n].op {
             Op::TopK(_) => {
                 let own = self.nodes.get(g[n].stands_for.first()?)?;
@@ -248,5 +257,44 @@ impl Reference {
             }
             op => deviation(found, &expected, row_axes(op), &self.tolerance),
         }
+    }
+
+    /// What a node's operator makes of the inputs that are given by name and of others, if all are known.
+    fn evaluate(
+        &self,
+        (g, n): (&Graph, NodeId),
+        given: &Given<'_>,
+        others: &dyn Fn(NodeId) -> Option<Tensor>,
+    ) -> Option<Tensor> {
+        let inputs = g.inputs(n).into_iter().map(|input| match g[input].op.given_name() {
+            Some(name) => part_of(&g[input], given.tensor(name)?).ok(),
+            None => others(input),
+        });
+        let inputs: Vec<Tensor> = inputs.collect::<Option<_>>()?;
+        g[n].op.eval(&inputs.iter().collect::<Vec<_>>(), &self.symbols).ok()
+    }
+
+    /// Whether a node's operator makes the right value of the right inputs, where an `error` in it may have an excuse at
+    /// all; not where the reference does not have these inputs.
+    fn means(
+        &self,
+        alignment: &Alignment<'_>,
+        (g, n): (&Graph, NodeId),
+        given: &Given<'_>,
+        error: f64,
+    ) -> bool {
+        let right = |input: NodeId| {
+            let value = values_of(&alignment.stretch(input)?, &self.values)?;
+            (g[input].ty.dtype == DType::F32).then(|| value.to_tensor())
+        };
+        let made = || self.evaluate((g, n), given, &right);
+        let worst = || self.deviation(alignment, (g, n), &made()?);
+        error <= self.tolerance.drift && worst().is_some_and(|worst| worst.error <= self.tolerance.jump)
+    }
+
+    /// Whether two values of a node are the same but for rounding.
+    fn is_same(&self, node: (&Graph, NodeId), found: &Tensor, made: &Tensor) -> bool {
+        let worst = self.apart(node, found, Expected::whole(made));
+        worst.is_some_and(|worst| worst.error <= self.tolerance.jump)
     }
 }
